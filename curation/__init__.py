@@ -1,0 +1,1 @@
+"""Turning raw video into scored clips: plain functions and classes, no Ray, no web, no training."""

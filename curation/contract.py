@@ -1,0 +1,290 @@
+"""The types and Arrow schemas that every part of Ziggurat agrees on.
+
+This is the leaf of the import graph: it imports pyarrow and nothing of ours. The way of the data, in these names:
+
+    Source -> RawVideo -> Facts -> Clip -> rows of `videos`, `clips`, `samples`, `media`
+
+Every input ends in exactly one of: done (its clips), `Rejected` by a rule, or `Quarantined` because it could not be
+judged. A score that was not computed is null and says why; it is never a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+"""Version of the on-disk layout of a pyramid. A pyramid of a newer version is refused, never guessed at."""
+
+SCORES = ("motion", "sharpness", "jitter", "text_area", "aesthetic")
+"""The score columns, in order of cost: the first three come with the measuring pass."""
+
+FRAME_SCORES = ("motion", "sharpness", "jitter")
+EMBEDDING_WIDTH = 768
+LAPLACIANS = 5
+
+
+class Status(StrEnum):
+    """What became of an input video."""
+
+    DONE = "done"
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+
+
+class Reason(StrEnum):
+    """Why a video has no clips. The first group rejects (a rule decided), the second quarantines (no judgement)."""
+
+    EMPTY = "empty"
+    NOT_A_FILE = "not_a_file"
+    NOT_MEDIA = "not_media"
+    FORBIDDEN_FORMAT = "forbidden_format"
+    NO_VIDEO = "no_video_stream"
+    UNSUPPORTED_CODEC = "unsupported_codec"
+    NO_FRAMES = "no_frames"
+    BROKEN = "broken"
+    BAD_TIMESTAMPS = "bad_timestamps"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_SHORT = "too_short"
+    LOW_BPP = "low_bits_per_pixel"
+    LOW_FPS = "low_fps"
+    BAD_ASPECT = "bad_aspect"
+    BANNED_PROFILE = "banned_profile"
+    NO_CLIP = "no_clip"
+
+    UNREADABLE = "unreadable"
+    CRASHED = "decoder_crashed"
+    TIMED_OUT = "timed_out"
+    CPU_LIMIT = "cpu_limit"
+    MEMORY_LIMIT = "memory_limit"
+    WORKER_LOST = "worker_lost"
+    INTERNAL = "internal_error"
+
+    @property
+    def status(self) -> Status:
+        return Status.QUARANTINED if self in _QUARANTINES else Status.REJECTED
+
+
+_QUARANTINES = frozenset(
+    {
+        Reason.UNREADABLE,
+        Reason.CRASHED,
+        Reason.TIMED_OUT,
+        Reason.CPU_LIMIT,
+        Reason.MEMORY_LIMIT,
+        Reason.WORKER_LOST,
+        Reason.INTERNAL,
+    }
+)
+
+REASONS: Mapping[Reason, str] = {
+    Reason.EMPTY: "the file has zero bytes",
+    Reason.NOT_A_FILE: "a pipe, device or folder, not a file with an end",
+    Reason.NOT_MEDIA: "no allowed demuxer knows these bytes",
+    Reason.FORBIDDEN_FORMAT: "a playlist or a reference to other files",
+    Reason.NO_VIDEO: "the container holds no video stream",
+    Reason.UNSUPPORTED_CODEC: "no decoder for this codec is built in",
+    Reason.NO_FRAMES: "not one frame could be decoded",
+    Reason.BROKEN: "too few of the frames that the file announces can be decoded (measured: share decoded)",
+    Reason.BAD_TIMESTAMPS: "frames without an order in time (measured: share of frames affected)",
+    Reason.TOO_MANY_PIXELS: "frames larger than the sandbox decodes (measured: pixels)",
+    Reason.TOO_SHORT: "shorter than the rule's minimum (measured: seconds)",
+    Reason.LOW_BPP: "fewer bits per pixel than the rule's minimum (measured: bits per pixel)",
+    Reason.LOW_FPS: "fewer frames per second than the rule's minimum (measured: fps)",
+    Reason.BAD_ASPECT: "width / height outside the rule's range (measured: width / height)",
+    Reason.BANNED_PROFILE: "an H.264 profile that the rules drop",
+    Reason.NO_CLIP: "no shot is long enough for a clip (measured: longest shot in seconds)",
+    Reason.UNREADABLE: "the bytes could not be read (permission, network, changed while reading)",
+    Reason.CRASHED: "the decoder's process died by a signal (measured: signal number)",
+    Reason.TIMED_OUT: "no progress within the limit (measured: seconds)",
+    Reason.CPU_LIMIT: "used up its CPU seconds (measured: seconds)",
+    Reason.MEMORY_LIMIT: "used up its memory (measured: megabytes)",
+    Reason.WORKER_LOST: "the worker was lost each time it was tried (measured: attempts)",
+    Reason.INTERNAL: "a fault of Ziggurat: the detail holds where",
+}
+"""One line each, shown by `ziggurat why` and in docs/reasons.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One entry of the input listing, before a byte of it is read. `modified` is seconds since the epoch, 0 unknown."""
+
+    uri: str
+    bytes: int
+    modified: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RawVideo:
+    """A source whose content has been hashed: `video_id` is the same for the same bytes under any name."""
+
+    video_id: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why there are no clips, with the number that decided it (None where none was measured)."""
+
+    reason: Reason
+    measured: float | None = None
+    detail: str = ""
+
+    @property
+    def status(self) -> Status:
+        return self.reason.status
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the container and its packets say. `width`, `height`: as displayed, after rotation and sample aspect.
+
+    `fps` (the average), `nominal_fps` (from the median interval) and `duration_s` come from packet timestamps and
+    `bit_rate` from packet sizes, not from the header. `first_s` is the first frame's time in the container's clock.
+    `rotation` is what a player turns the picture by: 0, 90, 180 or 270 degrees clockwise.
+    """
+
+    container: str
+    codec: str
+    profile: str
+    pix_fmt: str
+    coded_width: int
+    coded_height: int
+    width: int
+    height: int
+    rotation: int
+    sar: float
+    fps: float
+    nominal_fps: float
+    variable_rate: bool
+    duration_s: float
+    frames: int
+    bit_rate: float
+    first_s: float
+
+    @property
+    def bpp(self) -> float:
+        """Bits per displayed pixel and frame (report, section 2.1.1)."""
+        return self.bit_rate / (self.width * self.height * self.fps)
+
+    @property
+    def aspect(self) -> float:
+        return self.width / self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The part of the coded picture inside the black borders, in coded pixels; all four numbers are even."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A piece of one shot. Source frames `start_frame` up to `end_frame` (exclusive), in decode order, from 0.
+
+    `start_s` and `end_s` count from the source's first frame; `key_s` is where a decoder must start to reach the clip.
+    `width`, `height`, `fps`, `frames`: as encoded.
+    """
+
+    clip_id: str
+    video_id: str
+    shot: int
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int
+    key_s: float
+    crop: Crop
+    width: int
+    height: int
+    fps: float
+    frames: int
+
+
+def _key(name: str) -> pa.Field:
+    # Lance keeps merge_insert unique under concurrency only for a column marked as the primary key.
+    return pa.field(name, pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})
+
+
+VIDEOS = pa.schema(
+    [
+        _key("video_id"),
+        pa.field("uris", pa.list_(pa.string())),
+        pa.field("modified", pa.list_(pa.float64())),
+        pa.field("status", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("measured", pa.float64()),
+        pa.field("bytes", pa.int64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("fps", pa.float64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("codec", pa.string()),
+        pa.field("profile", pa.string()),
+        pa.field("bpp", pa.float64()),
+        pa.field("clips", pa.int32()),
+        pa.field("attempts", pa.int32()),
+        pa.field("job", pa.string()),
+        pa.field("fingerprint", pa.string()),
+        pa.field("finished_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""The ledger: one row per content hash, written last. `uris` and `modified` run in parallel."""
+
+
+def _score_fields() -> list[pa.Field]:
+    fields: list[pa.Field] = []
+    for score in SCORES:
+        fields += [
+            pa.field(score, pa.float32()),
+            pa.field(f"{score}_by", pa.string()),
+            pa.field(f"{score}_why", pa.string()),
+        ]
+    return fields
+
+
+CLIPS = pa.schema(
+    [
+        _key("clip_id"),
+        pa.field("video_id", pa.string()),
+        pa.field("shot", pa.int32()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("start_frame", pa.int64()),
+        pa.field("end_frame", pa.int64()),
+        pa.field("key_s", pa.float64()),
+        pa.field("crop", pa.list_(pa.int32(), 4)),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("fps", pa.float64()),
+        pa.field("frames", pa.int32()),
+        *_score_fields(),
+        pa.field("laplacian", pa.list_(pa.float32(), LAPLACIANS)),
+        pa.field("embedding", pa.list_(pa.float16(), EMBEDDING_WIDTH)),
+        pa.field("caption", pa.string()),
+        pa.field("caption_model", pa.string()),
+        pa.field("duplicate_of", pa.string()),
+        pa.field("cluster", pa.int32()),
+        pa.field("tier", pa.string()),
+        pa.field("media", pa.string()),
+        pa.field("media_why", pa.string()),
+    ]
+)
+"""Small and hot: scores, captions, embedding, lineage. `media` is the SHA-256 of the encoded clip, null until cut.
+
+Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
+
+SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])
+"""First, middle and last frame of every measured clip as JPEG: what OCR and CLIP see, and what a person looks at."""
+
+BLOB_FIELD = "video"
+MEDIA_PLAIN = (pa.field("bytes", pa.int64()), pa.field("sha256", pa.string()))
+"""Columns of `media` beside `clip_id` and the blob `video`, whose Arrow type is Lance's (see `pyramid.media`)."""

@@ -1,0 +1,15 @@
+"""Errors meant for people: one line with the cause and the remedy. `cli.main` prints them and exits with code 2.
+
+Data never raises these: what is wrong with a video is a `contract.Reason`.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something that the person at the keyboard can put right; the message says what and how."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause}; {remedy}")
+        self.cause = cause
+        self.remedy = remedy

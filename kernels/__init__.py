@@ -1,0 +1,1 @@
+"""Triton kernels. Imports nothing of ours."""

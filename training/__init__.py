@@ -1,0 +1,1 @@
+"""Training of video generation models on a frozen tier."""
