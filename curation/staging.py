@@ -1,0 +1,205 @@
+"""Staging: a `Source` becomes a hashed video under a fixed name in a private folder.
+
+Second step of the flow, between `sources` and the media sandbox. A local file is hashed in place and linked,
+a remote object is read once, hashed and written at the same time. The decoder sees only the private folder,
+so a reference inside a video finds no neighbour, and no name from outside reaches a decoder. What cannot be
+read is a `Verdict`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from curation import identity, uris
+from curation.contract import RawVideo, Reason, Source, Verdict
+from curation.errors import UserError
+
+log = logging.getLogger(__name__)
+
+NAME = "video"
+MOST_BYTES = 256 << 30
+RESERVE = 256 << 20
+"""Bytes of disk that staging leaves free for everybody else."""
+
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A hashed video that a decoder may open at `path`. `close`, or the end of a `with`, removes it."""
+
+    raw: RawVideo
+    path: Path
+
+    def close(self) -> None:
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Stop(Exception):
+    """Ends an attempt with a verdict that no further attempt would change."""
+
+    def __init__(self, detail: str, reason: Reason = Reason.UNREADABLE, measured: float | None = None) -> None:
+        super().__init__(detail)
+        self.verdict = Verdict(reason, measured, detail)
+
+
+class _Bounded:
+    """A stream that ends the attempt when it gives more bytes than its file had at the start."""
+
+    def __init__(self, stream: Any, size: int) -> None:
+        self._stream = stream
+        self._left = size
+
+    def read(self, count: int) -> bytes:
+        block = self._stream.read(count)
+        self._left -= len(block)
+        if self._left < 0:
+            raise _Stop("grew while it was read")
+        return block
+
+
+def stage(
+    source: Source,
+    folder: Path,
+    *,
+    most_bytes: int = MOST_BYTES,
+    attempts: int = ATTEMPTS,
+    pause_s: float = 0.5,
+    reserve: int = RESERVE,
+) -> Staged | Verdict:
+    """Hash a source and make it readable below `folder` (on this machine), or say why it cannot be read.
+
+    A read that fails is tried `attempts` times with growing pauses. Raises `UserError` when `folder` has no
+    room: that is no fault of the video, and the next one would fare the same.
+    """
+    private = Path(tempfile.mkdtemp(prefix="stage-", dir=folder))
+    try:
+        staged = _attempts(lambda: _once(source, private, most_bytes, reserve), attempts, pause_s)
+    except BaseException:
+        shutil.rmtree(private, ignore_errors=True)
+        raise
+    if isinstance(staged, Verdict):
+        shutil.rmtree(private, ignore_errors=True)
+    return staged
+
+
+def _once(source: Source, private: Path, most_bytes: int, reserve: int) -> Staged:
+    path = uris.local_path(uris.check(source.uri))
+    if path is None:
+        return _fetch(source, private, most_bytes, reserve)
+    return _link(path, source, private, most_bytes)
+
+
+def _attempts(attempt: Callable[[], Staged], attempts: int, pause_s: float) -> Staged | Verdict:
+    detail = ""
+    for number in range(1, attempts + 1):
+        try:
+            return attempt()
+        except _Stop as stop:
+            return stop.verdict
+        except uris.Forbidden as error:
+            return Verdict(Reason.FORBIDDEN_FORMAT, detail=str(error))
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            return Verdict(Reason.UNREADABLE, detail=error.strerror or str(error))
+        except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError("the disk of the staging folder is full", _REMEDY) from error
+            detail = str(error)
+            log.warning("attempt %d of %d to read a source failed: %s", number, attempts, detail)
+        if number < attempts:
+            time.sleep(pause_s * 2 ** (number - 1))
+    return Verdict(Reason.UNREADABLE, attempts, f"failed {attempts} times: {detail}")
+
+
+def _link(path: str, source: Source, private: Path, most_bytes: int) -> Staged:
+    # Looked at before it is opened, because opening some devices does something; O_NONBLOCK, because a pipe
+    # may have taken the file's place since, and opening one waits for its writer.
+    _regular(os.stat(path))
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb", buffering=0) as stream:
+        before = _regular(os.fstat(stream.fileno()))
+        _fits(before.st_size, most_bytes)
+        video_id, size = identity.content_id(_Bounded(stream, before.st_size))  # type: ignore[arg-type]
+        after = os.fstat(stream.fileno())
+    real = os.path.realpath(path)
+    named = os.stat(real)
+    if size != before.st_size or _version(before) != _version(after) or _version(after) != _version(named):
+        raise _Stop("changed while it was read")
+    staged = private / NAME
+    staged.symlink_to(real)
+    return Staged(RawVideo(video_id, replace(source, bytes=size, modified=after.st_mtime)), staged)
+
+
+def _regular(status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        raise _Stop("a pipe, socket, device or folder", Reason.NOT_A_FILE)
+    return status
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _fits(size: int, most_bytes: int) -> None:
+    if size > most_bytes:
+        raise _Stop(f"larger than the limit of {most_bytes} bytes", measured=size)
+
+
+_REMEDY = "free some space there or name another staging folder; finished work is kept"
+
+
+def _fetch(source: Source, private: Path, most_bytes: int, reserve: int) -> Staged:
+    system, path = uris.remote(source.uri)
+    before = _look(system, path)
+    size = before.size or 0
+    _fits(size, most_bytes)
+    _room(size, private, reserve)
+    staged = private / NAME
+    with system.open_input_stream(path) as stream, staged.open("wb") as file:
+        video_id, read = identity.content_id(_Bounded(stream, size), file.write)  # type: ignore[arg-type]
+    after = _look(system, path)
+    if (before.size, before.mtime_ns) != (after.size, after.mtime_ns):
+        raise _Stop("changed while it was read")
+    if read != size:
+        raise OSError(f"the connection ended after {read} of {size} bytes")
+    modified = (after.mtime_ns or 0) / 1e9
+    return Staged(RawVideo(video_id, replace(source, bytes=size, modified=modified)), staged)
+
+
+def _look(system: fs.FileSystem, path: str) -> fs.FileInfo:
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.NotFound:
+        raise _Stop("does not exist")
+    if info.type != fs.FileType.File:
+        raise _Stop("a folder", Reason.NOT_A_FILE)
+    return info
+
+
+def _room(size: int, folder: Path, reserve: int) -> None:
+    disk = shutil.disk_usage(folder)
+    if size + reserve > disk.total:
+        raise _Stop(f"larger than the whole disk of the staging folder ({disk.total} bytes)", measured=size)
+    if size + reserve > disk.free:
+        free, need = disk.free >> 20, (size + reserve) >> 20
+        raise UserError(f"the staging folder {folder.parent} has {free} MB free of {need} needed", _REMEDY)

@@ -1,0 +1,172 @@
+"""Names and URIs of inputs: which are allowed, where they lead, how they are written down (promise P13).
+
+First thing in the flow: `sources` lists with it and `staging` opens with it; no other module reads a URI. A
+local file is written as its absolute path, or as a `file://` URI where the path is not UTF-8; anything else
+as the URI it was given by. What is neither a plain path nor one of `SCHEMES` is refused before anything is
+opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+
+from pyarrow import fs
+
+SCHEMES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"})
+"""Remote storage that pyarrow opens. No `http`, `data`, `pipe`, `concat`: those belong to decoders."""
+
+LONGEST = 4096
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+
+
+class Forbidden(ValueError):
+    """A name that is refused; the message says why."""
+
+
+def scheme(name: str) -> str:
+    """The scheme in lower case, or "" for a plain path."""
+    found = _SCHEME.match(name)
+    return found[1].lower() if found else ""
+
+
+def check(name: str) -> str:
+    """Refuse what is no plain path and no URI of an allowed scheme; returns the name."""
+    if not name.strip():
+        raise Forbidden("an empty name")
+    if "\0" in name:
+        raise Forbidden("a NUL character in the name")
+    if len(name) > LONGEST:
+        raise Forbidden(f"longer than {LONGEST} characters")
+    kind = scheme(name)
+    if kind == "file":
+        _check_file(name)
+    elif kind in SCHEMES:
+        _check_remote(name, kind)
+    elif kind:
+        known = ", ".join(["file", *sorted(SCHEMES)])
+        raise Forbidden(f"'{kind}:' is not one of {known} (a local file of that name: ./{kind}:...)")
+    return name
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """(authority, decoded path, query) of a URI."""
+    try:
+        parts = urlsplit(name)
+    except ValueError as error:
+        raise Forbidden(f"not a URI: {error}") from error
+    if parts.fragment or name.endswith("#"):
+        raise Forbidden("a '#' in a URI must be written %23")
+    return parts.netloc, unquote(parts.path), parts.query
+
+
+def _check_file(name: str) -> None:
+    authority, path, query = _split(name)
+    if name[5:7] != "//" or authority not in ("", "localhost") or not path.startswith("/"):
+        raise Forbidden("a file URI must be file:///absolute/path")
+    if "\0" in path or query:
+        raise Forbidden("a NUL character or a query in a file URI")
+
+
+def _check_remote(name: str, kind: str) -> None:
+    authority, path, _ = _split(name)
+    if not name[len(kind) :].startswith("://") or (not authority and kind not in ("hdfs", "viewfs")):
+        raise Forbidden(f"a {kind} URI must be {kind}://place/path")
+    if "@" in authority and not kind.startswith("abfs"):
+        raise Forbidden("credentials in a URI; they belong in the environment")
+    if "\0" in path or _climbs(path):
+        raise Forbidden("'..' or NUL in a URI")
+
+
+def _climbs(path: str) -> bool:
+    return ".." in path.split("/")
+
+
+def local_path(uri: str) -> str | None:
+    """The path of a local file, None for a remote URI."""
+    kind = scheme(uri)
+    if kind == "file":
+        return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
+    return None if kind else uri
+
+
+def local_uri(path: str) -> str:
+    """How a local file is written down: its absolute path, percent-encoded where Arrow could not store it."""
+    path = os.path.abspath(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(path))
+    return path
+
+
+def child(folder: str, relative: str) -> str:
+    """The URI of an entry below a remote folder; a query (an endpoint, say) goes along."""
+    base, question, query = folder.partition("?")
+    return f"{base.rstrip('/')}/{quote(relative)}{question}{query}"
+
+
+def inside(path: str, root: str) -> bool:
+    """Whether a local path, all links followed, lies under `root` or is it."""
+    real, real_root = os.path.realpath(path), os.path.realpath(root)
+    return real == real_root or real.startswith(real_root.rstrip("/") + "/")
+
+
+def resolve(name: str, base: str, *, allow_outside: bool = False) -> str:
+    """The URI of a name found in a list that lies in the folder `base` (a path or a URI).
+
+    A relative name counts from `base` and never climbs. Absolute paths, other storage and links out of `base`
+    need `allow_outside`. Raises `Forbidden`.
+    """
+    check(name)
+    local = local_path(name)
+    if local is None:
+        return _resolve_remote(name, base, allow_outside)
+    if _climbs(local):
+        raise Forbidden("'..' in the name")
+    base_path = local_path(base)
+    if base_path is None:
+        if not os.path.isabs(local):
+            return check(child(base, _storable(local)))
+        if not allow_outside:
+            raise Forbidden(f"a local path in a list of {base}")
+        return local_uri(local)
+    path = os.path.join(base_path, local)
+    if not allow_outside and not inside(path, base_path):
+        raise Forbidden(f"leads outside {base}")
+    return local_uri(path)
+
+
+def _storable(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise Forbidden("not UTF-8") from error
+    return name
+
+
+def _resolve_remote(name: str, base: str, allow_outside: bool) -> str:
+    authority, path, query = _split(_storable(name))
+    base_authority, base_path, base_query = _split(base) if local_path(base) is None else ("", "", "")
+    if query and query != base_query:
+        # s3://bucket/key?endpoint_override=elsewhere would take the request to a place of the list's choice.
+        raise Forbidden("a query in a listed URI")
+    same = scheme(name) == scheme(base) and authority == base_authority
+    if not allow_outside and not (same and path.startswith(base_path.rstrip("/") + "/")):
+        raise Forbidden(f"leads outside {base}")
+    return name
+
+
+def remote(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a remote URI, one for each place and process, and the path inside it."""
+    parts = urlsplit(check(uri))
+    system, top = _system(f"{parts.scheme}://{parts.netloc}/" + (f"?{parts.query}" if parts.query else ""))
+    return system, top.rstrip("/") + unquote(parts.path).rstrip("/")
+
+
+@functools.lru_cache(maxsize=64)
+def _system(place: str) -> tuple[fs.FileSystem, str]:
+    return fs.FileSystem.from_uri(place)

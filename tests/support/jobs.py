@@ -1,0 +1,141 @@
+"""Running the command as a user does: a process of its own, its JSON lines, and what its pyramid holds afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from curation.pyramid.store import Pyramid
+from tests.support import media
+
+ROOT = Path(__file__).parents[2]
+LENGTHS = ((3, 2.5), (4,), (2.5, 2, 3), (5,), (3, 3), (9,))
+"""Shot lengths in seconds of the small corpus: 6 videos, 11 clips."""
+
+RECIPE = """
+name = "test"
+[rules]
+min_bpp = 0.0
+[encode]
+preset = "ultrafast"
+crf = 30
+[filters.ocr]
+from_tier = "all"
+[filters.aesthetic]
+enabled = false
+[sandbox]
+silence_s = 10.0
+cpu_s = 6.0
+memory_mb = 1024
+max_pixels = 33177600
+[[tiers]]
+name = "all"
+[[tiers]]
+name = "moving"
+motion = [0.2, inf]
+[cut]
+tier = "all"
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of the command."""
+
+    code: int
+    events: list[dict[str, Any]]
+    error: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        (summary,) = [event for event in self.events if event["event"] == "summary"]
+        return summary
+
+
+def corpus(folder: Path) -> Path:
+    """The small corpus: videos whose clips are known from `LENGTHS`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, lengths in enumerate(LENGTHS):
+        sources = ("testsrc2", "mandelbrot", "smptebars", "gradients")
+        media.scenes(folder / f"{number}.mp4", lengths, sources=sources[number % 4 :] + sources[: number % 4], crf=28)
+    return folder
+
+
+def recipe(folder: Path, text: str = RECIPE) -> str:
+    """The path of a recipe file with this text."""
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:8]}.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start `ziggurat` in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        start_new_session=True,
+        # A test runner in the background hands down an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 240) -> Finished:
+    out, error = process.communicate(timeout=seconds)
+    return Finished(process.returncode, [json.loads(line) for line in out.splitlines()], error)
+
+
+def run(*arguments: str, **environment: str) -> Finished:
+    return finish(start(*arguments, **environment))
+
+
+def curate(videos: Sequence[Path] | Path, pyramid: Path, recipe_path: str, **environment: str) -> Finished:
+    sources = [str(v) for v in ([videos] if isinstance(videos, Path) else videos)]
+    done = run(
+        "curate", *sources, "--to", str(pyramid), "--recipe", recipe_path, "--cpus", "2", "--json", **environment
+    )
+    assert done.code == 0, done.error
+    return done
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL, without warning, the driver only: what it started must notice by itself."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def rows(pyramid: Path) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]], set[tuple[Any, ...]]]:
+    """What a pyramid says, without when and by which job it was said: videos, clips, media. Duplicates fail."""
+    opened = Pyramid.open(pyramid)
+    videos = opened.dataset("videos").to_table(columns=["video_id", "status", "reason", "clips"])
+    columns = ["clip_id", "video_id", "start_frame", "end_frame", "motion", "sharpness", "jitter", "text_area", "media"]
+    clips = opened.dataset("clips").to_table(columns=columns)
+    stored = opened.dataset("media").to_table(columns=["clip_id", "sha256"])
+    found = []
+    for table in (videos, clips, stored):
+        listed = [tuple(row.values()) for row in table.to_pylist()]
+        assert len({row[0] for row in listed}) == len(listed), f"a key is there twice: {listed}"
+        found.append(set(listed))
+    return found[0], found[1], found[2]
+
+
+def orphans() -> list[psutil.Process]:
+    """Decoder children that nobody watches."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "ppid"])
+        if "curation.media.child" in (process.info["cmdline"] or []) and process.info["ppid"] == 1
+    ]

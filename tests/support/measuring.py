@@ -1,0 +1,56 @@
+"""Measuring and cutting in the test's own process, and the contract's clips made from what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.contract import Clip, Facts
+from curation.identity import clip_id
+from curation.media.cut import cut
+from curation.media.frames import Tally
+from curation.media.measure import measure
+from curation.media.openclip import ClipMeasure
+from curation.media.plan import Encode, MediaPlan, Rules
+
+LENIENT = MediaPlan(rules=Rules(banned_profiles=(), min_fps=5, min_bpp=0, min_aspect=0, max_aspect=100))
+"""Every rule that rejects real clips switched off."""
+
+FAST = Encode(preset="ultrafast", crf=23)
+MAX_PIXELS = 7680 * 4320
+
+
+@dataclass(frozen=True)
+class Result:
+    facts: Facts
+    clips: list[ClipMeasure]
+    tally: Tally
+
+
+def measured(path: Path, plan: MediaPlan = LENIENT) -> Result:
+    """One measuring pass; raises `Unfit` as the pass does."""
+    facts, *clips, tally = measure(path, plan, MAX_PIXELS)
+    assert isinstance(facts, Facts)
+    assert isinstance(tally, Tally)
+    return Result(facts, [c for c in clips if isinstance(c, ClipMeasure)], tally)
+
+
+def as_clips(result: Result, video_id: str = "0" * 32) -> list[Clip]:
+    """The clips as the pyramid would hand them to the cutting pass."""
+    names = {field.name for field in dataclasses.fields(Clip)} - {"clip_id", "video_id"}
+    return [
+        Clip(
+            clip_id(video_id, c.start_frame, c.end_frame, "plan"),
+            video_id,
+            **{name: getattr(c, name) for name in names},
+        )
+        for c in result.clips
+    ]
+
+
+def cuts(path: Path, clips: list[Clip], plan: MediaPlan = LENIENT, encode: Encode = FAST) -> tuple[list[bytes], Tally]:
+    """One cutting pass: the MP4 files in order of time, and what decoding cost."""
+    *made, tally = cut(path, clips, plan, encode, MAX_PIXELS)
+    assert isinstance(tally, Tally)
+    return [item[1] for item in made if isinstance(item, tuple)], tally
