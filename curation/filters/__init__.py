@@ -1,0 +1,1 @@
+"""One filter a file: each measures one score. Thresholds live in tiers."""

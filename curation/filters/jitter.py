@@ -1,0 +1,56 @@
+"""Camera jitter: PySceneDetect's content value, averaged from frame to frame (report, section 2.1.2).
+
+The content value of `ContentDetector` with its default weights is the mean absolute difference of hue, saturation and
+value between neighbouring frames, on pictures 256 pixels wide. It is computed here straight from small planes of the
+decoded picture: no full-size colour conversion. Runs inside the measuring pass.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from curation.identity import fingerprint
+from curation.media.geometry import Plane
+
+WIDTH = 256
+"""PySceneDetect's own working width; smaller pictures are used as they are."""
+
+FINGERPRINT = fingerprint("content-value", 1, {"width": WIDTH, "weights": [1, 1, 1, 0]})
+
+
+def small_bgr(y: Plane, u: Plane, v: Plane, width: int = WIDTH, height: int = 0) -> np.ndarray:
+    """A small BGR picture (height, width, 3) of 8-bit 4:2:0 planes, limited range, BT.601 (as OpenCV converts).
+
+    Height 0 keeps the aspect and never enlarges; sizes are made even.
+    """
+    w = width // 2 * 2 if height else min(width, y.shape[1]) // 2 * 2
+    h = max(2, height or round(y.shape[0] * w / y.shape[1])) // 2 * 2
+    packed = np.empty(w * h * 3 // 2, np.uint8)
+    cv2.resize(y, (w, h), dst=packed[: w * h].reshape(h, w), interpolation=cv2.INTER_LINEAR)
+    quarter = w * h // 4
+    for plane, start in ((u, w * h), (v, w * h + quarter)):
+        part = packed[start : start + quarter].reshape(h // 2, w // 2)
+        cv2.resize(plane, (w // 2, h // 2), dst=part, interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(packed.reshape(h * 3 // 2, w), cv2.COLOR_YUV2BGR_I420)
+
+
+class Jitter:
+    """Adds up the content values of one clip's frames."""
+
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+        self._sum = 0.0
+        self._pairs = 0
+
+    def push(self, bgr: np.ndarray) -> None:
+        """The clip's next frame as a small BGR picture."""
+        hsv = cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)
+        if self._before is not None and self._before.shape == hsv.shape:
+            self._sum += cv2.norm(hsv, self._before, cv2.NORM_L1) / hsv.size
+            self._pairs += 1
+        self._before = hsv
+
+    def mean(self) -> float:
+        """Mean content value over neighbouring frames; 0 for a clip of one frame."""
+        return self._sum / self._pairs if self._pairs else 0.0

@@ -1,0 +1,39 @@
+"""Motion: libavfilter's VMAF motion score, computed with vector code (report, section 2.1.2).
+
+Each frame's luma is smoothed by VMAF's five taps; a frame's score is the mean absolute difference to the frame before,
+0 for the first. A clip's `motion` is the mean over its frames, at the clip's own size. Runs inside the measuring pass.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from curation.identity import fingerprint
+from curation.media.geometry import Plane
+
+TAPS = np.array([3571, 16004, 26386, 16004, 3571], np.float32) / 65536
+_SCALE = 128
+"""Smoothed levels are kept in 1/128, as libavfilter keeps them: 16 bits, twice as many at once as floats."""
+
+_BORDER = cv2.BORDER_REFLECT_101 | cv2.BORDER_ISOLATED
+FINGERPRINT = fingerprint("vmafmotion", 1, TAPS.tolist())
+
+
+class Motion:
+    """Adds up the scores of one clip's frames."""
+
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+        self._sum = 0.0
+
+    def push(self, luma: Plane) -> None:
+        """The clip's next frame: luma at the clip's size. A frame of another size starts a new comparison."""
+        smooth = cv2.sepFilter2D(luma, cv2.CV_16S, TAPS * _SCALE, TAPS, borderType=_BORDER)
+        if self._before is not None and self._before.shape == smooth.shape:
+            self._sum += cv2.norm(smooth, self._before, cv2.NORM_L1) / (smooth.size * _SCALE)
+        self._before = smooth
+
+    def mean(self, frames: int) -> float:
+        """Mean over the clip's `frames`; a repeated frame counts as one without motion."""
+        return self._sum / frames

@@ -1,0 +1,210 @@
+"""Text area: how much of the frame is covered by text, for dropping clips with subtitles, titles and
+watermarks.
+
+It comes after the measuring pass and sees sample frames. The report (section 2.1, OCR) takes PaddleOCR's text
+boxes with a confidence above 0.7 and their total area; here that is the area of their *union* as a share of
+the frame, the largest of a clip's frames.
+
+A box must pass twice: PP-OCR's detector scores it, and its recogniser must read something there. Detection
+alone takes hands, clouds and whole people for text, with scores near 1 (measured: docs/filters.md); what it
+finds in such places reads as nothing. Reading costs little, for most frames have no box at all.
+
+Two engines run the same networks with the same parameters: `rapidocr`, whose package carries the weights,
+here; and `paddleocr` in an environment of its own (see `ocr_paddle`). Neither touches the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+
+from curation.errors import UserError
+from curation.filters.base import NO_SAMPLES, Measured, check_frame, weights_hash
+from curation.identity import fingerprint
+
+VERSION = 1
+DETECTOR_FILE = "PP-OCRv6_det_small.onnx"
+READER_FILE = "PP-OCRv6_rec_small.onnx"
+SMALLEST_SIDE = 32
+"""The detector's stride in pixels: a frame narrower than this has no cell of its own in the text map."""
+
+Engine = Literal["rapidocr", "paddleocr"]
+
+
+@dataclass(frozen=True, slots=True)
+class OcrParameters:
+    """What both engines run with; where nothing else is said, PaddleOCR's own values for PP-OCR.
+
+    `confidence`: boxes must score above it (report: 0.7). `reading`: and so must what is read in them; None
+    trusts the detector alone. `characters`: the fewest that count as text (one or two are what noise reads
+    as, sometimes with confidence). `side`: the longer side given to the detector, pixels; larger frames are
+    reduced, smaller ones stay. `pixel_threshold`: text probability of a pixel. `unclip`: by how much the
+    shrunken text core is grown back. `mean`, `std`: of values in [0, 1], applied to the channels in BGR order
+    (RapidOCR's default of 0.5 finds far more text where none is).
+    """
+
+    confidence: float = 0.7
+    reading: float | None = 0.7
+    characters: int = 3
+    side: int = 640
+    pixel_threshold: float = 0.3
+    unclip: float = 1.5
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def box_threshold(self) -> float:
+        """The least score that is *above* `confidence`: both engines keep scores equal to their threshold."""
+        return math.nextafter(self.confidence, 1.0)
+
+
+class TextEngine(Protocol):
+    """What finds and reads text; one frame or crop at a time, on one CPU thread."""
+
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        """Boxes scoring above the confidence in a BGR frame: int32 (n, 4, 2), (x, y) from top left on."""
+        ...
+
+    def read(self, crop: np.ndarray) -> tuple[str, float]:
+        """The text in an upright BGR crop of one box, and its confidence in [0, 1]."""
+        ...
+
+
+class TextArea:
+    """The filter: `text_area` in [0, 1], the share of a frame under text, the largest of a clip's frames."""
+
+    name = "ocr"
+    score = "text_area"
+
+    def __init__(self, engine: TextEngine, parameters: OcrParameters, fingerprint: str) -> None:
+        self._engine = engine
+        self._parameters = parameters
+        self.fingerprint = fingerprint
+
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
+        """See `base.SampleFilter`. Frames with a side under 32 pixels cannot be judged: None and why."""
+        return [self._clip(frames) for frames in clips]
+
+    def _clip(self, frames: Sequence[np.ndarray]) -> Measured:
+        if not frames:
+            return Measured(None, NO_SAMPLES)
+        if min(min(frame.shape[:2]) for frame in frames) < SMALLEST_SIDE:
+            return Measured(None, "frame too small to find text in")
+        return Measured(max(self.frame_area(frame) for frame in frames))
+
+    def frame_area(self, frame: np.ndarray) -> float:
+        """The share of one BGR frame that lies under text, 0 to 1."""
+        check_frame(frame)
+        boxes = [box for box in self._engine.boxes(frame) if self._is_text(frame, box)]
+        return union_share(boxes, frame.shape[0], frame.shape[1])
+
+    def _is_text(self, frame: np.ndarray, box: np.ndarray) -> bool:
+        if self._parameters.reading is None:
+            return True
+        text, confidence = self._engine.read(crop_upright(frame, box))
+        length = len("".join(text.split()))
+        return confidence > self._parameters.reading and length >= self._parameters.characters
+
+
+def union_share(boxes: Sequence[np.ndarray] | np.ndarray, height: int, width: int) -> float:
+    """The share of a frame's pixels inside at least one convex box; corners (4, 2) may lie outside the frame.
+
+    Counted on the pixel grid, corner pixels included. Boxes are painted one by one: OpenCV's fillPoly would
+    paint them all at once by the even-odd rule, which leaves out where two overlap.
+    """
+    mask = np.zeros((height, width), np.uint8)
+    for box in boxes:
+        cv2.fillConvexPoly(mask, np.ascontiguousarray(box, dtype=np.int32), (1,))
+    return cv2.countNonZero(mask) / mask.size
+
+
+def crop_upright(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Cut a slanted box (4, 2) out of a frame as an upright picture; lines that run downwards are turned."""
+    corners = np.asarray(box, np.float32)
+    top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
+    width, height = max(1, round(float(max(top, bottom)))), max(1, round(float(max(left, right))))
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    warp = cv2.getPerspectiveTransform(corners, target)
+    crop = cv2.warpPerspective(frame, warp, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.rotate(crop, cv2.ROTATE_90_COUNTERCLOCKWISE) if height >= 1.5 * width else crop
+
+
+class RapidEngine:
+    """PP-OCR by RapidOCR on onnxruntime. `models`: the folder with both ONNX files."""
+
+    def __init__(self, models: Path, parameters: OcrParameters) -> None:
+        from rapidocr import RapidOCR
+
+        self._engine = RapidOCR(
+            params={
+                # Its log goes to standard output and warns of every frame without text.
+                "Global.log_level": "critical",
+                "Global.use_preprocess_img": False,
+                "Global.use_vertical_padding": False,
+                "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                # With explicit paths it neither looks for nor downloads a model.
+                "Det.model_path": str(models / DETECTOR_FILE),
+                "Rec.model_path": str(models / READER_FILE),
+                "Det.limit_type": "max",
+                "Det.limit_side_len": parameters.side,
+                "Det.mean": list(parameters.mean),
+                "Det.std": list(parameters.std),
+                "Det.thresh": parameters.pixel_threshold,
+                # Scores must be judged inside: RapidOCR sorts the boxes it returns, but not their scores.
+                "Det.box_thresh": parameters.box_threshold,
+                "Det.unclip_ratio": parameters.unclip,
+                "Det.use_dilation": False,
+            }
+        )
+
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        boxes = getattr(self._engine(frame, use_det=True, use_cls=False, use_rec=False), "boxes", None)
+        return np.zeros((0, 4, 2), np.int32) if boxes is None else np.asarray(boxes).round().astype(np.int32)
+
+    def read(self, crop: np.ndarray) -> tuple[str, float]:
+        found = self._engine(crop, use_det=False, use_cls=False, use_rec=True)
+        texts, scores = getattr(found, "txts", None), getattr(found, "scores", None)
+        return (str(texts[0]), float(scores[0])) if texts and scores else ("", 0.0)
+
+
+def shipped_models() -> Path:
+    """The folder of PP-OCR's weights inside the `rapidocr` package here, found without importing it."""
+    spec = importlib.util.find_spec("rapidocr")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the package rapidocr is not installed", "pip install rapidocr==3.10.0")
+    return Path(spec.submodule_search_locations[0]) / "models"
+
+
+def text_area_fingerprint(engine: Engine, models: Path, parameters: OcrParameters = OcrParameters()) -> str:
+    """The filter's fingerprint without loading an engine: a driver needs it for stages elsewhere."""
+    files = [DETECTOR_FILE] if parameters.reading is None else [DETECTOR_FILE, READER_FILE]
+    missing = [name for name in files if not (models / name).is_file()]
+    if missing:
+        raise UserError(f"no {missing[0]} in {models}", "give the folder `models` of rapidocr==3.10.0")
+    made_by = {"engine": engine, "models": [weights_hash(models / name) for name in files]}
+    return fingerprint("text_area", VERSION, made_by | dataclasses.asdict(parameters))
+
+
+def text_area(
+    engine: Engine = "rapidocr", models: Path | None = None, parameters: OcrParameters = OcrParameters()
+) -> TextArea:
+    """Make the filter. `models`: the folder of ONNX files, by default that of this environment's `rapidocr`.
+
+    Raises `UserError` where the engine's package or a model is not there.
+    """
+    models = models or shipped_models()
+    identity = text_area_fingerprint(engine, models, parameters)
+    if engine == "rapidocr":
+        return TextArea(RapidEngine(models, parameters), parameters, identity)
+    from curation.filters.ocr_paddle import PaddleEngine
+
+    return TextArea(PaddleEngine(models, parameters), parameters, identity)

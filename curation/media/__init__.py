@@ -1,0 +1,1 @@
+"""The only door to a decoder: sandbox, probe, rules, the measuring pass, shots, the cutting pass."""

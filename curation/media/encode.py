@@ -1,0 +1,78 @@
+"""Encoding one clip: frames in, the bytes of an MP4 file out. Also how a source frame becomes a clip's picture.
+
+Used by the cutting pass only. The moov box comes first in the file, so that readers need no seek to its end.
+"""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+
+from curation.contract import Clip, Facts
+from curation.media.frames import planes
+from curation.media.geometry import Plane, fit, upright, view
+from curation.media.plan import Encode
+
+_MOOV_BASE, _MOOV_PER_FRAME = 4096, 28
+"""Room kept for the moov box: its tables grow by at most this many bytes a frame (sizes, times, chunk offsets)."""
+
+
+class Mp4:
+    """One H.264 stream in an MP4 file in memory. `like` lends its colour tags."""
+
+    def __init__(self, clip: Clip, encode: Encode, like: av.VideoFrame) -> None:
+        self._buffer = io.BytesIO()
+        moov = _MOOV_BASE + _MOOV_PER_FRAME * clip.frames
+        self._container = av.open(self._buffer, "w", format="mp4", options={"moov_size": str(moov)})
+        rate = Fraction(clip.fps).limit_denominator(1001)
+        stream = self._container.add_stream(encode.codec, rate=rate, options=_options(encode))
+        stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
+        stream.time_base = 1 / rate
+        context = stream.codec_context
+        context.thread_count = 1
+        context.color_range = like.color_range
+        context.colorspace = like.colorspace
+        self._stream, self._tick, self._base = stream, 0, 1 / rate
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """The clip's next frame, at the clip's size, 8-bit 4:2:0."""
+        frame.pts, frame.time_base = self._tick, self._base
+        frame.pict_type = PictureType.NONE  # the source's own choice of key frames is not the clip's
+        self._tick += 1
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> bytes:
+        """Finish the file and give its bytes."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._buffer.getvalue()
+
+
+def _options(encode: Encode) -> dict[str, str]:
+    if encode.codec == "h264_nvenc":
+        return {"preset": encode.preset, "rc": "vbr", "cq": str(encode.crf)}
+    return {"preset": encode.preset, "crf": str(encode.crf)}
+
+
+def repack(frame: av.VideoFrame, clip: Clip, facts: Facts) -> av.VideoFrame:
+    """The clip's picture of a 4:2:0 source frame: cropped, upright, scaled; the frame itself where nothing changes."""
+    if facts.rotation == 0 and (frame.width, frame.height) == (clip.width, clip.height):
+        return frame
+    out = av.VideoFrame(clip.width, clip.height, "yuv420p")
+    for index, plane in enumerate(planes(frame)):
+        part = 1 if index == 0 else 2
+        picture = fit(upright(view(plane, clip.crop, part), facts.rotation), clip.width // part, clip.height // part)
+        _fill(out, index, picture)
+    out.color_range = frame.color_range
+    out.colorspace = frame.colorspace
+    return out
+
+
+def _fill(frame: av.VideoFrame, index: int, picture: Plane) -> None:
+    plane = frame.planes[index]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows[: plane.height, : plane.width] = picture

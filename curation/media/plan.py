@@ -1,0 +1,87 @@
+"""What the media passes are told to do: rules, shots, clip format, limits. Made from the recipe, sent to the sandbox.
+
+The part that decides which clips a video has (`MediaPlan`) has a fingerprint: with the same one, the same bytes give
+the same clips. How clips are encoded (`Encode`) and how long a decoder may take (`Limits`) do not change that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from curation.identity import fingerprint
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Input rules of the report, section 2.1.1, and two of our own for files that decode only in part."""
+
+    min_duration_s: float = 2.0
+    min_bpp: float = 0.02
+    min_fps: float = 16.0
+    min_aspect: float = 1 / 3
+    max_aspect: float = 3.0
+    banned_profiles: tuple[str, ...] = ("Constrained Baseline",)
+    min_decoded: float = 0.9
+    max_untimed: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ShotPlan:
+    """Which shot detector (a name in `shots.DETECTORS`), its options, and frames left out at each shot's ends."""
+
+    detector: str = "scene"
+    options: Mapping[str, float] = field(default_factory=dict)
+    trim_frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """The format of a clip (report, section 2.1.1). `max_side` in pixels; `border_limit` is a luma level, 0 to 255."""
+
+    min_s: float = 2.0
+    max_s: float = 8.0
+    max_side: int = 1080
+    max_fps: float = 30000 / 1001
+    remove_borders: bool = True
+    border_limit: float = 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """How clips are encoded. `libx264` takes preset and CRF; `h264_nvenc` takes `crf` as its constant quality."""
+
+    codec: Literal["libx264", "h264_nvenc"] = "libx264"
+    preset: str = "medium"
+    crf: int = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one video may cost in the sandbox. `silence_s`: longest time without progress; memory in MiB."""
+
+    silence_s: float = 60.0
+    wall_s: float = 7200.0
+    cpu_s: float = 7200.0
+    memory_mb: int = 4096
+    max_pixels: int = 7680 * 4320
+    recycle_after: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlan:
+    """Everything that decides which clips a video has and how they are measured."""
+
+    rules: Rules = field(default_factory=Rules)
+    shots: ShotPlan = field(default_factory=ShotPlan)
+    clips: ClipPlan = field(default_factory=ClipPlan)
+    hwaccel: Literal["none", "cuda"] = "none"
+
+    @property
+    def fingerprint(self) -> str:
+        parts = asdict(self)
+        parts.pop("hwaccel")
+        return fingerprint("plan", PLAN_VERSION, parts)

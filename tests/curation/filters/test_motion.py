@@ -1,0 +1,91 @@
+"""Motion equals libavfilter's vmafmotion: on synthetic frames, and on every clip of the real videos."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from curation.contract import Clip, Facts
+from curation.filters.motion import Motion
+from curation.media.encode import repack
+from curation.media.frames import Decoder, planar, planes
+from curation.media.geometry import cadence
+from curation.media.probe import open_media, scan
+from tests.support.measuring import LENIENT, Result, as_clips, measured
+from tests.support.shared import real_videos
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+TOLERANCE = 0.01
+WITHOUT_CLIPS = ("media__sample_no_bframes.mp4", "opencvdoc__tree.avi")  # too short, too few frames
+
+
+def oracle(frames: list[np.ndarray]) -> float:
+    """Mean vmafmotion of grey frames, by the ffmpeg program."""
+    height, width = frames[0].shape
+    source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="gray", s=f"{width}x{height}", r=25)
+    command = source.filter("vmafmotion", stats_file="-").output("-", format="null").compile(cmd=FFMPEG)
+    done = subprocess.run(
+        [*command, "-loglevel", "error"], input=b"".join(f.tobytes() for f in frames), capture_output=True, check=True
+    )
+    scores = [float(value) for value in re.findall(r"motion:(\S+)", done.stdout.decode())]
+    assert len(scores) == len(frames)
+    return float(np.mean(scores))
+
+
+def clip_frames(path: Path, facts: Facts, clip: Clip) -> list[np.ndarray]:
+    """The luma of the clip's frames just before they would be encoded."""
+    with open_media(path) as (container, stream):
+        timeline = scan(container, stream)
+    kept: dict[int, np.ndarray] = {}
+    pace = cadence(facts, LENIENT.clips.max_fps)
+    with open_media(path) as (container, stream):
+        for index, (time, frame) in enumerate(Decoder(container, stream, timeline, 1 / facts.nominal_fps)):
+            if clip.start_frame <= index < clip.end_frame:
+                tick = pace.tick(index, time - timeline.first_s)
+                kept.setdefault(tick, planes(repack(planar(frame), clip, facts))[0].copy())
+    first = min(kept)
+    ordered: list[np.ndarray] = []
+    for tick in range(first, first + clip.frames):
+        ordered.append(kept.get(tick, ordered[-1] if ordered else kept[first]))
+    return ordered
+
+
+def mean(frames: list[np.ndarray]) -> float:
+    motion = Motion()
+    for frame in frames:
+        motion.push(frame)
+    return motion.mean(len(frames))
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (61, 83), (180, 320)])
+def test_equals_vmafmotion_on_noise_and_on_stills(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(1)
+    frames = [random.integers(0, 256, shape, np.uint8) for _ in range(6)]
+    frames += [frames[-1], (frames[-1] // 2).astype(np.uint8)]
+    assert mean(frames) == pytest.approx(oracle(frames), rel=1e-3)  # the program prints two decimals a frame
+    assert mean([frames[0]] * 5) == 0.0
+
+
+def test_a_single_frame_has_no_motion() -> None:
+    assert mean([np.zeros((32, 32), np.uint8)]) == 0.0
+
+
+def test_equals_vmafmotion_on_every_real_clip() -> None:
+    compared = 0
+    for path in real_videos():
+        if path.name not in WITHOUT_CLIPS:
+            compared += _compare(path, measured(path))
+    assert compared > 50
+
+
+def _compare(path: Path, result: Result) -> int:
+    for clip, found in zip(as_clips(result), result.clips, strict=True):
+        expected = oracle(clip_frames(path, result.facts, clip))
+        assert found.motion == pytest.approx(expected, abs=TOLERANCE), f"{path.name}, {clip.start_frame}"
+    return len(result.clips)
