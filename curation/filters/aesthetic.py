@@ -37,7 +37,7 @@ HEAD_FILE = "sac+logos+ava1-l14-linearMSE.pth"
 HEAD_PAGE = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
 GET_CLIP = f"hf download {HUB_REPO} {HUB_FILE} --local-dir weights"
 GET_HEAD = f"curl -L --create-dirs -o weights/{HEAD_FILE} {HEAD_PAGE}/raw/main/{HEAD_FILE}"
-INSTALL = "pip install 'ziggurat[clip]'"
+INSTALL = "pip install -e '.[clip]'"
 
 Dtype = Literal["fp32", "bf16"]
 

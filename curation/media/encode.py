@@ -74,5 +74,5 @@ def repack(frame: av.VideoFrame, clip: Clip, facts: Facts) -> av.VideoFrame:
 
 def _fill(frame: av.VideoFrame, index: int, picture: Plane) -> None:
     plane = frame.planes[index]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     rows[: plane.height, : plane.width] = picture

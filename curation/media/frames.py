@@ -115,4 +115,4 @@ def planes(frame: av.VideoFrame) -> Planes:
 
 def _plane(frame: av.VideoFrame, index: int) -> Plane:
     plane = frame.planes[index]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]

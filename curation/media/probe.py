@@ -15,6 +15,7 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
@@ -78,7 +79,7 @@ def open_media(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         reason = Reason.FORBIDDEN_FORMAT if refers else Reason.NOT_MEDIA
         raise Unfit(reason, detail=str(error.strerror)) from error
     with container:
-        streams = [s for s in container.streams.video if not (s.disposition & av.stream.Disposition.attached_pic)]
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             raise Unfit(Reason.NO_VIDEO)
         stream = streams[0]

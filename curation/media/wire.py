@@ -10,7 +10,7 @@ import json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -37,7 +37,7 @@ class Message:
         return adapter.validate_python(self.body)
 
 
-def send(stream: BinaryIO, kind: str, body: Any = None, blobs: Sequence[bytes] = ()) -> None:
+def send(stream: IO[bytes], kind: str, body: Any = None, blobs: Sequence[bytes] = ()) -> None:
     """Write one message and flush it."""
     header = json.dumps({"kind": kind, "body": body, "blobs": [len(b) for b in blobs]}).encode()
     stream.write(_LENGTHS.pack(len(header), sum(map(len, blobs))))

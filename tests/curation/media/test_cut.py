@@ -20,7 +20,7 @@ GOOD = Encode(preset="ultrafast", crf=8)
 
 def luma_of(data: bytes | Path) -> list[np.ndarray]:
     source = io.BytesIO(data) if isinstance(data, bytes) else str(data)
-    with av.open(source) as container:
+    with av.open(source, "r") as container:
         return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
@@ -87,7 +87,7 @@ def test_segments_part_only_where_a_decoder_can_start() -> None:
 def test_the_format_of_a_clip(name: str, size: tuple[int, int], fps: float) -> None:
     path = media.sample(name)
     files, _ = cuts(path, as_clips(measured(path)))
-    with av.open(io.BytesIO(files[0])) as container:
+    with av.open(io.BytesIO(files[0]), "r") as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         assert (context.name, context.pix_fmt, (context.width, context.height)) == ("h264", "yuv420p", size)

@@ -80,6 +80,7 @@ def test_sample_frames_are_the_first_middle_and_last_inside_the_borders() -> Non
         assert picture.shape == inside.shape
         # The middle one may lie up to an eighth of a second away, where candidates are kept.
         assert cv2.absdiff(picture, inside).mean() < (12 if index == len(frames) // 2 else 6)
+    assert pictures[0] is not None
     assert max(pictures[0].shape[:2]) <= SAMPLE_SIDE
 
 

@@ -1,0 +1,1 @@
+"""The only door to Lance: the store, tiers, queries, upkeep."""

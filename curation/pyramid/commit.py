@@ -1,0 +1,235 @@
+"""Commits: the one module that changes what readers of a pyramid see.
+
+A batch is committed in the order samples, media, clips, videos, each step one Lance version or two. The
+video's row comes last, so a reader who sees a done video finds its clips, their frames and their bytes (read
+`videos` first, as `Pyramid.snapshot` does). A batch may be committed again at any time, wholly or after a
+kill in its middle: the outcome is the same. What holds between concurrent committers, in one process or in
+many:
+
+* `clips`, `videos`: one row per key, and no update is lost. Rows are read at one version, united with what
+  arrives (`merge`) and written on the condition that no other commit touched them since; Lance's conflict
+  detection (on rows by deletion vectors, on new keys by the primary-key metadata of the schema) decides, the
+  loser reads again. So names of one content submitted from many jobs are all kept, and scores of different
+  filters all land.
+* `media`, `samples`: an append cannot be conditional, so two jobs may both append a clip, both rightly. After
+  each append, of all rows with one clip_id only the one with the lowest address (the first ever committed) is
+  kept. Every committer sees the first one, so all delete the same others; `clips.media` is set to the hash of
+  the row that stays.
+* Two jobs that process one video under different plans at the same time: the last row of `videos` wins; if
+  its clips were removed by the other job, `upkeep` finds that and marks the video to be done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import CLIPS, VIDEOS
+from curation.pyramid import merge
+from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
+from curation.pyramid.retry import retrying
+from curation.pyramid.store import Pyramid, chunks, select
+
+__all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
+
+_HEAVY = ("embedding", "laplacian", "crop")
+"""Columns united as Arrow arrays, not as Python lists: 768 numbers a clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one commit adds. Tables hold any columns of `contract.CLIPS` and `VIDEOS`, their key among them.
+
+    `media`, `samples`: tickets of `fragments`. `clips`: rows to insert or unite with existing ones.
+    `clip_updates`: columns for clips that exist (a clip that no longer does is skipped). `videos`: ledger
+    rows of finished videos. `replaced`: for a video that was done again under another plan, all clip_ids it
+    has now; its other clips go.
+    """
+
+    media: Sequence[str] = ()
+    samples: Sequence[str] = ()
+    clips: pa.Table | None = None
+    videos: pa.Table | None = None
+    clip_updates: Sequence[pa.Table] = ()
+    replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did: rows written, and appended rows removed again because the clip was there already."""
+
+    samples: int = 0
+    media: int = 0
+    clips: int = 0
+    updated: int = 0
+    videos: int = 0
+    duplicates: int = 0
+    deleted: int = 0
+
+
+class Committer:
+    """Commits batches to one pyramid, as any number of others may; holds no state between batches."""
+
+    def __init__(self, pyramid: Pyramid) -> None:
+        self.pyramid = pyramid
+
+    def commit(self, batch: Batch) -> Committed:
+        """Commit everything in `batch`; when this returns, readers see it. UserError when the disk is full
+        and such.
+        """
+        sampled, again = self._append("samples", batch.samples, [])
+        stored, twice = self._append("media", batch.media, ["sha256"])
+        hashes = {row["clip_id"]: row["sha256"] for row in stored}
+        return Committed(
+            samples=len(sampled),
+            media=len(stored),
+            clips=self._clips(batch.clips, hashes, insert=True) if batch.clips is not None else 0,
+            updated=sum(self._clips(table, hashes, insert=False) for table in batch.clip_updates),
+            videos=self._videos(batch.videos) if batch.videos is not None else 0,
+            duplicates=again + twice,
+            deleted=self._delete_replaced(batch.replaced),
+        )
+
+    def _append(self, name: str, tickets: Sequence[str], columns: list[str]) -> tuple[list[dict[str, Any]], int]:
+        """Append the tickets' fragments; (the rows that now stand for their clips, number of duplicates
+        removed).
+        """
+        clip_ids: list[str] = []
+        fragments: list[Any] = []
+        for ids, written in map(read_ticket, tickets):
+            clip_ids += ids
+            fragments += written
+        if not fragments:
+            return [], 0
+        retrying(f"commit to {self.pyramid.dataset_uri(name)}", lambda: self._append_fragments(name, fragments))
+        return retrying(
+            f"commit to {self.pyramid.dataset_uri(name)}", lambda: self._keep_first(name, clip_ids, columns)
+        )
+
+    def _append_fragments(self, name: str, fragments: list[Any]) -> None:
+        import lance
+
+        dataset = self.pyramid.dataset(name)
+        lance.LanceDataset.commit(
+            dataset,
+            lance.LanceOperation.Append(fragments),
+            read_version=dataset.version,
+            storage_options=self.pyramid.storage_options,
+        )
+
+    def _keep_first(self, name: str, clip_ids: list[str], columns: list[str]) -> tuple[list[dict[str, Any]], int]:
+        dataset = self.pyramid.dataset(name)
+        rows = select(dataset, "clip_id", sorted(set(clip_ids)), ["clip_id", *columns], with_row_address=True)
+        first: dict[str, dict[str, Any]] = {}
+        later: list[int] = []
+        for row in sorted(rows.to_pylist(), key=lambda row: row["_rowaddr"]):
+            if row["clip_id"] in first:
+                later.append(row["_rowaddr"])
+            else:
+                first[row["clip_id"]] = row
+        for start in range(0, len(later), 1000):
+            # Row addresses are integers of Lance's own; a dataset that is never compacted never moves them.
+            dataset.delete(f"_rowaddr IN ({', '.join(str(int(address)) for address in later[start : start + 1000])})")
+        return list(first.values()), len(later)
+
+    def _clips(self, table: pa.Table, hashes: Mapping[str, str], insert: bool) -> int:
+        incoming = {row["clip_id"]: row for row in _light(table).to_pylist()}  # of equals the last one
+        if "media" in table.column_names:
+            for clip_id in set(incoming) & set(hashes):
+                incoming[clip_id]["media"] = hashes[clip_id]
+
+        def unite(old_table: pa.Table) -> pa.Table:
+            old = {row["clip_id"]: row for row in _light(old_table).to_pylist()}
+            ids = [clip_id for clip_id in incoming if insert or clip_id in old]
+            rows = [merge.clip(old.get(clip_id), incoming[clip_id], self.pyramid.tiers) for clip_id in ids]
+            light = pa.Table.from_pylist(rows, schema=pa.schema([f for f in CLIPS if f.name not in _HEAVY]))
+            for name in _HEAVY:
+                light = light.append_column(CLIPS.field(name), _coalesced(name, ids, table, old_table))
+            return light.select(CLIPS.names)
+
+        return self._unite("clips", "clip_id", list(incoming), CLIPS.names, unite)
+
+    def _videos(self, table: pa.Table) -> int:
+        incoming: dict[str, dict[str, Any]] = {}
+        for row in table.to_pylist():  # one content may be in the batch under several names
+            incoming[row["video_id"]] = merge.video(incoming.get(row["video_id"]), row)
+
+        def unite(old_table: pa.Table) -> pa.Table:
+            old = {row["video_id"]: row for row in old_table.to_pylist()}
+            rows = [merge.video(old.get(video_id), row) for video_id, row in incoming.items()]
+            return pa.Table.from_pylist(rows, schema=VIDEOS)
+
+        return self._unite("videos", "video_id", list(incoming), VIDEOS.names, unite)
+
+    def _unite(
+        self,
+        name: str,
+        key: str,
+        keys: list[str],
+        columns: list[str],
+        unite: Callable[[pa.Table], pa.Table],
+    ) -> int:
+        """Write `unite(rows that exist)` where nobody else wrote those keys in between, else start over."""
+
+        def attempt() -> int:
+            dataset = self.pyramid.dataset(name)
+            old = select(dataset, key, keys, columns)
+            rows = unite(old)
+            if not rows.num_rows:
+                return 0
+            merger = dataset.merge_insert(key).when_matched_update_all()
+            if rows.num_rows > old.num_rows:
+                # Lance notices that two commits insert one key only on the way that takes no index (a pass
+                # over the keys, 1 s at 10 M rows): with an index both would insert it.
+                merger = merger.when_not_matched_insert_all().use_index(False)
+            # No retries inside Lance: it would repeat the write with what was read before the other's commit.
+            # All columns, though few may have changed: of a partial row Lance either patches a column of the
+            # whole fragment, which conflicts with every other writer, or reads the whole dataset first.
+            merger.conflict_retries(0).execute(rows)
+            return rows.num_rows
+
+        return retrying(f"commit to {self.pyramid.dataset_uri(name)}", attempt) if keys else 0
+
+    def _delete_replaced(self, replaced: Mapping[str, Collection[str]]) -> int:
+        """Delete clips of an earlier plan, after the video's row: no done video ever lacks its clips."""
+        deleted = 0
+        for video_ids in chunks(replaced, 100):
+            rows = select(self.pyramid.dataset("clips"), "video_id", video_ids, ["clip_id", "video_id"]).to_pylist()
+            kept = {video_id: set(replaced[video_id]) for video_id in video_ids}
+            stale = [row["clip_id"] for row in rows if row["clip_id"] not in kept[row["video_id"]]]
+            deleted += self.delete_clips(stale)
+        return deleted
+
+    def delete_clips(self, clip_ids: Collection[str]) -> int:
+        """Delete clips; their media and samples become orphans that `upkeep` removes."""
+
+        def delete(some: list[str]) -> int:
+            predicate = pc.field("clip_id").isin(pa.array(some, pa.string()))
+            return self.pyramid.dataset("clips").delete(predicate)["num_deleted_rows"]
+
+        return sum(
+            retrying(f"commit to {self.pyramid.dataset_uri('clips')}", lambda some=some: delete(some))
+            for some in chunks(clip_ids, 1000)
+        )
+
+
+def _light(table: pa.Table) -> pa.Table:
+    return table.drop_columns([name for name in _HEAVY if name in table.column_names])
+
+
+def _coalesced(name: str, ids: list[str], new: pa.Table, old: pa.Table) -> pa.Array:
+    """Column `name` for `ids`: from `new`, where that is null or lacks it from `old`."""
+    type_ = CLIPS.field(name).type
+    given = new[name].cast(type_).chunks if name in new.column_names else [pa.nulls(len(new), type_)]
+    # One null at the end, for a clip that is in neither.
+    values = pa.concat_arrays([*given, *old[name].chunks, pa.nulls(1, type_)])
+    place = {clip_id: len(new) + index for index, clip_id in enumerate(old["clip_id"].to_pylist())}
+    valid = values.is_valid().to_pylist()
+    for index, clip_id in enumerate(new["clip_id"].to_pylist()):
+        if valid[index] or clip_id not in place:
+            place[clip_id] = index
+    return values.take(pa.array([place.get(clip_id, len(values) - 1) for clip_id in ids], pa.int64()))

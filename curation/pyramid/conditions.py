@@ -1,0 +1,165 @@
+"""Conditions of a query as data: a known column, a kind of test, typed values. Nothing here builds a string
+to parse.
+
+`expression` turns conditions into one Arrow expression whose values are typed literals, `holds` judges a row
+in plain Python by the same rules (the oracle of the tests). Null and NaN satisfy no range; float32 columns
+are compared as float32; a bound beyond an integer column's range is always or never met, not an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import CLIPS, SCORES
+from curation.errors import UserError
+from curation.pyramid.tiers import Range, single
+
+DURATION = "duration_s"
+_NUMERIC = [field.name for field in CLIPS if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)]
+NUMBERS = (*_NUMERIC, DURATION)
+TEXTS = tuple(field.name for field in CLIPS if pa.types.is_string(field.type))
+ALL = (*CLIPS.names, DURATION)
+_MAX_VALUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A number column inside a range."""
+
+    column: str
+    range: Range
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A text column equal to one of some values."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A column null (`present` false) or not null."""
+
+    column: str
+    present: bool
+
+
+Condition = Between | OneOf | Present
+
+
+def known(column: str, allowed: Sequence[str] = ALL, use: str = "") -> str:
+    """`column`, or UserError that lists the columns there are."""
+    if column not in allowed:
+        suffix = f" {use}" if use else ""
+        raise UserError(f"no column {str(column)[:80]!r}{suffix}", f"there are {', '.join(allowed)}")
+    return column
+
+
+def condition(column: str, value: Any) -> Condition:
+    """What `where(column=value)` means: a pair or Range, a number, a text or several, None for null."""
+    known(column, NUMBERS + TEXTS, "to search by")
+    if value is None:
+        return Present(column, False)
+    if column in TEXTS:
+        values = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else ()
+        if not values or len(values) > _MAX_VALUES or not all(isinstance(text, str) for text in values):
+            raise UserError(f"{column}={value!r:.80} is not a text", f"give a text or a list of up to {_MAX_VALUES}")
+        try:
+            "".join(values).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{column}={value!r:.80} is not valid Unicode", "give a valid text") from None
+        return OneOf(column, tuple(sorted(values)))
+    known(column, NUMBERS, "to compare with a number")
+    try:
+        bounds = value if isinstance(value, (Range, list, tuple)) else (value, value)
+        return Between(column, Range.of(bounds))
+    except ValueError as error:
+        raise UserError(f"{column}: {error}", "give a number or a pair (low, high)") from None
+
+
+def expression(conditions: Iterable[Condition]) -> pc.Expression | None:
+    """All conditions as one Arrow expression; None when there are none."""
+    whole: pc.Expression | None = None
+    for part in map(_expression, conditions):
+        whole = part if whole is None else whole & part
+    return whole
+
+
+def holds(conditions: Iterable[Condition], row: Mapping[str, Any]) -> bool:
+    """Whether a row (a dict of Python values) satisfies all conditions."""
+    return all(_holds(one, row) for one in conditions)
+
+
+def _holds(one: Condition, row: Mapping[str, Any]) -> bool:
+    if one.column == DURATION:
+        start, end = row.get("start_s"), row.get("end_s")
+        value = None if start is None or end is None else end - start
+    else:
+        value = row.get(one.column)
+    if isinstance(one, Present):
+        return (value is not None) == one.present
+    if isinstance(one, OneOf):
+        return value in one.values
+    return one.range.holds(value, one.column in SCORES)
+
+
+def _column(name: str) -> pc.Expression:
+    return pc.field("end_s") - pc.field("start_s") if name == DURATION else pc.field(name)
+
+
+def _expression(one: Condition) -> pc.Expression:
+    column = _column(one.column)
+    if isinstance(one, Present):
+        if one.column == DURATION:
+            column = pc.field("end_s")
+        return column.is_valid() if one.present else column.is_null()
+    if isinstance(one, OneOf):
+        texts = [column == pa.scalar(text, pa.string()) for text in one.values[:1]]
+        return texts[0] if len(one.values) == 1 else column.isin(pa.array(one.values, pa.string()))
+    type_ = pa.float64() if one.column == DURATION else CLIPS.field(one.column).type
+    bounds = _integers(one.range, type_) if pa.types.is_integer(type_) else _floats(one.range, type_)
+    if bounds is None:
+        return pc.scalar(False)
+    low, high = bounds
+    test = column.is_valid() if low is None and high is None else None
+    if low is not None:
+        test = column >= pa.scalar(low, type_)
+    if high is not None:
+        below = column <= pa.scalar(high, type_)
+        test = below if test is None else test & below
+    assert test is not None
+    return test
+
+
+def _floats(range_: Range, type_: pa.DataType) -> tuple[float | None, float | None]:
+    """Bounds in the column's precision. Arrow orders NaN above infinity, so an open top is closed at
+    infinity.
+    """
+    low, high = range_.low, range_.high
+    if pa.types.is_float32(type_):
+        low, high = (bound if bound is None else single(bound) for bound in (low, high))
+    return low, math.inf if high is None and low is not None else high
+
+
+def _integers(range_: Range, type_: pa.DataType) -> tuple[int | None, int | None] | None:
+    """Bounds as integers of the column's width; None when no integer of that width is inside."""
+    bits = type_.bit_width
+    least, most = -(1 << bits - 1), (1 << bits - 1) - 1
+    low = None if range_.low is None else math.ceil(range_.low)
+    high = None if range_.high is None else math.floor(range_.high)
+    if (low is not None and low > most) or (high is not None and high < least):
+        return None
+    if low is not None and high is not None and low > high:
+        return None
+    return (
+        None if low is None or low <= least else low,
+        None if high is None or high >= most else high,
+    )

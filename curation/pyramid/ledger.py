@@ -1,0 +1,219 @@
+"""The ledger: what a pyramid knows already, so that a run does only what is left. Reads; `commit` writes.
+
+Resumption asks, in this order: is this file known by name, size and time (`settled`: no byte is read); is its
+content known (`lookup`, after hashing); which clips need one score again (`stale_videos`, `stale_clips`).
+`history` answers `ziggurat why`. Memory is bounded by 16 bytes a recorded name, and by a batch everywhere
+else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import FRAME_SCORES, SCORES, Source, Status
+from curation.pyramid import conditions
+from curation.pyramid.conditions import Between
+from curation.pyramid.store import Pyramid, chunks, select
+from curation.pyramid.tiers import MEASURES, Tiers
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+
+_HISTORY_LIMIT = 20
+_PREFIX = 4
+"""Shortest beginning of an id that `history` accepts: shorter ones would also be file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger says of one content. `clips`: how many it has when it is done, `bytes`: its size."""
+
+    status: Status
+    fingerprint: str | None
+    uris: tuple[str, ...]
+    attempts: int
+    clips: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Rows of `videos` and `clips` (no embedding) that a name means; `cut` when there are more than shown."""
+
+    videos: tuple[dict[str, Any], ...]
+    clips: tuple[dict[str, Any], ...]
+    cut: bool = False
+
+
+class Ledger:
+    """Reads the latest versions, except for `settled`, which indexes the names recorded when first asked."""
+
+    def __init__(self, pyramid: Pyramid) -> None:
+        self.pyramid = pyramid
+        self._names: dict[tuple[str, bool], np.ndarray] = {}
+
+    def settled(self, sources: Iterable[Source], fingerprint: str, retry_quarantined: bool = False) -> set[Source]:
+        """Those of `sources` recorded under plan `fingerprint` with the same uri, size and time: nothing to
+        do.
+
+        A source whose time is unknown (0) counts by name and size. `retry_quarantined` leaves out what could
+        not be judged last time. The index is read once per Ledger; call it with as many batches of a listing
+        as there are.
+        """
+        names = self._recorded(fingerprint, retry_quarantined)
+        return {source for source in sources if _contains(names, _digest(source.uri, source.bytes, source.modified))}
+
+    def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
+        """The ledger's rows for those of `video_ids` that it has."""
+        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes"]
+        dataset = self.pyramid.dataset("videos")
+        found: dict[str, Known] = {}
+        for some in chunks(video_ids, 5000):
+            for row in select(dataset, "video_id", some, columns).to_pylist():
+                found[row["video_id"]] = Known(
+                    Status(row["status"]),
+                    row["fingerprint"],
+                    tuple(row["uris"] or ()),
+                    row["attempts"] or 0,
+                    row["clips"] or 0,
+                    row["bytes"] or 0,
+                )
+        return found
+
+    def stale_videos(self, frame_fingerprints: Mapping[str, str]) -> Iterator[str]:
+        """video_ids with a clip whose frame score another fingerprint made: these must be decoded again.
+
+        A score that is null with no fingerprint was never asked for; `stale_clips` finds those.
+        """
+        assert set(frame_fingerprints) <= set(FRAME_SCORES), frame_fingerprints
+        if not frame_fingerprints:
+            return
+        tests = [pc.field(f"{score}_by") != pc.scalar(by) for score, by in frame_fingerprints.items()]
+        other = tests[0]
+        for test in tests[1:]:
+            other = other | test
+        seen: set[str] = set()
+        for batch in self.pyramid.dataset("clips").scanner(columns=["video_id"], filter=other).to_batches():
+            fresh = [video_id for video_id in batch["video_id"].unique().to_pylist() if video_id not in seen]
+            seen.update(fresh)
+            yield from fresh
+
+    def stale_clips(
+        self,
+        score: str,
+        fingerprint: str,
+        tiers: Tiers,
+        from_tier: str | None,
+        columns: Collection[str] = ("clip_id", "video_id"),
+        known: Collection[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of the clips that want `score` computed: missing or made by another fingerprint, and worth
+        it.
+
+        Worth it: the conditions of `from_tier` (None: any clip) over the columns in `known` hold. By default
+        these are the scores that are cheaper than `score`, and the facts of a clip.
+        """
+        assert score in SCORES, score
+        if known is None:
+            known = (*SCORES[: SCORES.index(score)], *MEASURES)
+        ranges = {} if from_tier is None else tiers.effective(from_tier)
+        by = pc.field(f"{score}_by")
+        stale = by.is_null() | (by != pc.scalar(fingerprint))
+        reaches = conditions.expression(Between(column, ranges[column]) for column in ranges if column in known)
+        scanner = self.pyramid.dataset("clips").scanner(
+            columns=list(columns),
+            filter=stale if reaches is None else stale & reaches,
+            use_scalar_index=False,
+        )
+        yield from scanner.to_batches()
+
+    def history(self, name: str) -> History:
+        """Everything known about a video or a clip by its id, the beginning of its id, its uri or its file
+        name.
+        """
+        clips_set, videos_set = self.pyramid.dataset("clips"), self.pyramid.dataset("videos")
+        columns = [column for column in clips_set.schema.names if column not in ("embedding", "laplacian")]
+        clips: list[dict[str, Any]] = []
+        videos: list[dict[str, Any]] = []
+        if len(name) >= _PREFIX:
+            videos = _starting(videos_set, "video_id", name, videos_set.schema.names)
+            clips = _starting(clips_set, "clip_id", name, columns)
+        if not videos and not clips:
+            videos = list(_named(videos_set, name))
+        owners = sorted({clip["video_id"] for clip in clips} - {video["video_id"] for video in videos})
+        videos += select(videos_set, "video_id", owners, videos_set.schema.names).to_pylist() if owners else []
+        if not clips and len(videos) == 1:
+            clips = select(clips_set, "video_id", [videos[0]["video_id"]], columns).to_pylist()
+            clips.sort(key=lambda clip: clip["start_s"] or 0.0)
+            return History((videos[0],), tuple(clips))
+        cut = max(len(videos), len(clips)) > _HISTORY_LIMIT
+        return History(tuple(videos[:_HISTORY_LIMIT]), tuple(clips[:_HISTORY_LIMIT]), cut)
+
+    def _recorded(self, fingerprint: str, retry_quarantined: bool) -> np.ndarray:
+        """Sorted digests of the names recorded under `fingerprint`, each with its time and with no time."""
+        import numpy as np
+
+        key = (fingerprint, retry_quarantined)
+        if key not in self._names:
+            test = pc.field("fingerprint") == pc.scalar(fingerprint)
+            if retry_quarantined:
+                test = test & (pc.field("status") != pc.scalar(str(Status.QUARANTINED)))
+            scanner = self.pyramid.dataset("videos").scanner(columns=["uris", "modified", "bytes"], filter=test)
+            parts = [np.empty((0, 2), np.uint64)]
+            for batch in scanner.to_batches():
+                digests = b"".join(
+                    _digest(uri, row["bytes"] or 0, time)
+                    for row in batch.to_pylist()
+                    for uri, modified in zip(row["uris"] or (), row["modified"] or (), strict=True)
+                    for time in {modified, 0.0}
+                )
+                parts.append(np.frombuffer(digests, np.uint64).reshape(-1, 2))
+            names = np.concatenate(parts)
+            self._names[key] = names[np.lexsort((names[:, 1], names[:, 0]))]
+        return self._names[key]
+
+
+def _digest(uri: str, size: int, modified: float) -> bytes:
+    """16 bytes that stand for a name: wide enough that two names never share them."""
+    head = struct.pack("<qd", size, modified)
+    return hashlib.blake2b(head + uri.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _contains(names: np.ndarray, digest: bytes) -> bool:
+    import numpy as np
+
+    first, second = np.frombuffer(digest, np.uint64)
+    start = int(np.searchsorted(names[:, 0], first))
+    while start < len(names) and names[start, 0] == first:
+        if names[start, 1] == second:
+            return True
+        start += 1
+    return False
+
+
+def _starting(dataset: lance.LanceDataset, key: str, prefix: str, columns: list[str]) -> list[dict[str, Any]]:
+    """Rows whose key is or begins with `prefix`; one more than the limit tells that there are more."""
+    if not prefix.isascii() or not prefix.isprintable():
+        return []
+    test = (pc.field(key) >= pc.scalar(prefix)) & (pc.field(key) < pc.scalar(prefix + "\x7f"))
+    return dataset.scanner(columns=columns, filter=test, limit=_HISTORY_LIMIT + 1).to_table().to_pylist()
+
+
+def _named(dataset: lance.LanceDataset, name: str) -> Iterator[dict[str, Any]]:
+    """Rows recorded under the uri `name`, or under a uri whose last part it is."""
+    found: list[str] = []
+    for batch in dataset.scanner(columns=["video_id", "uris"]).to_batches():
+        for row in batch.to_pylist():
+            if any(uri == name or uri.endswith("/" + name) for uri in row["uris"] or ()):
+                found.append(row["video_id"])
+        if len(found) > _HISTORY_LIMIT:
+            break
+    yield from select(dataset, "video_id", found, dataset.schema.names).to_pylist() if found else ()

@@ -1,0 +1,76 @@
+"""How a row of `clips` or `videos` that exists already is united with one that arrives: plain functions on
+dicts.
+
+`commit` calls these between reading rows at one version and writing them back on the condition that nobody
+else did. The rules make the outcome the same whichever of two jobs comes first:
+
+    clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
+    set) videos   names are united; what was decided stays when a later attempt under the same plan could not
+    decide
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curation.contract import SCORES, Status
+from curation.pyramid.tiers import Tiers
+
+Row = dict[str, Any]
+_SCORES = [(score, f"{score}_by", f"{score}_why") for score in SCORES]
+_SCORE_COLUMNS = {column for columns in _SCORES for column in columns}
+
+
+def clip(old: Row | None, new: Row, tiers: Tiers) -> Row:
+    """The clip row to write: `new` over `old`, scores that are not numbers made null, `tier` judged again.
+
+    A score goes with its `_by` and `_why`: what `new` does not say of them, it says is null.
+    """
+    row = dict(old or {})
+    row |= {name: value for name, value in new.items() if value is not None and name not in _SCORE_COLUMNS}
+    for score, by, why in _SCORES:
+        if score not in new:
+            continue
+        value, maker, reason = new[score], new.get(by), new.get(why)
+        if value is not None and value != value:
+            value, reason = None, "the filter returned not a number"
+            maker = maker or "unknown"
+        judged = row.get(score) is not None or row.get(by) is not None
+        if value is not None or maker is not None or not judged:
+            row |= {score: value, by: maker, why: reason}
+    row["tier"] = tiers.highest(values(row))
+    return row
+
+
+def values(row: Row) -> Row:
+    """A clip row with `duration_s`, as `Tiers` wants it."""
+    start, end = row.get("start_s"), row.get("end_s")
+    return row if start is None or end is None else row | {"duration_s": end - start}
+
+
+def video(old: Row | None, new: Row) -> Row:
+    """The ledger row to write: `new` over `old`, with the names of both and the larger number of attempts."""
+    if old is None:
+        uris, modified = _named(new)
+        return new | {"uris": uris, "modified": modified}
+    undecided = new.get("status") == Status.QUARANTINED and old.get("status") in (
+        Status.DONE,
+        Status.REJECTED,
+    )
+    row = old if undecided and old.get("fingerprint") == new.get("fingerprint") else old | new
+    uris, modified = _named(old, new)
+    attempts = [number for number in (old.get("attempts"), new.get("attempts")) if number is not None]
+    return row | {"uris": uris, "modified": modified, "attempts": max(attempts, default=None)}
+
+
+def _named(*rows: Row) -> tuple[list[str], list[float]]:
+    """The union of `uris`, each with the `modified` that came last, in order of the names so that it is one
+    outcome.
+    """
+    names: dict[str, float] = {}
+    for row in rows:
+        uris = row.get("uris") or []
+        modified = row.get("modified") or [0.0] * len(uris)
+        names |= dict(zip(uris, modified, strict=True))
+    ordered = sorted(names)
+    return ordered, [names[name] for name in ordered]

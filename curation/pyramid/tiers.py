@@ -1,0 +1,220 @@
+"""Tiers: named conjunctions of ranges over score columns, from loose to strict. Thresholds live here and
+nowhere else.
+
+A tier includes all ranges of the tiers below it, so the tiers of a pyramid nest by construction. Plain data
+and plain Python: the recipe builds it, stages ask it which clips to spend work on, `query` turns the same
+ranges into a filter.
+
+Scores are stored as float32, so a bound on a score is rounded to float32 before it is compared, here as in a
+query: a clip whose score was written as 5.1 passes a threshold of 5.1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from curation.contract import SCORES
+
+MEASURES = ("duration_s", "width", "height", "fps", "frames")
+"""Facts of a clip that a tier may bound besides the scores. `duration_s` is `end_s - start_s`."""
+
+COLUMNS = (*SCORES, *MEASURES)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+
+
+def single(value: float) -> float:
+    """`value` rounded to float32, the precision of the score columns (out of its range: infinite)."""
+    return ctypes.c_float(value).value
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`low <= x <= high`, both ends included; None leaves an end open. Null and NaN are in no range."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("low", self.low), ("high", self.high)):
+            if value is None:
+                continue
+            object.__setattr__(self, name, _finite(name, value))
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"range {self.low}..{self.high}: low must not be above high")
+
+    def holds(self, value: float | None, rounded: bool = False) -> bool:
+        """Whether `value` is inside; `rounded` compares as float32 (for scores)."""
+        if value is None or value != value:
+            return False
+        low, high = self.low, self.high
+        if rounded:
+            value = single(value)
+            low, high = (bound if bound is None else single(bound) for bound in (low, high))
+        return (low is None or value >= low) and (high is None or value <= high)
+
+    def __and__(self, other: Range) -> Range:
+        """The intersection; a ValueError when nothing would be left."""
+        lows = [bound for bound in (self.low, other.low) if bound is not None]
+        highs = [bound for bound in (self.high, other.high) if bound is not None]
+        return Range(max(lows, default=None), min(highs, default=None))
+
+    @classmethod
+    def of(cls, bounds: Any) -> Range:
+        """From a Range or a `(low, high)` pair, as recipes, JSON and `Query.where` write it."""
+        if isinstance(bounds, Range):
+            return bounds
+        if isinstance(bounds, (list, tuple)) and len(bounds) == 2:
+            return cls(*bounds)
+        raise ValueError(f"range {bounds!r}: a pair (low, high) is allowed, either of which may be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One step of the pyramid: its own ranges only (see `Tiers.effective` for those below included)."""
+
+    name: str
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"tier name {self.name!r}: up to 32 letters, digits, '_', '.', '-' are allowed, a letter or digit first"
+            )
+        ranges: dict[str, Range] = {}
+        for column, bounds in self.ranges.items():
+            check_column(column, f"tier {self.name!r}")
+            try:
+                ranges[column] = Range.of(bounds)
+            except ValueError as error:
+                raise ValueError(f"tier {self.name!r}, {column}: {error}") from None
+        object.__setattr__(self, "ranges", MappingProxyType(ranges))
+
+    def __reduce__(self) -> tuple[type[Tier], tuple[str, dict[str, Range]]]:
+        return Tier, (self.name, dict(self.ranges))  # a read-only view does not pickle
+
+
+def check_column(column: str, where: str) -> None:
+    """ValueError unless a tier may bound `column`."""
+    if column not in COLUMNS:
+        raise ValueError(f"{where}: no column {column!r} to set a range on; allowed are {', '.join(COLUMNS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """The steps of a pyramid, loose to strict. `effective(name)` is what a clip must satisfy to be in tier
+    `name`.
+    """
+
+    steps: tuple[Tier, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        names = self.names
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"tier name {name!r}: used {names.count(name)} times; names must differ")
+        for name in names:
+            self.effective(name)  # an empty intersection is a mistake of the recipe: say so now
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(step.name for step in self.steps)
+
+    def position(self, name: str) -> int:
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise ValueError(f"tier {name!r}: unknown; there are {', '.join(self.names) or 'none'}") from None
+
+    def effective(self, name: str) -> dict[str, Range]:
+        """The ranges of tier `name` and of all below it, intersected; columns in the recipe's order."""
+        ranges: dict[str, Range] = {}
+        for step in self.steps[: self.position(name) + 1]:
+            for column, bounds in step.ranges.items():
+                try:
+                    ranges[column] = ranges.get(column, Range()) & bounds
+                except ValueError:
+                    raise ValueError(
+                        f"tier {step.name!r}, {column}: {bounds.low}..{bounds.high} leaves nothing of "
+                        f"{ranges[column].low}..{ranges[column].high} of the tiers below"
+                    ) from None
+        return ranges
+
+    def admits(self, name: str, scores: Mapping[str, float | None]) -> bool:
+        """Whether a clip with these values is in tier `name`. A missing value satisfies no range."""
+        return _all_hold(self.effective(name), scores)
+
+    def reaches(self, name: str, scores: Mapping[str, float | None], known: Collection[str]) -> bool:
+        """Whether a clip may still end in tier `name`, judged by the columns in `known` only.
+
+        Stages ask this before they spend work: OCR looks at clips that the frame measures let through, CLIP
+        at those that OCR let through. A column in `known` whose value is null fails.
+        """
+        ranges = self.effective(name)
+        return _all_hold({column: ranges[column] for column in ranges if column in known}, scores)
+
+    def highest(self, scores: Mapping[str, float | None]) -> str | None:
+        """The strictest tier that admits the clip, or None."""
+        for step in reversed(self.steps):
+            if self.admits(step.name, scores):
+                return step.name
+        return None
+
+    def moved(self, name: str, column: str, bounds: Range) -> Tiers:
+        """The same tiers with one range of tier `name` set to `bounds` (an open range removes it)."""
+        index = self.position(name)
+        check_column(column, f"tier {name!r}")
+        ranges = {**self.steps[index].ranges, column: bounds}
+        if bounds == Range():
+            del ranges[column]
+        return Tiers((*self.steps[:index], Tier(name, ranges), *self.steps[index + 1 :]))
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_data())
+
+    def to_data(self) -> list[dict[str, Any]]:
+        """What `to_json` writes: a list of `{"name": ..., "ranges": {column: [low, high]}}`."""
+        return [
+            {
+                "name": step.name,
+                "ranges": {column: [bounds.low, bounds.high] for column, bounds in step.ranges.items()},
+            }
+            for step in self.steps
+        ]
+
+    @classmethod
+    def from_json(cls, text: str) -> Tiers:
+        return cls.from_data(json.loads(text))
+
+    @classmethod
+    def from_data(cls, data: Any) -> Tiers:
+        if not isinstance(data, list):
+            raise ValueError(f"tiers {data!r}: a list of {{name, ranges}} is allowed")
+        steps: list[Tier] = []
+        for entry in data:
+            if not isinstance(entry, dict) or set(entry) != {"name", "ranges"} or not isinstance(entry["ranges"], dict):
+                raise ValueError(f"tier {entry!r}: exactly the keys name and ranges are allowed")
+            steps.append(Tier(entry["name"], entry["ranges"]))
+        return cls(tuple(steps))
+
+
+def _finite(name: str, value: Any) -> float:
+    number = math.nan
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # An integer beyond float's range cannot be compared with a score; repr of it may not even print.
+        number = math.inf if isinstance(value, int) and value.bit_length() > 1023 else float(value)
+    if not math.isfinite(number):
+        shown = "a number beyond 1e308" if isinstance(value, int) and value.bit_length() > 1023 else repr(value)
+        raise ValueError(f"range {name}={shown:.80}: a finite number or nothing is allowed")
+    return number
+
+
+def _all_hold(ranges: Mapping[str, Range], scores: Mapping[str, float | None]) -> bool:
+    return all(bounds.holds(scores.get(column), column in SCORES) for column, bounds in ranges.items())

@@ -1,0 +1,247 @@
+"""`ziggurat upkeep`: what makes a pyramid fast and small again, outside a run. One holder at a time.
+
+Builds and extends indexes, measures the statistics that queries choose by, compacts `clips` and `videos`
+(never `media` and `samples`: Lance would copy the bytes), removes rows that nothing refers to, puts right
+what two jobs with different plans may have left, and deletes old versions and files of writers that died.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation import identity
+from curation.contract import SCORES, VIDEOS, Status
+from curation.errors import UserError
+from curation.pyramid import access
+from curation.pyramid.about import is_remote
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.retry import retrying
+from curation.pyramid.store import NAMES, Pyramid, chunks, select
+
+if TYPE_CHECKING:
+    import lance
+
+_log = logging.getLogger(__name__)
+
+INDEXES = {
+    "videos": ("video_id",),
+    "clips": (*access.KEYS, *SCORES),
+    "samples": ("clip_id",),
+    "media": ("clip_id",),
+}
+"""Columns with an index. Not width and such: they have few values, so no range is narrow."""
+COMPACTED = ("videos", "clips")
+
+
+@dataclass(frozen=True, slots=True)
+class Upkept:
+    """What an upkeep did. `redo`: videos marked to be done again; `puzzling`: counts that nothing here
+    explains.
+    """
+
+    orphans: int = 0
+    twins: int = 0
+    stale_clips: int = 0
+    redo: int = 0
+    puzzling: int = 0
+    fragments_before: int = 0
+    fragments_after: int = 0
+    freed_bytes: int = 0
+
+
+def upkeep(
+    pyramid: Pyramid,
+    keep: timedelta = timedelta(days=7),
+    settle: timedelta = timedelta(hours=1),
+    idle: bool = False,
+) -> Upkept:
+    """Everything in the module's docstring. Run it between runs; jobs that do run are not harmed, but may
+    wait.
+
+    Versions older than `keep` go, tagged ones (`Pyramid.pin`) stay. Rows of media and samples without a clip
+    go when they are older than `settle`, for a commit writes them before the clip. `idle` says that no job is
+    running anywhere: then also files that no version refers to go, which may else belong to a commit under
+    way.
+    """
+    with _only_holder(pyramid):
+        redo, stale, puzzling = _settle_plans(pyramid)
+        settled = timedelta(0) if idle else settle
+        needless = [_remove_needless(pyramid, name, settled) for name in ("samples", "media")]
+        orphans, twins = map(sum, zip(*needless, strict=True))
+        before = _fragments(pyramid)
+        for name in COMPACTED:
+            retrying(f"compaction of {name}", lambda name=name: pyramid.dataset(name).optimize.compact_files())
+        for name in NAMES:
+            _index(pyramid, name)
+        _measure(pyramid)
+        freed = sum(_clean(pyramid, name, keep, idle) for name in NAMES)
+        return Upkept(orphans, twins, stale, redo, puzzling, before, _fragments(pyramid), freed)
+
+
+@contextmanager
+def _only_holder(pyramid: Pyramid) -> Iterator[None]:
+    """One upkeep at a time on a local disk; the lock goes when its process does. Object stores have no such
+    lock.
+    """
+    if is_remote(pyramid.uri):
+        yield
+        return
+    import fcntl
+
+    with Path(pyramid.uri, ".upkeep.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another upkeep is at work on {pyramid.uri}", "wait until it has ended") from None
+        yield
+
+
+def _settle_plans(pyramid: Pyramid) -> tuple[int, int, int]:
+    """Compare the clips of done videos with the number in the ledger: (to be done again, clips deleted,
+    puzzling).
+
+    Too many: a kill came between a video's row and the deletion of its clips of an earlier plan. Too few:
+    another job with another plan took them for its own leftovers.
+    """
+    redo = deleted = puzzling = 0
+    columns = ["video_id", "clips", "fingerprint"]
+    done = pc.field("status") == pc.scalar(str(Status.DONE))
+    scanner = pyramid.dataset("videos").scanner(columns=columns, filter=done, batch_size=50_000)
+    for batch in scanner.to_batches():
+        videos = {row["video_id"]: row for row in batch.to_pylist()}
+        fields = ["clip_id", "video_id", "start_frame", "end_frame"]
+        found = select(pyramid.dataset("clips"), "video_id", list(videos), fields)
+        clips: dict[str, list[dict[str, Any]]] = {video_id: [] for video_id in videos}
+        for row in found.to_pylist():
+            clips[row["video_id"]].append(row)
+        for video_id, video in videos.items():
+            wanted = video["clips"] or 0
+            if len(clips[video_id]) < wanted:
+                redo += _mark_undone(pyramid, video_id, video["fingerprint"])
+            elif len(clips[video_id]) > wanted:
+                stale = [row["clip_id"] for row in clips[video_id] if not _of_plan(row, video["fingerprint"])]
+                if len(clips[video_id]) - len(stale) == wanted:
+                    deleted += Committer(pyramid).delete_clips(stale)
+                else:
+                    _log.warning("video has more clips than its ledger row says", extra={"video": video_id})
+                    puzzling += 1
+    return redo, deleted, puzzling
+
+
+def _of_plan(clip: dict[str, Any], plan: str | None) -> bool:
+    made = identity.clip_id(clip["video_id"], clip["start_frame"], clip["end_frame"], plan or "")
+    return clip["clip_id"] == made
+
+
+def _mark_undone(pyramid: Pyramid, video_id: str, fingerprint: str | None) -> int:
+    """Take the plan's fingerprint from a row, so that the next run does the video again."""
+    if fingerprint is None:
+        return 0
+    _log.warning("video has lost clips: it will be done again", extra={"video": video_id})
+    row = pa.table({"video_id": [video_id], "fingerprint": pa.nulls(1, pa.string())}, schema=_UNDONE)
+    return Committer(pyramid).commit(Batch(videos=row)).videos
+
+
+_UNDONE = pa.schema([VIDEOS.field("video_id"), VIDEOS.field("fingerprint")])
+
+
+def _remove_needless(pyramid: Pyramid, name: str, settle: timedelta) -> tuple[int, int]:
+    """Delete rows of `media` or `samples` whose clip does not exist, and all but the first of a clip:
+    (orphans, twins).
+
+    Only of those rows that were there `settle` ago already. A twin is left by a kill between an append and
+    the removal of what was appended needlessly. Memory: 16 bytes a row; ids meet as 64-bit hashes, and what
+    is deleted is certain: no equal hash means no clip, and twins are compared by their ids.
+    """
+    # Opened before `clips` is read: a clip that a commit adds meanwhile is then seen.
+    dataset = _as_of(pyramid, name, datetime.now(UTC) - settle)
+    if dataset is None:
+        return 0, 0
+    hashes, addresses = _hashed(dataset)
+    there, _ = _hashed(pyramid.dataset("clips"))
+    orphan = ~np.isin(hashes, there)
+    orphans = addresses[orphan].tolist()
+    values, counts = np.unique(hashes[~orphan], return_counts=True)
+    suspects = addresses[np.isin(hashes, values[counts > 1])]
+    twins: list[int] = []
+    seen: set[str] = set()
+    for row in access.fetch(dataset, np.sort(suspects), ["clip_id"], with_row_id=True).to_pylist():
+        if row["clip_id"] in seen:
+            twins.append(row["_rowid"])
+        seen.add(row["clip_id"])
+    for some in chunks(map(str, [*orphans, *twins]), 1000):
+        test = f"_rowaddr IN ({', '.join(some)})"  # integers of Lance's own
+        retrying(f"removal from {name}", lambda test=test: pyramid.dataset(name).delete(test))
+    return len(orphans), len(twins)
+
+
+def _hashed(dataset: lance.LanceDataset) -> tuple[np.ndarray, np.ndarray]:
+    """64-bit hashes of all clip ids, and the addresses of their rows."""
+    hashes, addresses = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    scanner = dataset.scanner(columns=["clip_id"], with_row_address=True, batch_size=access.SCAN_ROWS)
+    for batch in scanner.to_batches():
+        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in batch["clip_id"].to_pylist())
+        hashes.append(np.frombuffer(b"".join(digests), np.uint64))
+        addresses.append(batch["_rowaddr"].to_numpy())
+    return np.concatenate(hashes), np.concatenate(addresses)
+
+
+def _as_of(pyramid: Pyramid, name: str, moment: datetime) -> lance.LanceDataset | None:
+    """A dataset as it was at `moment`, None if it did not exist."""
+    local = moment.astimezone().replace(tzinfo=None)
+    older = [
+        int(version["version"])
+        for version in pyramid.dataset(name).versions()
+        if isinstance(time := version["timestamp"], datetime) and time <= (moment if time.tzinfo else local)
+    ]
+    return pyramid.dataset(name, max(older)) if older else None
+
+
+def _index(pyramid: Pyramid, name: str) -> None:
+    """Make the indexes that are missing, extend the others to rows written since."""
+    dataset = pyramid.dataset(name)
+    present = {column for index in dataset.describe_indices() for column in index.field_names}
+    if not dataset.count_rows():
+        return
+    for column in INDEXES[name]:
+        if column not in present:
+            retrying(
+                f"index on {name}.{column}",
+                lambda column=column: pyramid.dataset(name).create_scalar_index(column, "BTREE"),
+            )
+    if present:
+        retrying(f"indexes of {name}", lambda: pyramid.dataset(name).optimize.optimize_indices())
+
+
+def _measure(pyramid: Pyramid) -> None:
+    statistics = access.measured(pyramid.dataset("clips"), SCORES)
+    text = statistics.to_json()
+    retrying("statistics", lambda: pyramid.dataset("clips").update_metadata({access.METADATA_KEY: text}))
+
+
+def _clean(pyramid: Pyramid, name: str, keep: timedelta, idle: bool) -> int:
+    stats = retrying(
+        f"cleaning of {name}",
+        lambda: pyramid.dataset(name).cleanup_old_versions(
+            # Zero would mean the default of Lance, two weeks.
+            older_than=max(keep, timedelta(microseconds=1)),
+            delete_unverified=idle,
+            error_if_tagged_old_versions=False,
+        ),
+    )
+    return stats.bytes_removed
+
+
+def _fragments(pyramid: Pyramid) -> int:
+    return sum(len(pyramid.dataset(name).get_fragments()) for name in COMPACTED)

@@ -1,0 +1,104 @@
+"""Rows of the contract made from what the stages found: the one place where dataclasses become Arrow.
+
+Between the stages and the pyramid: a stage hands over dataclasses, `pyramid.commit` takes these tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Status, Verdict
+from curation.filters import blur, jitter, motion
+from curation.identity import clip_id
+from curation.media.openclip import ClipMeasure
+
+FRAME_FINGERPRINTS: Mapping[str, str] = {
+    "motion": motion.FINGERPRINT,
+    "sharpness": blur.FINGERPRINT,
+    "jitter": jitter.FINGERPRINT,
+}
+assert tuple(FRAME_FINGERPRINTS) == FRAME_SCORES
+
+
+def nameless_id(uri: str) -> str:
+    """A `video_id` for a source whose bytes could not be read: a hash of its name, told apart by its dash."""
+    return "name-" + hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:27]
+
+
+def video_row(
+    video_id: str,
+    source: Source,
+    plan: str,
+    job: str,
+    *,
+    verdict: Verdict | None = None,
+    facts: Facts | None = None,
+    clips: int = 0,
+    attempts: int = 1,
+) -> dict[str, Any]:
+    """The ledger's row of a video that is settled, under the plan with fingerprint `plan`."""
+    row: dict[str, Any] = dict.fromkeys(VIDEOS.names)
+    row |= {
+        "video_id": video_id,
+        "uris": [source.uri],
+        "modified": [source.modified],
+        "bytes": source.bytes,
+        "status": str(verdict.status if verdict else Status.DONE),
+        "clips": clips,
+        "attempts": attempts,
+        "job": job,
+        "fingerprint": plan,
+        "finished_at": datetime.now(UTC),
+    }
+    if verdict:
+        row |= {"reason": str(verdict.reason), "measured": verdict.measured, "detail": verdict.detail or None}
+    if facts:
+        names = ("duration_s", "fps", "width", "height", "codec", "profile", "bpp")
+        row |= {name: getattr(facts, name) for name in names}
+    return row
+
+
+def videos_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of `video_row` as a table of the contract."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=VIDEOS)
+
+
+def clips_table(video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Mapping[str, str]) -> pa.Table:
+    """New rows of `clips`. `why`: for each score that comes later, why it is still null."""
+    rows = []
+    for clip in clips:
+        row: dict[str, Any] = {name: getattr(clip, name) for name in _PLACE}
+        row |= {
+            "clip_id": clip_id(video_id, clip.start_frame, clip.end_frame, plan),
+            "video_id": video_id,
+            "crop": [clip.crop.x, clip.crop.y, clip.crop.width, clip.crop.height],
+            "laplacian": list(clip.laplacian),
+        }
+        for score, by in FRAME_FINGERPRINTS.items():
+            row |= {score: getattr(clip, score), f"{score}_by": by}
+        row |= {f"{score}_why": text for score, text in why.items()}
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=CLIPS)
+
+
+_PLACE = ("shot", "start_s", "end_s", "start_frame", "end_frame", "key_s", "width", "height", "fps", "frames")
+
+
+def frame_columns(scores: Collection[str]) -> list[str]:
+    """The columns that measuring `scores` again replaces, the key first."""
+    columns = [name for score in scores for name in (score, f"{score}_by")]
+    return ["clip_id", *columns, *(["laplacian"] if "sharpness" in scores else [])]
+
+
+CLIP_COLUMNS = ("clip_id", "video_id", *_PLACE, "crop")
+"""What `clip_from_row` needs."""
+
+
+def clip_from_row(row: Mapping[str, Any]) -> Clip:
+    """A `Clip` from a row with `CLIP_COLUMNS`."""
+    return Clip(row["clip_id"], row["video_id"], crop=Crop(*row["crop"]), **{name: row[name] for name in _PLACE})

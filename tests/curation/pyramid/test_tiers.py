@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.contract import SCORES
+from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
+
+Tier_: Any = Tier  # takes pairs for ranges too, as recipes write them
+SCORES_OF_A_CLIP = st.dictionaries(st.sampled_from(COLUMNS), st.none() | st.floats(-1e6, 1e6) | st.just(float("nan")))
+
+
+@st.composite
+def tiers(draw: st.DrawFn) -> Tiers:
+    """One to four tiers that leave something of each other."""
+    steps: list[Tier] = []
+    for index in range(draw(st.integers(1, 4))):
+        ranges: dict[str, Range] = {}
+        for column in draw(st.sets(st.sampled_from(COLUMNS), max_size=3)):
+            low, high = draw(st.none() | st.floats(-1e6, 0)), draw(st.none() | st.floats(0, 1e6))
+            ranges[column] = Range(low, high)
+        steps.append(Tier(f"t{index}", ranges))
+    return Tiers(tuple(steps))
+
+
+@given(tiers(), SCORES_OF_A_CLIP)
+def test_tiers_nest_by_construction(steps: Tiers, scores: dict[str, float | None]) -> None:
+    admitted = [steps.admits(name, scores) for name in steps.names]
+    assert admitted == sorted(admitted, reverse=True)
+    highest = steps.highest(scores)
+    assert (highest is None) == (not admitted[0])
+    assert highest is None or highest == steps.names[sum(admitted) - 1]
+
+
+@given(tiers(), SCORES_OF_A_CLIP, st.sets(st.sampled_from(COLUMNS)))
+def test_a_clip_that_is_admitted_is_reached_whatever_is_known(
+    steps: Tiers, scores: dict[str, float | None], known: set[str]
+) -> None:
+    for name in steps.names:
+        assert not steps.admits(name, scores) or steps.reaches(name, scores, known)
+        assert steps.reaches(name, scores, COLUMNS) == steps.admits(name, scores)
+        assert steps.reaches(name, scores, ())
+
+
+@given(tiers())
+def test_json_and_pickle_keep_tiers(steps: Tiers) -> None:
+    assert Tiers.from_json(steps.to_json()) == steps
+    assert pickle.loads(pickle.dumps(steps)) == steps
+
+
+def test_null_and_nan_satisfy_no_range() -> None:
+    steps = Tiers((Tier_("a", {"motion": Range()}),))
+    assert not steps.admits("a", {"motion": None})
+    assert not steps.admits("a", {})
+    assert not steps.admits("a", {"motion": float("nan")})
+    assert steps.admits("a", {"motion": -1e30})
+
+
+def test_bounds_are_inclusive_and_scores_compare_as_float32() -> None:
+    steps = Tiers((Tier_("a", {"aesthetic": (5.1, 5.3), "duration_s": (2.0, 8.0)}),))
+    stored = 5.099999904632568  # 5.1 as float32
+    assert steps.admits("a", {"aesthetic": stored, "duration_s": 2.0})
+    assert steps.admits("a", {"aesthetic": 5.3, "duration_s": 8.0})
+    assert not steps.admits("a", {"aesthetic": 5.0999, "duration_s": 2.0})
+    assert not steps.admits("a", {"aesthetic": 5.2, "duration_s": 1.9999999})
+
+
+def test_moved_changes_one_range() -> None:
+    steps = Tiers((Tier_("a", {"motion": (1.0, None)}), Tier_("b", {"motion": (2.0, None)})))
+    moved = steps.moved("b", "motion", Range(4.0))
+    assert moved.effective("b") == {"motion": Range(4.0)} and moved.effective("a") == {"motion": Range(1.0)}
+    assert steps.moved("b", "motion", Range()).effective("b") == {"motion": Range(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Tier("a b"), ["'a b'", "letters"]),
+        (lambda: Tier(""), ["''"]),
+        (lambda: Tier("../x"), ["'../x'"]),
+        (lambda: Tier_("a", {"colour": (1, 2)}), ["'a'", "'colour'", *SCORES]),
+        (lambda: Tier_("a", {"motion": (2, 1)}), ["motion", "2", "1"]),
+        (lambda: Tier_("a", {"motion": (float("nan"), None)}), ["motion", "nan"]),
+        (lambda: Tier_("a", {"motion": (float("inf"), None)}), ["motion", "inf"]),
+        (lambda: Tier_("a", {"motion": (10**400, None)}), ["motion", "1e308"]),
+        (lambda: Tier_("a", {"motion": ("1 OR 1=1", None)}), ["1 OR 1=1"]),
+        (lambda: Tier_("a", {"motion": (True, None)}), ["True"]),
+        (lambda: Tier_("a", {"motion": 3}), ["3", "pair"]),
+        (lambda: Tiers((Tier("a"), Tier("a"))), ["'a'", "2 times"]),
+        (
+            lambda: Tiers((Tier_("a", {"motion": (5, None)}), Tier_("b", {"motion": (None, 4)}))),
+            ["'b'", "motion"],
+        ),
+        (lambda: Tiers((Tier("a"),)).admits("z", {}), ["'z'", "a"]),
+        (lambda: Tiers((Tier("a"),)).moved("a", "x", Range()), ["'x'"]),
+        (lambda: Tiers.from_json('{"a": 1}'), ["list"]),
+        (lambda: Tiers.from_json('[{"name": "a", "ranges": {}, "more": 1}]'), ["more"]),
+    ],
+)
+def test_mistakes_are_named(make: Any, words: list[str]) -> None:
+    with pytest.raises(ValueError, match=".+") as caught:
+        make()
+    assert all(word in str(caught.value) for word in words), caught.value
