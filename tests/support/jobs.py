@@ -20,7 +20,7 @@ from tests.support import media
 
 ROOT = Path(__file__).parents[2]
 LENGTHS = ((3, 2.5), (4,), (2.5, 2, 3), (5,), (3, 3), (9,))
-"""Shot lengths in seconds of the small corpus: 6 videos, 11 clips."""
+"""Shot lengths in seconds of the small corpus: 6 videos, 10 clips."""
 
 RECIPE = """
 name = "test"

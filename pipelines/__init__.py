@@ -1,0 +1,1 @@
+"""Where Ray, the command line and the recipes live. Start with `curate.py`."""

@@ -1,0 +1,203 @@
+"""The command `ziggurat`. Each subcommand reads its arguments, calls one function of the library, and shows the result.
+
+Results go to standard output, progress and logs to standard error; `--json` prints one object a line. What the person
+can put right is one line and exit code 2 (`main`). Heavy packages are imported inside the commands: `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from curation.errors import UserError
+
+app = typer.Typer(
+    name="ziggurat",
+    help="Turn raw video into a data pyramid and train video models on its tiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PyramidArg = Annotated[str, typer.Argument(metavar="PYRAMID", help="Folder or URI of the pyramid.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="A recipe file, or the name of one that ships.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")]
+CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")]
+
+
+@app.command()
+def curate(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, globs, lists (.txt .csv .parquet) or URIs.")],
+    to: Annotated[str, typer.Option("--to", metavar="PYRAMID", help="Where the pyramid is or will be.")],
+    recipe: RecipeOption = "small",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    retry: Annotated[bool, typer.Option(help="Try again what was quarantined.")] = False,
+    root: Annotated[str | None, typer.Option(help="Take nothing from outside this folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Curate raw video into clips with scores. Run it again to go on where it stopped."""
+    from pipelines import jobs
+
+    jobs.run_curate(sources, to, recipe, address, cpus, retry, root, as_json)
+
+
+@app.command()
+def cut(
+    pyramid: PyramidArg,
+    tier: Annotated[str, typer.Option(help="Encode the clips of this tier that are not encoded yet.")],
+    recipe: RecipeOption = "small",
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Encode clips that were measured and not cut."""
+    from pipelines import jobs
+
+    jobs.run_cut(pyramid, tier, recipe, address, cpus, as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def query(
+    context: typer.Context,
+    pyramid: PyramidArg,
+    tier: Annotated[str | None, typer.Option(help="Only clips of this tier.")] = None,
+    order: Annotated[str | None, typer.Option(help="Order by this column; -column for the largest first.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many clips (100 for a table).")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns, separated by commas.")] = None,
+    version: Annotated[str | None, typer.Option(help="A version or tag of the clips to read.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help=".jsonl, .csv or .parquet file, or a folder for mp4 files.")
+    ] = None,
+    count: Annotated[bool, typer.Option(help="Only the number of clips.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 --width 1280.. or by value: --caption-model NAME."""
+    from pipelines import asking
+
+    ranges = asking.conditions(context.args)
+    asking.answer(pyramid, tier, ranges, order, limit, columns, version, output, count, timeout, as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def tiers(
+    context: typer.Context,
+    pyramid: PyramidArg,
+    move: Annotated[
+        str | None, typer.Option(metavar="TIER", help="Move thresholds of this tier: --motion 1..8")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
+    from pipelines import asking
+
+    asking.show_tiers(pyramid, move, asking.conditions(context.args), as_json)
+
+
+@app.command()
+def sheet(
+    pyramid: PyramidArg,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG file to write.")] = Path("sheet.png"),
+    tier: Annotated[str | None, typer.Option(help="The tier to judge by; the loosest by default.")] = None,
+    clips: Annotated[int, typer.Option(min=1, max=400, help="How many clips to show.")] = 48,
+    seed: Annotated[int, typer.Option(help="Which clips, where there are more.")] = 0,
+) -> None:
+    """Draw a contact sheet: kept and dropped clips with their scores and reasons."""
+    from pipelines import sheet as drawing
+
+    drawn = drawing.draw(pyramid, output, tier, clips, seed)
+    typer.echo(f"{output}: {drawn} clips")
+
+
+@app.command()
+def why(
+    pyramid: PyramidArg,
+    name: Annotated[str, typer.Argument(help="A video's or clip's id, URI or file name.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the whole history of a video or a clip."""
+    from pipelines import asking
+
+    asking.tell_why(pyramid, name, as_json)
+
+
+@app.command()
+def upkeep(
+    pyramid: PyramidArg,
+    as_json: JsonOption = False,
+) -> None:
+    """Build indexes, compact small files, remove what killed runs left behind."""
+    from pipelines import asking
+
+    asking.run_upkeep(pyramid, as_json)
+
+
+@app.command()
+def doctor(recipe: RecipeOption = "opensora2", as_json: JsonOption = False) -> None:
+    """Show versions, codecs, models and processors: what is there, what is missing, and how to get it."""
+    from pipelines import doctor as checks
+
+    checks.report(recipe, as_json)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; a `UserError` is one line on standard error and exit code 2."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")  # nothing of ours forks
+    try:
+        code = app(args=arguments, standalone_mode=False)  # an early exit comes back as its code
+        return code if isinstance(code, int) else 0
+    except UserError as error:
+        return _complain(error, arguments or sys.argv)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except Exception as error:
+        if (inner := _of_the_user(error)) is not None:
+            return _complain(inner, arguments or sys.argv)
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a mistake in the arguments, from click
+            print(f"ziggurat: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
+            return int(error.exit_code)  # type: ignore[attr-defined]
+        raise
+
+
+def _interrupt(*_: object) -> None:
+    """A scheduler's SIGTERM ends a run as Ctrl-C does: committed, and with no process left."""
+    raise KeyboardInterrupt
+
+
+def _complain(error: UserError, arguments: Sequence[str]) -> int:
+    line = " ".join(str(error).split())
+    if "--json" in arguments:
+        print(json.dumps({"event": "error", "cause": error.cause, "remedy": error.remedy}))
+    print(f"ziggurat: {line}", file=sys.stderr)
+    return 2
+
+
+def _of_the_user(error: BaseException) -> UserError | None:
+    """The `UserError` that a worker raised, out of the error that Ray wraps it in."""
+    seen: Any = error
+    while seen is not None:
+        if isinstance(seen, UserError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+        if not isinstance(seen, BaseException):
+            return None
+    return None
+
+
+def run() -> None:
+    """The installed command."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

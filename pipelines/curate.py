@@ -1,0 +1,217 @@
+"""The main path. A folder of raw video becomes scored clips in a pyramid: read this file first.
+
+    list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> rows
+
+Each bracket is a pipeline of its own on Ray Data (`engine`), and each commits what it finds at once (`landing`). So
+every step is also the way to catch up: a run after a kill, a new version of a filter or a moved threshold does what the
+pyramid says is missing, and nothing else.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Any, Protocol
+
+from curation.contract import Clip, Source
+from curation.media.plan import Encode, Limits, MediaPlan
+from curation.pyramid.ledger import Known, Ledger
+from curation.pyramid.query import Query
+from curation.pyramid.store import Pyramid, chunks
+from curation.rows import CLIP_COLUMNS, FRAME_FINGERPRINTS, clip_from_row, nameless_id, video_row
+from curation.sources import Refused
+from pipelines.cluster import Resources
+from pipelines.engine import StageSpec, hire, run
+from pipelines.filters import Ready, ready
+from pipelines.foreman import Claim
+from pipelines.landing import Account, Landing
+from pipelines.recipe import Recipe
+from pipelines.stages import CutOrder, CutStage, FetchStage, Landed, MeasureStage, Place, ScoreStage
+
+SEGMENT_CLIPS = 16
+"""Clips encoded by one worker in one go; a long source is cut by several."""
+
+SCORE_CLIPS = 32
+
+
+class Watch(Protocol):
+    """What shows a run to a person; see `progress`."""
+
+    def over(self, stage: str, foreman: Any) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: what it works on and with."""
+
+    name: str
+    pyramid: Pyramid
+    recipe: Recipe
+    filters: Sequence[Ready]
+    resources: Resources
+    account: Account
+    watch: Watch
+    retry_quarantined: bool = False
+
+    @property
+    def place(self) -> Place:
+        return Place(self.pyramid.uri, self.pyramid.storage_options)
+
+
+def curate(
+    entries: Iterable[Source | Refused],
+    pyramid: Pyramid,
+    recipe: Recipe,
+    resources: Resources,
+    watch: Watch,
+    account: Account,
+    retry_quarantined: bool = False,
+) -> None:
+    """Bring every entry into the pyramid. `account` says at the end what became of each."""
+    name = uuid.uuid4().hex[:12]
+    job = Job(name, pyramid, recipe, ready(recipe), resources, account, watch, retry_quarantined)
+    ledger = Ledger(pyramid)
+    stale = _stale_uris(ledger)
+    for window in _windows(entries, recipe.run.window):
+        account.inputs += len(window)
+        measure(job, _unsettled(job, ledger, stale, window))
+        for filter_ in job.filters:
+            score(job, filter_)
+        if recipe.cut.tier is not None:
+            cut(job, recipe.cut.tier)
+    account.check()
+
+
+def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
+    """Settle sources: their rows, clips, frame scores and sample frames."""
+    foreman = hire(job.recipe.run.attempts)
+    plan, limits = job.recipe.plan, job.recipe.limits
+    why = {filter_.score: filter_.why for filter_ in job.filters}
+    claims = _Claims(job.pyramid, foreman)
+    stage = StageSpec("measure", MeasureStage(job.place, plan, limits, job.name, why, claims))
+    with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("measure", foreman):
+        for entry in entries:
+            if isinstance(entry, Refused):
+                landing.put(_refusal(entry, plan, job.name))
+        sources = [entry for entry in entries if isinstance(entry, Source)]
+        for result in run(sources, [stage], foreman, job.resources):
+            landing.put(result)
+
+
+def score(job: Job, filter_: Ready) -> None:
+    """Fill one score for the clips that reach its tier and lack it; all from stored sample frames."""
+    if filter_.make is None:
+        return
+    wanted = Ledger(job.pyramid).stale_clips(
+        filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, columns=("clip_id",)
+    )
+    ids = (clip_id for batch in wanted for clip_id in batch["clip_id"].to_pylist())
+    foreman = hire(job.recipe.run.attempts)
+    stages = [
+        StageSpec("fetch", FetchStage(job.pyramid), cpus=0.1),
+        StageSpec(filter_.name, ScoreStage(filter_.make), gpus=filter_.gpus, python=filter_.python),
+    ]
+    with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over(filter_.name, foreman):
+        items = (tuple(some) for some in chunks(ids, SCORE_CLIPS))
+        for result in run(items, stages, foreman, job.resources):
+            landing.put(result)
+
+
+def cut(job: Job, tier: str) -> None:
+    """Encode the clips of `tier` that have not been encoded yet."""
+    foreman = hire(job.recipe.run.attempts)
+    stage = StageSpec("cut", cutting(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits))
+    query = job.pyramid.tier(tier).where(media=None, media_why=None)
+    with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("cut", foreman):
+        for result in run(orders(job.pyramid, query), [stage], foreman, job.resources):
+            landing.put(result)
+
+
+def cutting(place: Place, plan: MediaPlan, encode: Encode, limits: Limits) -> CutStage:
+    return CutStage(place, plan, encode, limits)
+
+
+def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:
+    """Orders for the clips of a query, each a segment of one video."""
+    rows = query.columns(*CLIP_COLUMNS).to_table().to_pylist()
+    rows.sort(key=lambda row: (row["video_id"], row["start_s"]))
+    ledger = Ledger(pyramid)
+    for video_id, group in groupby(rows, key=lambda row: row["video_id"]):
+        known = ledger.lookup([video_id])[video_id]
+        sources = tuple(Source(uri, known.bytes) for uri in known.uris)
+        for clips in segments([clip_from_row(row) for row in group]):
+            yield CutOrder(video_id, sources, clips)
+
+
+def segments(clips: Sequence[Clip], most: int = SEGMENT_CLIPS) -> Iterator[tuple[Clip, ...]]:
+    """Clips of one video, in order of time, in runs that can be decoded apart without decoding a frame twice.
+
+    A run ends after `most` clips, at the first clip that a decoder can reach without passing the one before it.
+    """
+    run_: list[Clip] = []
+    for clip in clips:
+        if len(run_) >= most and clip.key_s >= run_[-1].end_s - 1e-3:
+            yield tuple(run_)
+            run_ = []
+        run_.append(clip)
+    if run_:
+        yield tuple(run_)
+
+
+def _windows(entries: Iterable[Source | Refused], size: int) -> Iterator[list[Source | Refused]]:
+    """Entries in windows; one empty window where there is nothing, so that a run can still catch up on scores."""
+    stream = iter(entries)
+    window = list(islice(stream, size))
+    yield window
+    while window := list(islice(stream, size)):
+        yield window
+
+
+def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> list[Source | Refused]:
+    """The entries of a window that the ledger does not settle by name, size and time."""
+    sources = [entry for entry in window if isinstance(entry, Source) and entry.uri not in stale]
+    settled = ledger.settled(sources, job.recipe.plan.fingerprint, job.retry_quarantined)
+    job.account.settled_before += sum(1 for source in sources if source in settled)
+    return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
+
+
+def _stale_uris(ledger: Ledger) -> set[str]:
+    """The names of videos with a frame score that another version of its filter made."""
+    stale = ledger.stale_videos(FRAME_FINGERPRINTS)
+    return {uri for known in ledger.lookup(stale).values() for uri in known.uris}
+
+
+def _refusal(entry: Refused, plan: MediaPlan, job: str) -> Landed:
+    source = Source(entry.uri, 0)
+    return Landed(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """Makes the claims that a measuring worker asks: the ledger's answers and the foreman's."""
+
+    pyramid: Pyramid
+    foreman: Any
+
+    def __call__(self) -> _Claims:
+        return self
+
+    def known(self, video_id: str) -> Known | None:
+        return Ledger(self.pyramid).lookup([video_id]).get(video_id)
+
+    def stale(self, video_id: str) -> tuple[str, ...]:
+        columns = [f"{score}_by" for score in FRAME_FINGERPRINTS]
+        rows = self.pyramid.where(video_id=video_id).columns(*columns).to_table()
+        return tuple(
+            score
+            for score, by in FRAME_FINGERPRINTS.items()
+            if any(found not in (by, None) for found in rows[f"{score}_by"].to_pylist())
+        )
+
+    def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
+        import ray
+
+        return ray.get(self.foreman.claim.remote(video_id, uri))

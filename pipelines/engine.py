@@ -1,0 +1,117 @@
+"""Stages on Ray Data: the thin layer between plain stage classes and Ray's back-pressure, autoscaling and retries.
+
+A stage is any callable class with `stage(item, report) -> result`; it does not know that Ray runs it. `run` streams
+items through a list of stages and yields the last one's results as they come, in any order.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipelines.cluster import Resources
+from pipelines.foreman import Foreman
+
+Report = Callable[[str, int], None]
+"""`report(item, frames)`: says what a stage works on and how far it is."""
+
+_BEAT_EVERY_S = 1.0
+
+
+class Stage(Protocol):
+    """One step of a pipeline. It must not raise for the data's sake: what is wrong with an item is in its result."""
+
+    def __call__(self, item: Any, report: Report) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """How to make a stage in its worker, and what a worker may use. `cpus` and `gpus` are fractions that Ray reserves.
+
+    `python`: the interpreter of the environment that the stage lives in; None is ours.
+    """
+
+    name: str
+    make: Callable[[], Stage]
+    cpus: float = 0.8
+    gpus: float = 0.0
+    python: str | None = None
+
+
+def hire(attempts: int) -> Any:
+    """A foreman actor for one run."""
+    import ray
+
+    return ray.remote(Foreman).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(attempts)
+
+
+def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources) -> Iterator[Any]:
+    """Results of the last stage for every item. Holds the items, not the results, in memory."""
+    import ray
+    from ray.data import DataContext
+
+    listed = list(items)
+    if not listed:
+        return
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    dataset = ray.data.from_items([{"item": item} for item in listed], override_num_blocks=_blocks(len(listed)))
+    for spec in specs:
+        workers = pool_size(spec, len(specs), resources, len(listed))
+        remote: dict[str, Any] = {"runtime_env": {"py_executable": spec.python}} if spec.python else {}
+        worker: Any = _Worker  # Ray Data's types know functions only
+        dataset = dataset.map(
+            worker,
+            fn_constructor_args=(spec.name, spec.make, foreman),
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+            num_cpus=spec.cpus / len(specs),
+            num_gpus=spec.gpus or None,
+            **remote,
+        )
+    for row in dataset.iter_rows():
+        yield row["item"]
+
+
+def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) -> int:
+    """How many workers a stage gets: what its resources allow, no more than there are items, at least one.
+
+    The stages of a pipeline share the processors evenly; a reserve stays free, because Ray Data stands still without a
+    word when actors hold every one.
+    """
+    allowed = int(resources.cpus * 0.9 / spec.cpus) if spec.cpus else items
+    if spec.gpus:
+        allowed = min(allowed, int(resources.gpus / spec.gpus))
+    return max(1, min(allowed, items))
+
+
+def _blocks(items: int) -> int:
+    """One item a block while there are few, so that a lost worker repeats one; more when blocks would be too many."""
+    return min(items, 1000)
+
+
+class _Worker:
+    """What Ray Data calls: the stage, with its reports sent to the foreman."""
+
+    def __init__(self, name: str, make: Callable[[], Stage], foreman: Any) -> None:
+        self._name, self._foreman = name, foreman
+        self._id = uuid.uuid4().hex
+        self._heard = 0.0
+        self._stage = make()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        result = self._stage(row["item"], self._report)
+        self._heard = 0.0
+        self._foreman.beat.remote(self._id, self._name, "", 0)
+        return {"item": result}
+
+    def _report(self, item: str, frames: int) -> None:
+        now = time.monotonic()
+        if now - self._heard >= _BEAT_EVERY_S:
+            self._heard = now
+            self._foreman.beat.remote(self._id, self._name, item, frames)

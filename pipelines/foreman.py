@@ -1,0 +1,72 @@
+"""The foreman: one small Ray actor per run that knows who works on what.
+
+Stages claim a video's content before they decode it (the same bytes under two names are decoded once) and tell it where
+they are; the driver reads that for the live display and to name a stage that stands still. It holds no results: losing
+it costs at most a video decoded twice.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Claim(StrEnum):
+    """The answer to a claim."""
+
+    GO = "go"
+    TAKEN = "taken"
+    EXHAUSTED = "exhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What one worker does: `since` and `beat` are seconds of the foreman's clock."""
+
+    stage: str
+    item: str
+    frames: int
+    since: float
+    beat: float
+
+
+class Foreman:
+    """Plain class; `pipelines.engine` makes an actor of it."""
+
+    def __init__(self, attempts: int) -> None:
+        self._attempts = attempts
+        self._claims: dict[str, tuple[str, int]] = {}
+        self._posts: dict[str, Post] = {}
+
+    def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
+        """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried.
+
+        A second claim by the same source means that its worker was lost.
+        """
+        owner, tried = self._claims.get(video_id, (uri, 0))
+        if owner != uri:
+            return Claim.TAKEN, tried
+        self._claims[video_id] = (uri, tried + 1)
+        return (Claim.GO if tried < self._attempts else Claim.EXHAUSTED), tried + 1
+
+    def release(self, video_ids: list[str]) -> None:
+        """Forget the claims of videos that the ledger holds now."""
+        for video_id in video_ids:
+            self._claims.pop(video_id, None)
+
+    def beat(self, worker: str, stage: str, item: str, frames: int) -> None:
+        """`worker` is at `frames` of `item`; an empty item means that it waits."""
+        now = time.monotonic()
+        if not item:
+            self._posts.pop(worker, None)
+            return
+        post = self._posts.get(worker)
+        if post is None or post.item != item:
+            post = Post(stage, item, frames, now, now)
+        self._posts[worker] = replace(post, frames=frames, beat=now)
+
+    def posts(self) -> list[tuple[Post, float]]:
+        """Who is where, with the seconds since each was last heard of."""
+        now = time.monotonic()
+        return [(post, now - post.beat) for post in self._posts.values()]

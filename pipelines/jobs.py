@@ -1,0 +1,92 @@
+"""Curation jobs as a command runs them: recipe, pyramid, Ray, display and summary around `curate` and `cut`."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+
+from curation.contract import Source
+from curation.errors import UserError
+from curation.filters.base import WEIGHTS_MISSING
+from curation.pyramid.store import Pyramid
+from curation.sources import Refused, list_sources
+from pipelines import curate as path
+from pipelines.cluster import joined
+from pipelines.filters import Ready, ready
+from pipelines.landing import Account
+from pipelines.progress import Display, results_only
+from pipelines.recipe import Recipe, load
+
+
+def run_curate(
+    sources: Sequence[str],
+    to: str,
+    recipe_name: str,
+    address: str | None,
+    cpus: int | None,
+    retry: bool,
+    root: str | None,
+    as_json: bool,
+) -> None:
+    """`ziggurat curate`. Everything that can be wrong with the arguments is found before Ray starts."""
+    recipe = load(recipe_name)
+    filters = ready(recipe)
+    entries = _checked(list_sources(sources, root=root, allow_outside=root is None))
+    pyramid, notices = _pyramid(to, recipe)
+    notices = _about_filters(filters) + notices
+    for notice in notices:
+        print(f"note: {notice}", file=sys.stderr)
+    account = Account()
+    with results_only() as out, joined(address, cpus) as resources:
+        display = Display(account, out, as_json, recipe.run.stall_s)
+        path.curate(entries, pyramid, recipe, resources, display, account, retry)
+        display.summary(_sizes(pyramid), notices)
+
+
+def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: int | None, as_json: bool) -> None:
+    """`ziggurat cut`: the cutting step alone, for a tier that was only measured."""
+    pyramid, recipe = Pyramid.open(uri), load(recipe_name)
+    pyramid.tier(tier)
+    account = Account()
+    with results_only() as out, joined(address, cpus) as resources:
+        display = Display(account, out, as_json, recipe.run.stall_s)
+        job = path.Job(uuid.uuid4().hex[:12], pyramid, recipe, [], resources, account, display)
+        path.cut(job, tier)
+        display.summary(_sizes(pyramid), [])
+
+
+def _checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:
+    """The same entries; the first is read now, so that a wrong path is told before anything starts."""
+    first = next(entries, None)
+    if first is None:
+        raise UserError("the sources name no video", "give files, folders, globs or lists that hold some")
+
+    def again() -> Iterator[Source | Refused]:
+        yield first
+        yield from entries
+
+    return again()
+
+
+def _pyramid(uri: str, recipe: Recipe) -> tuple[Pyramid, list[str]]:
+    """The pyramid with the recipe's tiers; says so where it had others."""
+    pyramid = Pyramid.open_or_create(uri, recipe.pyramid_tiers, recipe.name)
+    if pyramid.tiers == recipe.pyramid_tiers:
+        return pyramid, []
+    before = ", ".join(pyramid.tiers.names)
+    return pyramid.with_tiers(recipe.pyramid_tiers, recipe.name), [
+        f"the pyramid's tiers ({before}) are now those of the recipe {recipe.name}"
+    ]
+
+
+def _about_filters(filters: Sequence[Ready]) -> list[str]:
+    return [
+        f"{filter_.score} is not computed: weights are missing (see `ziggurat doctor`)"
+        for filter_ in filters
+        if filter_.why == WEIGHTS_MISSING
+    ]
+
+
+def _sizes(pyramid: Pyramid) -> dict[str, int]:
+    return {name: pyramid.tier(name).count() for name in pyramid.tiers.names}

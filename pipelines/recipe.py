@@ -1,0 +1,265 @@
+"""The recipe: a TOML file that says what a curation job does. Read here, checked by pydantic, turned into plain plans.
+
+`load` takes a path or the name of a recipe that ships (`recipes/`). A wrong recipe is a `UserError` that names the key,
+the value and what is allowed. Everything after this module works with frozen dataclasses and never sees the file.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from curation.errors import UserError
+from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
+from curation.media.shots import DETECTORS
+from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
+
+SHIPPED = Path(__file__).parent / "recipes"
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+
+
+class RulesSection(_Section):
+    """Input rules; a source that breaks one is rejected with its reason."""
+
+    min_duration_s: float = Field(default=2.0, ge=0)
+    min_bpp: float = Field(default=0.02, ge=0)
+    min_fps: float = Field(default=16.0, ge=0)
+    aspect: tuple[float, float] = (1 / 3, 3.0)
+    banned_profiles: tuple[str, ...] = ("Constrained Baseline",)
+    min_decoded: float = Field(default=0.9, gt=0, le=1)
+
+
+class ShotsSection(_Section):
+    """Which detector finds the shots, its options, and frames left out at each end of a shot."""
+
+    detector: str = "scene"
+    trim_frames: int = Field(default=0, ge=0, le=30)
+    options: dict[str, float] = {}
+
+    @field_validator("detector")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in DETECTORS:
+            raise ValueError(f"one of {', '.join(DETECTORS)} is allowed")
+        return value
+
+
+class ClipsSection(_Section):
+    """The format of a clip."""
+
+    min_s: float = Field(default=2.0, gt=0)
+    max_s: float = Field(default=8.0, gt=0)
+    max_side: int = Field(default=1080, ge=16, le=8192)
+    max_fps: float = Field(default=30000 / 1001, gt=0, le=240)
+    remove_borders: bool = True
+    border_limit: float = Field(default=24.0, ge=0, le=255)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ClipsSection:
+        if self.min_s > self.max_s:
+            raise ValueError(f"min_s {self.min_s} must not be above max_s {self.max_s}")
+        return self
+
+
+class EncodeSection(_Section):
+    """How kept clips are encoded."""
+
+    codec: Literal["libx264", "h264_nvenc"] = "libx264"
+    preset: str = "medium"
+    crf: int = Field(default=18, ge=0, le=51)
+
+    @model_validator(mode="after")
+    def _preset(self) -> EncodeSection:
+        allowed = PRESETS if self.codec == "libx264" else tuple(f"p{n}" for n in range(1, 8))
+        if self.preset not in allowed:
+            raise ValueError(f"preset {self.preset!r}: for {self.codec}, one of {', '.join(allowed)} is allowed")
+        return self
+
+
+class OcrSection(_Section):
+    """Text detection. `python`: the interpreter of the environment that holds PaddleOCR."""
+
+    enabled: bool = True
+    from_tier: str | None = None
+    engine: Literal["rapidocr", "paddleocr"] = "rapidocr"
+    python: str | None = None
+
+
+class AestheticSection(_Section):
+    """CLIP with the LAION head. `missing`: what to do where the weights are absent."""
+
+    enabled: bool = True
+    from_tier: str | None = None
+    missing: Literal["fail", "skip"] = "fail"
+    clip_weights: str | None = None
+    head_weights: str | None = None
+    device: str = "cpu"
+    dtype: Literal["fp32", "bf16"] = "fp32"
+
+
+class FiltersSection(_Section):
+    ocr: OcrSection = OcrSection()
+    aesthetic: AestheticSection = AestheticSection()
+
+
+class SandboxSection(_Section):
+    """What one video may cost while it is decoded."""
+
+    silence_s: float = Field(default=60.0, gt=0)
+    wall_s: float = Field(default=7200.0, gt=0)
+    cpu_s: float = Field(default=7200.0, gt=0)
+    memory_mb: int = Field(default=4096, ge=512)
+    max_pixels: int = Field(default=7680 * 4320, ge=1)
+
+
+class CutSection(_Section):
+    """Clips of this tier are encoded; without it nothing is cut (see `ziggurat cut`)."""
+
+    tier: str | None = None
+
+
+class RunSection(_Section):
+    """How a run is laid out. `hwaccel`: decode on a GPU. `window`: sources taken through all stages at a time."""
+
+    hwaccel: Literal["none", "cuda"] = "none"
+    window: int = Field(default=2000, ge=1)
+    attempts: int = Field(default=3, ge=1)
+    stall_s: float = Field(default=120.0, gt=0)
+
+
+class Recipe(_Section):
+    """A whole recipe. The properties below turn it into what the stages take."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    rules: RulesSection = RulesSection()
+    shots: ShotsSection = ShotsSection()
+    clips: ClipsSection = ClipsSection()
+    encode: EncodeSection = EncodeSection()
+    filters: FiltersSection = FiltersSection()
+    sandbox: SandboxSection = SandboxSection()
+    cut: CutSection = CutSection()
+    run: RunSection = RunSection()
+    tiers: tuple[dict[str, Any], ...] = ()
+
+    @field_validator("tiers")
+    @classmethod
+    def _tiers(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        _tiers_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        names = self.pyramid_tiers.names
+        for key, tier in (
+            ("cut.tier", self.cut.tier),
+            ("filters.ocr.from_tier", self.filters.ocr.from_tier),
+            ("filters.aesthetic.from_tier", self.filters.aesthetic.from_tier),
+        ):
+            if tier is not None and tier not in names:
+                raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
+        return self
+
+    @property
+    def pyramid_tiers(self) -> Tiers:
+        return _tiers_of(self.tiers)
+
+    @property
+    def plan(self) -> MediaPlan:
+        rules = self.rules.model_dump(exclude={"aspect"})
+        low, high = self.rules.aspect
+        return MediaPlan(
+            Rules(**rules, min_aspect=low, max_aspect=high),
+            ShotPlan(self.shots.detector, self.shots.options, self.shots.trim_frames),
+            ClipPlan(**self.clips.model_dump()),
+            self.run.hwaccel,
+        )
+
+    @property
+    def encoding(self) -> Encode:
+        return Encode(**self.encode.model_dump())
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**self.sandbox.model_dump())
+
+
+def load(name_or_path: str) -> Recipe:
+    """A recipe by path, or by the name of one that ships."""
+    path = Path(name_or_path)
+    if not path.suffix and not path.exists():
+        path = SHIPPED / f"{name_or_path}.toml"
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        raise UserError(f"no recipe {name_or_path!r}", f"give a .toml file or one of {shipped}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the recipe {path}: {error}", "give a readable .toml file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not TOML: {error}", "mend that line") from None
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"recipe {path.name}: {_first(error)}", "mend the recipe") from None
+
+
+def _tiers_of(tables: tuple[dict[str, Any], ...]) -> Tiers:
+    return Tiers(tuple(_tier_of(table) for table in tables))
+
+
+def _tier_of(table: dict[str, Any]) -> Tier:
+    ranges = {key: _range_of(key, value) for key, value in table.items() if key != "name"}
+    if "name" not in table:
+        raise ValueError('a tier without a name: name = "..." is needed')
+    return Tier(table["name"], ranges)
+
+
+def _range_of(key: str, value: Any) -> Range:
+    if key not in COLUMNS:
+        raise ValueError(f"{key}: no such column; allowed are {', '.join(COLUMNS)}")
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{key} = {value!r}: a pair [lowest, highest] is allowed, -inf and inf for an open end")
+    low, high = (
+        None if isinstance(x, float) and math.isinf(x) and x == end else x
+        for x, end in zip(value, (-math.inf, math.inf), strict=True)
+    )
+    try:
+        return Range(low, high)
+    except ValueError as error:
+        raise ValueError(f"{key} = {value!r}: {error}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first finding as 'key = value: what is allowed'."""
+    found = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in found["loc"]) or "recipe"
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        section = _section(found["loc"][:-1])
+        return f"{key} = {found['input']!r}: no such key; allowed are {', '.join(section.model_fields)}"
+    if found["type"] == "value_error" and not isinstance(found["input"], str | int | float):
+        return f"{key}: {message}"
+    if found["type"] == "missing":
+        return f"{key}: this key is needed"
+    return f"{key} = {found['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
+    section: type[BaseModel] = Recipe
+    for part in path:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    return section
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"one of {', '.join(names)}" if names else "no tier is defined, so nothing"

@@ -1,0 +1,186 @@
+"""The contact sheet: one PNG with clips that a tier keeps and clips that it drops, their scores, and what they miss.
+
+`ziggurat sheet`. It comes after a run, for a person who asks whether a threshold is right: frames come from `samples`,
+so a dropped clip is as easy to look at as a kept one and no source is decoded. Which clips are shown follows from their
+ids and the seed alone; memory holds the chosen ones, however large the pyramid is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from curation.contract import SCORES
+from curation.errors import UserError
+from curation.pyramid import conditions
+from curation.pyramid.query import Query
+from curation.pyramid.retention import tier_report
+from curation.pyramid.store import Pyramid, select
+from curation.pyramid.tiers import MEASURES
+from pipelines.canvas import Canvas, decoded, printable
+from pipelines.misses import misses
+from pipelines.sheet_layout import PAGE, Sheet, Tile, arrange, draw_badge, draw_frames, draw_sheet
+
+_COLUMNS = (
+    "clip_id",
+    "video_id",
+    "start_s",
+    "end_s",
+    *MEASURES,
+    *chain.from_iterable((score, f"{score}_why") for score in SCORES),
+)
+
+
+def draw(pyramid_uri: str, output: Path, tier: str | None, clips: int, seed: int) -> int:
+    """Write the sheet of `tier` (the loosest by default) to `output`; returns how many clips it shows.
+
+    UserError where the pyramid has no clips, the tier is unknown or the file cannot be written.
+    """
+    _check(output)
+    pyramid = Pyramid.open(pyramid_uri)
+    name = tier or next(iter(pyramid.tiers.names), None)
+    query = (pyramid.query() if name is None else pyramid.tier(name)).pinned()
+    kept, dropped = chosen(query, clips, seed)
+    if not kept and not dropped:
+        raise UserError(
+            f"{pyramid.uri} has no clips to show ({_told(video_counts(pyramid))})",
+            "curate videos into it with `ziggurat curate`, or ask `ziggurat why` about one of them",
+        )
+    sheet = describe(query, name, kept, dropped)
+    places = arrange(sheet)
+    canvas = Canvas(places.width, places.height, PAGE)
+    draw_sheet(canvas, sheet, places)
+    for clip_id, frames in pyramid.samples([*kept, *dropped]):
+        draw_frames(canvas, places.tiles[clip_id], [decoded(frame) for frame in frames])
+    for tile in (*sheet.kept, *sheet.dropped):
+        draw_badge(canvas, places.tiles[tile.row["clip_id"]], tile)
+    _write(output, canvas.png())
+    return len(kept) + len(dropped)
+
+
+def chosen(query: Query, clips: int, seed: int) -> tuple[list[str], list[str]]:
+    """Ids of kept and dropped clips, `clips` in all: half and half, unless one side has fewer.
+
+    The order is that of a keyed hash of the id: a clip that is on the sheet stays on it as the pyramid grows, until
+    others push it out, and whatever Lance does to the order of rows.
+    """
+    test = conditions.expression(query.conditions)
+    bounded = {one.column for one in query.conditions} - {conditions.DURATION}
+    everything = Query(query.pyramid).at(query.version).columns("clip_id", "start_s", "end_s", *bounded)
+    kept: list[tuple[bytes, str]] = []
+    dropped: list[tuple[bytes, str]] = []
+    for batch in everything.batches():
+        table = pa.Table.from_batches([batch])
+        inside = set((table if test is None else table.filter(test))["clip_id"].to_pylist())
+        outside = [name for name in table["clip_id"].to_pylist() if name not in inside]
+        kept = heapq.nsmallest(clips, chain(kept, _keyed(inside, seed)))
+        dropped = heapq.nsmallest(clips, chain(dropped, _keyed(outside, seed)))
+    first = min(len(kept), max(clips - clips // 2, clips - len(dropped)))
+    return [name for _, name in kept[:first]], [name for _, name in dropped[: clips - first]]
+
+
+def _keyed(ids: Iterable[str], seed: int) -> Iterator[tuple[bytes, str]]:
+    key = str(seed).encode()[:64]
+    for name in ids:
+        yield hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), name
+
+
+def describe(query: Query, tier: str | None, kept: Sequence[str], dropped: Sequence[str]) -> Sheet:
+    """Everything that the sheet says, read at the query's version."""
+    pyramid = query.pyramid
+    table = Query(pyramid).at(query.version).where(clip_id=[*kept, *dropped]).columns(*_COLUMNS).to_table()
+    rows = {row["clip_id"]: row for row in table.to_pylist()}
+    names = _file_names(pyramid, {row["video_id"] for row in rows.values()})
+    tiles = {clip_id: _tile(pyramid, tier, row, names) for clip_id, row in rows.items()}
+    order = list(pyramid.tiers.effective(tier)) if tier else []
+    return Sheet(
+        pyramid=pyramid.uri,
+        recipe=pyramid.recipe_name,
+        date=datetime.now(UTC).date().isoformat(),
+        tier=tier,
+        clips=Query(pyramid).at(query.version).count(),
+        tiers=tuple(tier_report(pyramid, version=query.version)),
+        kept=tuple(sorted((tiles[name] for name in kept), key=_by_name)),
+        dropped=tuple(sorted((tiles[name] for name in dropped), key=lambda tile: _by_miss(tile, order))),
+        videos=video_counts(pyramid),
+    )
+
+
+def _tile(pyramid: Pyramid, tier: str | None, row: dict[str, Any], names: dict[str, str]) -> Tile:
+    missed = tuple(misses(pyramid.tiers, tier, row)) if tier else ()
+    name = names.get(row["video_id"]) or str(row["video_id"])
+    return Tile(row, name, pyramid.tiers.highest(row), missed)
+
+
+def _by_name(tile: Tile) -> tuple[str, float]:
+    return tile.name, tile.row["start_s"]
+
+
+def _by_miss(tile: Tile, order: Sequence[str]) -> tuple[int, float, str, float]:
+    """Those that one filter drops stand together, near misses first: there a threshold is wrong or right."""
+    worst = tile.missed[0]
+    return order.index(worst.column), worst.by, *_by_name(tile)
+
+
+def _file_names(pyramid: Pyramid, video_ids: Iterable[str]) -> dict[str, str]:
+    rows = select(pyramid.dataset("videos"), "video_id", sorted(video_ids), ["video_id", "uris"]).to_pylist()
+    return {row["video_id"]: file_name(row["uris"][0]) for row in rows if row["uris"]}
+
+
+def file_name(uri: str) -> str:
+    """The last part of a path or URI, fit to be drawn."""
+    name = PurePosixPath(uri.rstrip("/")).name
+    return printable(unquote(name) if "://" in uri else name) or uri
+
+
+def video_counts(pyramid: Pyramid) -> Counter[tuple[str, str | None]]:
+    """How many videos ended in each (status, reason)."""
+    counts: Counter[tuple[str, str | None]] = Counter()
+    for batch in pyramid.dataset("videos").to_batches(columns=["status", "reason"]):
+        counts.update(zip(batch["status"].to_pylist(), batch["reason"].to_pylist(), strict=True))
+    return counts
+
+
+def _told(counts: Counter[tuple[str, str | None]]) -> str:
+    lost = [f"{reason or status} {count}" for (status, reason), count in counts.most_common(4)]
+    return f"{counts.total()} videos: {', '.join(lost)}" if lost else "no video was curated yet"
+
+
+def _check(output: Path) -> None:
+    """Before anything is read: a wrong place for the file is told at once."""
+    if output.suffix.lower() != ".png":
+        raise UserError(f"{output} is not a .png file, and the sheet is one", "give a name that ends in .png")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder", "give the name of a file")
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"the folder {folder} does not exist", f"make it with `mkdir -p {folder}`")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"the folder {folder} cannot be written", "choose another place with -o")
+
+
+def _write(output: Path, data: bytes) -> None:
+    """Whole or not at all: a sheet that someone is looking at is replaced in one step."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.absolute().parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(name, 0o644)
+            os.replace(name, output)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {output} ({error.strerror})", "choose another place with -o") from error

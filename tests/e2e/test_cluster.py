@@ -1,0 +1,60 @@
+"""The same job on a two-node cluster, one node of which dies without warning while it works."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from curation.pyramid.store import Pyramid
+from curation.sources import list_sources
+from pipelines.curate import curate
+from pipelines.landing import Account
+from pipelines.recipe import load
+from tests.support import jobs
+from tests.support.watch import Silent
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # cluster_utils starts its nodes without a token
+    monkeypatch.setenv("PYTHONPATH", str(jobs.ROOT))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 << 20})
+    made.add_node(num_cpus=1, object_store_memory=200 << 20)
+    made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_a_node_is_lost_and_the_table_is_the_same(cluster, tmp_path: Path) -> None:
+    from pipelines.cluster import joined
+
+    videos, recipe = jobs.corpus(tmp_path / "videos"), load(jobs.recipe(tmp_path))
+    jobs.curate(videos, tmp_path / "alone", jobs.recipe(tmp_path))
+    pyramid = Pyramid.create(tmp_path / "p", recipe.pyramid_tiers, recipe.name)
+    account = Account()
+    with joined(cluster.address) as resources:
+        assert (resources.nodes, resources.cpus) == (2, 2.0)
+        watch = Silent()
+        killer = threading.Thread(target=_lose_a_node, args=(cluster, account, watch), daemon=True)
+        killer.start()
+        curate(list_sources([str(videos)]), pyramid, recipe, resources, watch, account)
+        killer.join()
+    assert watch.lost
+    assert jobs.rows(tmp_path / "p") == jobs.rows(tmp_path / "alone")
+
+
+def _lose_a_node(cluster, account: Account, watch: Silent) -> None:
+    deadline = time.monotonic() + 60
+    while account.finished < 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+    watch.lost = True

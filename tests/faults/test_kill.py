@@ -1,0 +1,124 @@
+"""P2, P5, P7: killed at any instant, a run leaves whole versions, no process, and a rerun ends in the same table."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from curation.contract import Status
+from curation.pyramid.store import Pyramid
+from tests.support import jobs
+
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return jobs.corpus(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    jobs.curate(videos, folder / "pyramid", jobs.recipe(folder))
+    return folder / "pyramid"
+
+
+def settled(pyramid: Path) -> int:
+    return Pyramid.open(pyramid).dataset("videos").count_rows() if (pyramid / "pyramid.json").exists() else 0
+
+
+def measured_and_lost(pyramid: Path) -> int:
+    """Videos whose measuring was finished (their sample frames are on disk) and whose rows are not."""
+    if not (pyramid / "pyramid.json").exists():
+        return 0
+    files = {path.name for path in (pyramid / "samples.lance" / "data").glob("*.lance")}
+    known = {
+        file.path
+        for fragment in Pyramid.open(pyramid).dataset("samples").get_fragments()
+        for file in fragment.data_files()
+    }
+    return len(files - known)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_a_random_instant_and_run_again(videos: Path, undisturbed: Path, tmp_path: Path, seed: int) -> None:
+    pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path)
+    wanted = random.Random(seed).randint(0, len(jobs.LENGTHS) - 1)
+    arguments = ("curate", str(videos), "--to", str(pyramid), "--recipe", recipe, "--cpus", str(WORKERS), "--json")
+    first = jobs.start(*arguments)
+    while first.poll() is None and settled(pyramid) < wanted:
+        _check_whole(pyramid)
+        time.sleep(0.05)
+    jobs.kill(first)
+    before = settled(pyramid)
+    _check_whole(pyramid)
+    assert before >= min(wanted, len(jobs.LENGTHS)) - 1
+    assert measured_and_lost(pyramid) <= WORKERS, "more than one finished video a worker is decoded again"
+
+    again = jobs.curate(videos, pyramid, recipe)
+    assert again.summary["settled_before"] == before
+    assert jobs.rows(pyramid) == jobs.rows(undisturbed)
+
+
+def _check_whole(pyramid: Path) -> None:
+    """P5: whoever reads at this instant finds the clips and sample frames of every done video."""
+    if not (pyramid / "pyramid.json").exists():
+        return
+    opened = Pyramid.open(pyramid)
+    at = opened.snapshot()
+    videos = opened.dataset("videos", at.videos).to_table(columns=["video_id", "status", "clips"]).to_pylist()
+    clips = opened.dataset("clips", at.clips).to_table(columns=["clip_id", "video_id"]).to_pylist()
+    samples = set(opened.dataset("samples", at.samples).to_table(columns=["clip_id"])["clip_id"].to_pylist())
+    for video in videos:
+        mine = {clip["clip_id"] for clip in clips if clip["video_id"] == video["video_id"]}
+        if video["status"] == Status.DONE:
+            assert len(mine) == video["clips"]
+            assert mine <= samples
+
+
+def test_a_killed_worker_costs_nothing_but_time(videos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path)
+    process = jobs.start("curate", str(videos), "--to", str(pyramid), "--recipe", recipe, "--cpus", "2", "--json")
+    victims = _wait_for_workers(process.pid)
+    os.kill(victims[0].pid, signal.SIGKILL)
+    done = jobs.finish(process)
+    assert done.code == 0, done.error
+    assert done.summary["quarantined"] == 0
+    assert jobs.rows(pyramid) == jobs.rows(undisturbed)
+
+
+def test_a_driver_that_is_interrupted_leaves_no_process(videos: Path, tmp_path: Path) -> None:
+    process = jobs.start(
+        "curate", str(videos), "--to", str(tmp_path / "p"), "--recipe", jobs.recipe(tmp_path), "--cpus", "2", "--json"
+    )
+    workers = _wait_for_workers(process.pid)
+    family = [*psutil.Process(process.pid).children(recursive=True), *workers]
+    process.send_signal(signal.SIGINT)
+    finished = jobs.finish(process, seconds=60)
+    assert finished.code == 130
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not [p for p in alive if "curation.media.child" in " ".join(p.cmdline()) or "MapWorker" in p.name()]
+    assert "Traceback" not in finished.error
+
+
+def _wait_for_workers(driver: int) -> list[psutil.Process]:
+    """The workers whose decoder child is up."""
+    for _ in range(1200):
+        for process in psutil.process_iter(["cmdline"]):
+            if "curation.media.child" in (process.info["cmdline"] or []):
+                worker = process.parent()
+                if worker is not None and _belongs(worker, driver):
+                    return [worker]
+        time.sleep(0.05)
+    raise AssertionError("no worker started to decode")
+
+
+def _belongs(worker: psutil.Process, driver: int) -> bool:
+    return any(parent.pid == driver for parent in worker.parents())

@@ -1,0 +1,71 @@
+"""P9: a filter's new version recomputes its own column of stale rows, and nothing else; a moved threshold nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from curation.contract import CLIPS
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.store import Pyramid
+from tests.support import jobs
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Path, Path, str]:
+    videos, recipe = jobs.corpus(tmp_path / "videos"), jobs.recipe(tmp_path)
+    jobs.curate(videos, tmp_path / "p", recipe)
+    return videos, tmp_path / "p", recipe
+
+
+def rows(pyramid: Path) -> dict[str, dict]:
+    table = Pyramid.open(pyramid).dataset("clips").to_table()
+    return {row["clip_id"]: row for row in table.to_pylist()}
+
+
+def patch(pyramid: Path, clip_ids: list[str], **columns: object) -> None:
+    """Rows as an older version of a filter would have left them."""
+    data = {"clip_id": clip_ids, **{name: [value] * len(clip_ids) for name, value in columns.items()}}
+    table = pa.table(data, schema=pa.schema([CLIPS.field(name) for name in data]))
+    Committer(Pyramid.open(pyramid)).commit(Batch(clip_updates=[table]))
+
+
+def test_stale_rows_of_one_column_are_recomputed(made: tuple[Path, Path, str]) -> None:
+    videos, pyramid, recipe = made
+    before = rows(pyramid)
+    chosen = before[sorted(before)[0]]
+    mine = [clip for clip, row in before.items() if row["video_id"] == chosen["video_id"]]
+    patch(
+        pyramid, mine, motion=999.0, motion_by="vmafmotion-0-old", sharpness=777.0, sharpness_by=chosen["sharpness_by"]
+    )
+    texts = sorted(before)[-2:]
+    patch(pyramid, texts, text_area=0.5, text_area_by="text_area-0-old")
+
+    again = jobs.curate(videos, pyramid, recipe)
+    after = rows(pyramid)
+    source = [row for row in before.values() if row["video_id"] == chosen["video_id"]]
+    assert again.summary["frames_decoded"] == pytest.approx(
+        sum(r["end_frame"] - r["start_frame"] for r in source), abs=2
+    )
+    assert again.summary["scored"] == {"text_area": 2}
+    assert again.summary["cut"] == 0
+    for clip, row in before.items():
+        wanted = {**row, **({"sharpness": 777.0} if clip in mine else {})}  # its fingerprint is right: not touched
+        assert after[clip] == wanted
+
+
+def test_nothing_is_computed_when_nothing_is_stale_or_a_threshold_moves(made: tuple[Path, Path, str]) -> None:
+    videos, pyramid, recipe = made
+    before = rows(pyramid)
+    ordered = sorted(row["motion"] for row in before.values())
+    middle = (ordered[4] + ordered[5]) / 2
+    moved = jobs.run("tiers", str(pyramid), "--move", "moving", "--motion", f"{middle}..", "--json")
+    assert moved.code == 0, moved.error
+    assert {row["tier"] for row in rows(pyramid).values() if row["motion"] > middle} == {"moving"}
+    assert {row["tier"] for row in rows(pyramid).values() if row["motion"] < middle} == {"all"}
+    again = jobs.curate(videos, pyramid, recipe)
+    assert (again.summary["frames_decoded"], again.summary["scored"], again.summary["done"]) == (0, {}, 0)
+    assert again.summary["settled_before"] == len(jobs.LENGTHS)
+    assert {clip: row["motion"] for clip, row in rows(pyramid).items()} == {c: r["motion"] for c, r in before.items()}
