@@ -17,14 +17,14 @@ from itertools import groupby, islice
 from typing import Any, Protocol
 
 from curation.contract import Clip, Source
-from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.plan import MediaPlan
 from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.query import Query
 from curation.pyramid.store import Pyramid, chunks
 from curation.rows import CLIP_COLUMNS, FRAME_FINGERPRINTS, clip_from_row, nameless_id, video_row
 from curation.sources import Refused
 from pipelines.cluster import Resources
-from pipelines.engine import StageSpec, hire, run
+from pipelines.engine import Chained, StageSpec, hire, run
 from pipelines.filters import Ready, ready
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
@@ -110,10 +110,11 @@ def score(job: Job, filter_: Ready) -> None:
     )
     ids = (clip_id for batch in wanted for clip_id in batch["clip_id"].to_pylist())
     foreman = hire(job.recipe.run.attempts)
-    stages = [
-        StageSpec("fetch", FetchStage(job.pyramid), cpus=0.1),
-        StageSpec(filter_.name, ScoreStage(filter_.make), gpus=filter_.gpus, python=filter_.python),
-    ]
+    fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make)
+    if filter_.python is None:
+        stages = [StageSpec(filter_.name, Chained((fetch, score_)), gpus=filter_.gpus)]
+    else:  # an environment of its own reads no pyramid
+        stages = [StageSpec("fetch", fetch), StageSpec(filter_.name, score_, python=filter_.python)]
     with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over(filter_.name, foreman):
         items = (tuple(some) for some in chunks(ids, SCORE_CLIPS))
         for result in run(items, stages, foreman, job.resources):
@@ -123,15 +124,11 @@ def score(job: Job, filter_: Ready) -> None:
 def cut(job: Job, tier: str) -> None:
     """Encode the clips of `tier` that have not been encoded yet."""
     foreman = hire(job.recipe.run.attempts)
-    stage = StageSpec("cut", cutting(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits))
+    stage = StageSpec("cut", CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits))
     query = job.pyramid.tier(tier).where(media=None, media_why=None)
     with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("cut", foreman):
         for result in run(orders(job.pyramid, query), [stage], foreman, job.resources):
             landing.put(result)
-
-
-def cutting(place: Place, plan: MediaPlan, encode: Encode, limits: Limits) -> CutStage:
-    return CutStage(place, plan, encode, limits)
 
 
 def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:

@@ -102,6 +102,6 @@ def test_moved_changes_one_range() -> None:
     ],
 )
 def test_mistakes_are_named(make: Any, words: list[str]) -> None:
-    with pytest.raises(ValueError, match=".+") as caught:
+    with pytest.raises(ValueError, match=r".+") as caught:
         make()
     assert all(word in str(caught.value) for word in words), caught.value

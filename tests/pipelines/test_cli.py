@@ -1,0 +1,115 @@
+"""The command line: every mistake of a person is one line with a remedy and exit code 2, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Tier, Tiers
+from pipelines.asking import conditions
+from pipelines.cli import main
+from tests.support import jobs, media
+
+
+@pytest.fixture
+def pyramid(tmp_path: Path) -> Path:
+    Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
+    return tmp_path / "p"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("ziggurat: ")
+    assert "\n" not in said
+    assert "Traceback" not in said
+    return said
+
+
+def test_mistakes_about_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = ("--to", str(tmp_path / "p"))
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(capsys, "curate", str(tmp_path / "empty"), *to)
+    assert "nowhere" in fails(capsys, "curate", str(tmp_path / "nowhere"), *to)
+    assert "http" in fails(capsys, "curate", "http://example.com/a.mp4", *to)
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    assert "list.csv" in fails(capsys, "curate", str(tmp_path / "list.csv"), *to)
+    assert not (tmp_path / "p").exists(), "a pyramid was made for nothing"
+
+
+def test_mistakes_about_the_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = str(media.sample("plain.mp4"))
+    (tmp_path / "file").write_text("")
+    assert "file" in fails(capsys, "curate", video, "--to", str(tmp_path / "file" / "p"))
+    Pyramid.create(tmp_path / "new", Tiers(()), "x")
+    about = json.loads((tmp_path / "new" / "pyramid.json").read_text())
+    version = next(key for key in about if isinstance(about[key], int))
+    (tmp_path / "new" / "pyramid.json").write_text(json.dumps({**about, version: 99}))
+    for command in (("curate", video, "--to"), ("tiers",), ("query",)):
+        said = fails(capsys, *command, str(tmp_path / "new"))
+        assert "newer" in said
+
+
+def test_mistakes_about_a_pyramid(pyramid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "does not exist" in fails(capsys, "query", str(tmp_path / "none"))
+    assert "not a pyramid" in fails(capsys, "tiers", str(tmp_path))
+    assert "gold" in fails(capsys, "query", str(pyramid), "--tier", "gold")
+    assert "gold" in fails(capsys, "cut", str(pyramid), "--tier", "gold")
+    assert "nothing is known" in fails(capsys, "why", str(pyramid), "unheard-of.mp4")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--motoin", "1.."),
+        ("--motion", "fast"),
+        ("--motion", "8..1"),
+        ("--motion",),
+        ("--motion", "1..", "--motion", "2.."),
+        ("--motion", "1.. OR 1=1"),
+        ("--columns", "motion,speed"),
+        ("--order", "speed"),
+        ("--limit", "-3"),
+        ("--version", "999"),
+        ("--output", "clips.xlsx"),
+        ("stray",),
+    ],
+)
+def test_mistakes_in_a_query(pyramid: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    fails(capsys, "query", str(pyramid), *arguments)
+
+
+def test_a_wrong_recipe_and_missing_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video, to = str(media.sample("plain.mp4")), ("--to", str(tmp_path / "p"))
+    assert "small" in fails(capsys, "curate", video, *to, "--recipe", "nosuch")
+    said = fails(capsys, "curate", video, *to, "--recipe", "opensora2")
+    assert "missing" in said
+    assert "skip" in said
+    assert not (tmp_path / "p").exists()
+
+
+def test_errors_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", str(tmp_path / "none"), "--json"]) == 2
+    event = json.loads(capsys.readouterr().out)
+    assert (event["event"], bool(event["remedy"])) == ("error", True)
+
+
+def test_conditions_are_typed_values() -> None:
+    assert conditions(["--motion", "1..8", "--width", "1280..", "--jitter", "..3", "--frames", "48"]) == {
+        "motion": (1.0, 8.0),
+        "width": (1280.0, None),
+        "jitter": (None, 3.0),
+        "frames": 48.0,
+    }
+    assert conditions(["--tier=a", "--media", "null"]) == {"tier": "a", "media": None}
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = "import sys, pipelines.cli; print([m for m in ('ray', 'lance', 'torch', 'cv2', 'av') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=jobs.ROOT, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,67 @@
+"""The account of a run: every input is counted once, and a lost one is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from curation.contract import Reason, Source, Verdict
+from curation.rows import video_row
+from pipelines.cluster import Resources
+from pipelines.engine import StageSpec, pool_size
+from pipelines.foreman import Claim, Foreman
+from pipelines.landing import Account
+from pipelines.stages import CutDone, Landed, SameContent
+
+
+def landed(verdict: Verdict | None) -> Landed:
+    return Landed(video_row("v", Source("a.mp4", 1), "plan", "job", verdict=verdict))
+
+
+def test_each_kind_of_outcome_is_counted() -> None:
+    account = Account(inputs=5, settled_before=1)
+    account.add(landed(None))
+    account.add(landed(Verdict(Reason.TOO_SHORT, 1.0)))
+    account.add(landed(Verdict(Reason.CRASHED, 11.0)))
+    account.add(SameContent("v", Source("b.mp4", 1), known=True))
+    account.check()
+    assert (account.done, account.rejected, account.quarantined, account.same_content) == (1, 1, 1, 1)
+    assert account.reasons == {"too_short": 1, "decoder_crashed": 1}
+    account.add(CutDone(("c",), "ticket", {"d": "timed_out: cut"}, decoded=7, bytes=9))
+    assert (account.cut, account.cut_failed, account.cut_bytes) == (1, {"timed_out": 1}, 9)
+
+
+def test_a_lost_input_is_noticed() -> None:
+    account = Account(inputs=2)
+    account.add(landed(None))
+    with pytest.raises(AssertionError, match="2 inputs, but 1 outcomes"):
+        account.check()
+
+
+def test_a_claim_is_for_one_source_and_ends_after_its_attempts() -> None:
+    foreman = Foreman(attempts=2)
+    assert foreman.claim("v", "a.mp4") == (Claim.GO, 1)
+    assert foreman.claim("v", "b.mp4") == (Claim.TAKEN, 1)
+    assert foreman.claim("v", "a.mp4") == (Claim.GO, 2), "its worker was lost"
+    assert foreman.claim("v", "a.mp4") == (Claim.EXHAUSTED, 3)
+    foreman.release(["v"])
+    assert foreman.claim("v", "b.mp4") == (Claim.GO, 1)
+
+
+def test_a_worker_that_waits_is_at_no_post() -> None:
+    foreman = Foreman(attempts=1)
+    foreman.beat("w", "measure", "a.mp4", 3)
+    ((post, silent),) = foreman.posts()
+    assert (post.stage, post.item, post.frames) == ("measure", "a.mp4", 3)
+    assert silent < 5
+    foreman.beat("w", "measure", "", 0)
+    assert foreman.posts() == []
+
+
+@pytest.mark.parametrize(
+    ("cpus", "stages", "items", "workers"), [(2, 1, 9, 2), (1, 1, 9, 1), (16, 1, 9, 9), (16, 2, 99, 18)]
+)
+def test_a_pool_leaves_a_reserve(cpus: float, stages: int, items: int, workers: int) -> None:
+    spec = StageSpec("measure", lambda: lambda item, report: item)
+    found = pool_size(spec, stages, Resources(cpus, 0.0, 1), items)
+    assert found == workers
+    assert found == 1 or found * spec.cpus / stages < cpus, "Ray Data stands still when actors hold every processor"

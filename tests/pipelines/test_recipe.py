@@ -1,0 +1,76 @@
+"""Recipes: those that ship are sound, and a wrong one names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curation.errors import UserError
+from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
+from pipelines.recipe import SHIPPED, Recipe, load
+
+HEAD = 'name = "x"\n'
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.toml")))
+def test_shipped_recipes_load_and_end_in_a_tier(name: str) -> None:
+    recipe = load(name)
+    assert recipe.name == name
+    assert recipe.cut.tier in recipe.pyramid_tiers.names
+
+
+def test_the_report_recipe_has_the_reports_numbers() -> None:
+    recipe = load("opensora2")
+    assert recipe.plan.rules == Rules()
+    assert (recipe.plan.rules.min_duration_s, recipe.plan.rules.min_bpp, recipe.plan.rules.min_fps) == (2.0, 0.02, 16.0)
+    assert (recipe.plan.clips.min_s, recipe.plan.clips.max_s, recipe.plan.clips.max_side) == (2.0, 8.0, 1080)
+    assert recipe.plan.clips.max_fps < 30
+    assert "aesthetic" in recipe.pyramid_tiers.effective("256px")
+
+
+def test_the_small_recipe_needs_no_weights() -> None:
+    recipe = load("small")
+    assert all("aesthetic" not in recipe.pyramid_tiers.effective(name) for name in recipe.pyramid_tiers.names)
+
+
+def test_defaults_are_the_plans_own() -> None:
+    recipe = Recipe.model_validate({"name": "x"})
+    assert recipe.plan == MediaPlan(Rules(), clips=ClipPlan())
+    assert recipe.encoding == Encode()
+    assert recipe.limits == Limits()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[encode]\ncrf = 99", ["encode.crf", "99", "51"]),
+        ('[encode]\npreset = "quick"', ["quick", "veryfast"]),
+        ('[encode]\ncodec = "h264_nvenc"\npreset = "medium"', ["medium", "p1"]),
+        ("[encode]\nquality = 3", ["encode.quality", "3", "crf"]),
+        ("speed = 3", ["speed", "tiers"]),
+        ('[shots]\ndetector = "magic"', ["shots.detector", "magic", "scene", "transnet"]),
+        ("[clips]\nmin_s = 9.0", ["9.0", "8.0"]),
+        ('[[tiers]]\nname = "a"\nmotoin = [1, 2]', ["motoin", "motion"]),
+        ('[[tiers]]\nname = "a"\nmotion = [3, 2]', ["motion", "[3, 2]", "above"]),
+        ('[[tiers]]\nname = "a"\nmotion = 3', ["motion", "3", "[lowest, highest]"]),
+        ("[[tiers]]\nmotion = [1, 2]", ["name"]),
+        ('[[tiers]]\nname = "a"\n[[tiers]]\nname = "a"', ["'a'", "2 times"]),
+        ('[cut]\ntier = "gold"\n[[tiers]]\nname = "a"', ["cut.tier", "gold", "a"]),
+        ('[filters.ocr]\nengine = "tesseract"', ["filters.ocr.engine", "tesseract", "rapidocr"]),
+        ("[sandbox]\nmemory_mb = 1", ["sandbox.memory_mb", "1", "512"]),
+        ("[rules\n", ["TOML"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(text: str, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(HEAD + text)
+    with pytest.raises(UserError) as caught:
+        load(str(tmp_path / "r.toml"))
+    said = str(caught.value)
+    assert "\n" not in said
+    assert all(word in said for word in words), said
+
+
+def test_an_unknown_name_lists_what_ships() -> None:
+    with pytest.raises(UserError, match="opensora2"):
+        load("opensora9")
