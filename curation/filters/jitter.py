@@ -40,16 +40,17 @@ class Jitter:
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
+        self._spare: np.ndarray | None = None
         self._sum = 0.0
         self._pairs = 0
 
     def push(self, bgr: np.ndarray) -> None:
         """The clip's next frame as a small BGR picture."""
-        hsv = cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)
+        hsv = cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV, dst=self._spare)
         if self._before is not None and self._before.shape == hsv.shape:
             self._sum += cv2.norm(hsv, self._before, cv2.NORM_L1) / hsv.size
             self._pairs += 1
-        self._before = hsv
+        self._spare, self._before = self._before, hsv
 
     def mean(self) -> float:
         """Mean content value over neighbouring frames; 0 for a clip of one frame."""

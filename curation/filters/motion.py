@@ -16,6 +16,7 @@ TAPS = np.array([3571, 16004, 26386, 16004, 3571], np.float32) / 65536
 _SCALE = 128
 """Smoothed levels are kept in 1/128, as libavfilter keeps them: 16 bits, twice as many at once as floats."""
 
+_ROW_TAPS = TAPS * _SCALE
 _BORDER = cv2.BORDER_REFLECT_101 | cv2.BORDER_ISOLATED
 FINGERPRINT = fingerprint("vmafmotion", 1, TAPS.tolist())
 
@@ -25,14 +26,16 @@ class Motion:
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
+        self._spare: np.ndarray | None = None
         self._sum = 0.0
 
     def push(self, luma: Plane) -> None:
         """The clip's next frame: luma at the clip's size. A frame of another size starts a new comparison."""
-        smooth = cv2.sepFilter2D(luma, cv2.CV_16S, TAPS * _SCALE, TAPS, borderType=_BORDER)
+        # The frame before the last one lends its memory: fresh pages for every frame cost as much as the comparison.
+        smooth = cv2.sepFilter2D(luma, cv2.CV_16S, _ROW_TAPS, TAPS, dst=self._spare, borderType=_BORDER)
         if self._before is not None and self._before.shape == smooth.shape:
             self._sum += cv2.norm(smooth, self._before, cv2.NORM_L1) / (smooth.size * _SCALE)
-        self._before = smooth
+        self._spare, self._before = self._before, smooth
 
     def mean(self, frames: int) -> float:
         """Mean over the clip's `frames`; a repeated frame counts as one without motion."""

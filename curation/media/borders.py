@@ -23,13 +23,18 @@ class Borders:
         self._limit = limit
         self._rows: np.ndarray | None = None
         self._columns: np.ndarray | None = None
+        self._whole = False
 
     def push(self, luma: Plane) -> None:
         """Look at one frame: luma, shape (height, width), the same size each time."""
+        if self._whole:
+            return
         rows = cv2.reduce(luma, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
         columns = cv2.reduce(luma, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
         self._rows = rows if self._rows is None else np.maximum(self._rows, rows)
         self._columns = columns if self._columns is None else np.maximum(self._columns, columns)
+        # Lines only ever become brighter, so a picture that reaches an edge of each pair stays whole.
+        self._whole = all(max(p[0], p[1], p[-1], p[-2]) > self._limit for p in (self._rows, self._columns))
 
     def crop(self) -> Crop:
         """The picture inside the borders, in coded pixels; all of it where there are none."""

@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from curation.contract import Reason
@@ -104,15 +105,15 @@ def check_size(stream: VideoStream, max_pixels: int) -> None:
 
 def planar(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame as 8-bit 4:2:0; itself where it is that already."""
-    return frame if frame.format.name in _PLANAR else frame.reformat(format="yuv420p")
+    return frame if frame.format.name in _PLANAR else frame.reformat(format="yuv420p", threads=1)
 
 
 def planes(frame: av.VideoFrame) -> Planes:
     """Y, U and V of a 4:2:0 frame as views (height, width) of the decoder's buffers: valid while the frame lives."""
-    y, u, v = (_plane(frame, i) for i in range(3))
-    return y, u, v
+    y, u, v = frame.planes  # makes all three anew each time it is asked
+    return _plane(y), _plane(u), _plane(v)
 
 
-def _plane(frame: av.VideoFrame, index: int) -> Plane:
-    plane = frame.planes[index]
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+def _plane(plane: VideoPlane) -> Plane:
+    shape, strides = (plane.height, plane.width), (plane.line_size, 1)
+    return np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)

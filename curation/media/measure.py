@@ -101,7 +101,7 @@ class _Pass:
     def push(self, time: float, frame: av.VideoFrame) -> Iterator[ClipMeasure]:
         frame = planar(frame)
         if self._frames and (frame.width, frame.height) != (self._facts.coded_width, self._facts.coded_height):
-            frame = frame.reformat(width=self._facts.coded_width, height=self._facts.coded_height)
+            frame = frame.reformat(width=self._facts.coded_width, height=self._facts.coded_height, threads=1)
         yuv = planes(frame)
         score = self._scene.push(yuv[0])
         self._announce(self._detector.push(score, self._scene.mafd, self._picture(yuv)))

@@ -86,6 +86,7 @@ class OpenClip:
         self._start_frame = -1
         self._start_s = self._key_s = 0.0
         self._inside = Crop(0, 0, facts.coded_width // 2 * 2, facts.coded_height // 2 * 2)
+        self._size = self._clip_size(self._inside)
 
     @property
     def frames(self) -> int:
@@ -111,7 +112,7 @@ class OpenClip:
             self._look_for_borders(source.planes[0])
         y, u, v = source.planes
         inside = self._inside
-        self._motion.push(self._fitted(y, inside))
+        self._motion.push(self._fitted(y))
         self._jitter.push(small_bgr(view(y, inside), view(u, inside, 2), view(v, inside, 2)))
 
     def close(self, end_frame: int) -> ClipMeasure | None:
@@ -122,7 +123,7 @@ class OpenClip:
         width, height = clip_size(crop, self._facts, self._plan.max_side)
         grid = self._candidates if self._candidates[-1].tick == self._last.tick else [*self._candidates, self._last]
         variances = tuple(
-            laplacian_variance(self._fitted(_nearest(grid, self._at((i + 0.5) / LAPLACIANS)).planes[0], crop))
+            laplacian_variance(self._fitted(_nearest(grid, self._at((i + 0.5) / LAPLACIANS)).planes[0]))
             for i in range(LAPLACIANS)
         )
         return ClipMeasure(
@@ -153,20 +154,22 @@ class OpenClip:
         if self._plan.remove_borders:
             self._borders.push(luma)
             self._inside = self._borders.crop()
+            self._size = self._clip_size(self._inside)
 
-    def _fitted(self, plane: Plane, crop: Crop) -> Plane:
-        """The crop of a luma plane at the clip's size, still as coded (not rotated): no score depends on that."""
+    def _fitted(self, plane: Plane) -> Plane:
+        """The inside of a luma plane at the clip's size, still as coded (not rotated): no score depends on that."""
+        return fit(view(plane, self._inside), *self._size)
+
+    def _clip_size(self, crop: Crop) -> tuple[int, int]:
         width, height = clip_size(crop, self._facts, self._plan.max_side)
-        if self._facts.rotation in (90, 270):
-            width, height = height, width
-        return fit(view(plane, crop), width, height)
+        return (height, width) if self._facts.rotation in (90, 270) else (width, height)
 
     def _sample(self, frame: av.VideoFrame, crop: Crop) -> bytes:
         shown = displayed(frame.width, frame.height, self._facts.sar, 0)
         inner = displayed(crop.width, crop.height, self._facts.sar, 0)
         scale = min(1.0, SAMPLE_SIDE / max(inner))
         width, height = max(2, round(shown[0] * scale)), max(2, round(shown[1] * scale))
-        bgr = frame.reformat(width=width, height=height, format="bgr24").to_ndarray()
+        bgr = frame.reformat(width=width, height=height, format="bgr24", threads=1).to_ndarray()
         x, y = width / frame.width, height / frame.height
         left, top = round(crop.x * x), round(crop.y * y)
         part = bgr[top : top + max(1, round(crop.height * y)), left : left + max(1, round(crop.width * x))]

@@ -140,7 +140,7 @@ class Sandbox:
         try:
             child = self._ready()
             yield from child.ask(kind, body, self._limits, progress)
-            if child.served >= self._limits.recycle_after:
+            if child.spent or child.served >= self._limits.recycle_after:
                 self.close()
         except _Ended as ended:
             self.close()
@@ -174,6 +174,8 @@ class _Child:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._out, selectors.EVENT_READ)
         self.served = 0
+        self.spent = False
+        """Whether a video has brought it to its memory limit: what it holds then, the next video would lack."""
         self._deadline = time.monotonic() + _START_S
         if receive(self._read).kind != "ready":
             raise WireError("the decoder child did not start")
@@ -206,6 +208,7 @@ class _Child:
             if message.kind == "progress":
                 progress(int(message.body))
             else:
+                self.spent = self.spent or (message.kind == "verdict" and message.body["reason"] == Reason.MEMORY_LIMIT)
                 yield message
 
     def kill(self) -> None:
@@ -249,7 +252,15 @@ class _Child:
 
 
 def _environment() -> dict[str, str]:
-    kept = {"PYTHONPATH": _ROOT, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
+    kept = {
+        "PYTHONPATH": _ROOT,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "LC_ALL": "C.UTF-8",
+        # Keep freed pictures for the next ones: by default glibc gives them back and the kernel clears new pages.
+        "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+    }
     if os.environ.get(faults.SWITCH):
         kept[faults.SWITCH] = os.environ[faults.SWITCH]
     return kept
