@@ -107,7 +107,7 @@ def _check_packages() -> None:
 
 
 def _not_reached(tier: str | None) -> str:
-    return "not run yet" if tier is None else f"runs from tier {tier} on"
+    return "not run yet" if tier is None else f"not reached (tier {tier})"
 
 
 def _check_python(python: str | None) -> None:
