@@ -150,9 +150,7 @@ def judge(label: Labelled, measured: Measured, found: Sequence[Boundary]) -> Out
             misses.append(cut)
         else:
             left.remove(near)
-    alarms = [
-        b.start for b in left if not any(b.end <= last and b.start >= first for first, last in label.spans)
-    ]
+    alarms = [b.start for b in left if not any(b.end <= last and b.start >= first for first, last in label.spans)]
     shots = _shots(measured, found)
     ends = [frame for shot in shots for frame in (shot[0], shot[-1])]
     return Outcome(
@@ -200,9 +198,7 @@ def try_grid(labels: Sequence[Labelled], files: Sequence[Measured]) -> Grid:
     }
 
 
-def leave_one_out(
-    grid: Grid, of_equals: Callable[[list[tuple[float, int]]], tuple[float, int]] = min
-) -> Outcome:
+def leave_one_out(grid: Grid, of_equals: Callable[[list[tuple[float, int]]], tuple[float, int]] = min) -> Outcome:
     """Each file judged with the parameters that are best on all others, pooled.
 
     Many pairs are equally good. `min` takes the lowest threshold, then the smallest radius: a missed cut

@@ -155,8 +155,7 @@ def _sensitivity(grid: Grid, default: tuple[float, int]) -> str:
     for threshold in THRESHOLDS:
         cells = [f"{pool(grid[threshold, radius]).f1:.3f}" for radius in RADII]
         marked = [
-            f"**{cell}**" if (threshold, radius) == default else cell
-            for cell, radius in zip(cells, RADII, strict=True)
+            f"**{cell}**" if (threshold, radius) == default else cell for cell, radius in zip(cells, RADII, strict=True)
         ]
         rows.append((f"{threshold:g}", *marked))
     return _markdown(("threshold", *(f"radius {radius}" for radius in RADII)), rows)

@@ -35,6 +35,8 @@ SEGMENT_CLIPS = 16
 """Clips encoded by one worker in one go; a long source is cut by several."""
 
 SCORE_CLIPS = 32
+CLIPS_IN_HAND = 20_000
+"""Clips whose rows the driver holds at a time, whatever the size of the pyramid."""
 
 
 class Watch(Protocol):
@@ -116,19 +118,22 @@ def score(job: Job, filter_: Ready) -> None:
     else:  # an environment of its own reads no pyramid
         stages = [StageSpec("fetch", fetch), StageSpec(filter_.name, score_, python=filter_.python)]
     with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over(filter_.name, foreman):
-        items = (tuple(some) for some in chunks(ids, SCORE_CLIPS))
-        for result in run(items, stages, foreman, job.resources):
-            landing.put(result)
+        for some in chunks(ids, CLIPS_IN_HAND):
+            for result in run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, foreman, job.resources):
+                landing.put(result)
 
 
 def cut(job: Job, tier: str) -> None:
     """Encode the clips of `tier` that have not been encoded yet."""
     foreman = hire(job.recipe.run.attempts)
     stage = StageSpec("cut", CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits))
-    query = job.pyramid.tier(tier).where(media=None, media_why=None)
-    with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("cut", foreman):
-        for result in run(orders(job.pyramid, query), [stage], foreman, job.resources):
-            landing.put(result)
+    query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND)
+    with job.watch.over("cut", foreman):
+        while wanted := list(orders(job.pyramid, query)):
+            # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
+            with Landing(job.pyramid, job.account, foreman) as landing:
+                for result in run(wanted, [stage], foreman, job.resources):
+                    landing.put(result)
 
 
 def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:

@@ -1,0 +1,80 @@
+"""`make bench`: every benchmark on this machine, in one go, and its tables in docs/performance.md.
+
+    python -m bench --videos DIR [--rows 10000000] [--copies 1 4]
+
+Each benchmark runs alone, one after the other, in a process of its own; this module only puts their tables together
+with the machine and the date. What a machine cannot measure is written "not measured".
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "bench" / "results"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--copies", nargs="+", default=["1", "4"])
+    parser.add_argument("--presets", nargs="+", default=["medium"])
+    options = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    day = datetime.now(UTC).date().isoformat()
+    labels = options.videos / "labels.csv"
+    if labels.exists():
+        _run(
+            "shots", "--videos", str(options.videos), "--labels", str(labels), "--out", str(ROOT / "docs" / "shots.md")
+        )
+    query = _run("query", "--rows", str(options.rows), "--json", str(RESULTS / f"{day}-query.json"))
+    curate = _run(
+        "curate",
+        *("--videos", str(options.videos), "--copies", *options.copies, "--presets", *options.presets),
+        *("--json", str(RESULTS / f"{day}-curate.json")),
+    )
+    PAGE.write_text(_page(day, curate, query))
+    return 0
+
+
+def _run(name: str, *arguments: str) -> str:
+    """The Markdown that one benchmark prints."""
+    print(f"bench.{name} {' '.join(arguments)}", file=sys.stderr)
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"bench.{name} failed with exit code {done.returncode}")
+    return done.stdout.strip()
+
+
+def _page(day: str, curate: str, query: str) -> str:
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    return f"""# Performance
+
+Written by `make bench` on {day}: {model}, {os.cpu_count()} processors, Python
+{platform.python_version()}. The machine is shared and noisy, so figures are CPU-seconds and ratios within one run; raw
+numbers are in `bench/results/`. How well shots are found is in [shots](shots.md). GPU decoding and encoding (NVDEC,
+NVENC) and CLIP on a GPU: not measured.
+
+## Curation
+
+{curate}
+
+## Queries
+
+{query}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
