@@ -22,7 +22,7 @@ RESULTS = ROOT / "bench" / "results"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--copies", nargs="+", default=["1", "4"])

@@ -142,18 +142,19 @@ class Measure:
             return self._settled(raw.video_id, raw.source, Verdict(Reason.WORKER_LOST, float(tried)), attempts)
         name = raw.source.uri.rsplit("/", 1)[-1]
         found = self._sandbox.measure(path, name, self._set.plan, lambda frames: report(raw.source.uri, frames))
+        verdict = found.verdict or _changed(raw, path)
         row = video_row(
             raw.video_id,
             raw.source,
             self._plan_id,
             self._set.job,
-            verdict=found.verdict,
+            verdict=verdict,
             facts=found.facts,
-            clips=len(found.clips),
+            clips=0 if verdict else len(found.clips),
             attempts=attempts,
         )
         replaces = known is not None and not same_plan
-        if found.verdict:
+        if verdict:
             return Landed(row, replaces=replaces, decoded=found.tally.decoded)
         clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why)
         if stale:
@@ -321,6 +322,14 @@ class Cut:
             return list(done.media), {}, done.tally.decoded
         why = f"{done.verdict.reason}: {done.verdict.detail}".strip(": ")
         return [], {clip.clip_id: why for clip in clips}, done.tally.decoded
+
+
+def _changed(raw: RawVideo, path: Path) -> Verdict | None:
+    """A verdict where the file is no longer the one that was hashed: its clips would stand under another's id."""
+    now = path.stat()
+    if path.is_symlink() and (now.st_size, now.st_mtime) != (raw.source.bytes, raw.source.modified):
+        return Verdict(Reason.UNREADABLE, detail="changed while it was measured")
+    return None
 
 
 def _fault() -> Verdict:

@@ -1,0 +1,146 @@
+"""Stages without Ray: plain callables, and what they make of trouble."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curation.contract import Reason, Source
+from curation.filters.base import NO_SAMPLES, Measured
+from curation.media.plan import Encode, Limits, MediaPlan
+from curation.pyramid.ledger import Known
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Tier, Tiers
+from curation.sources import list_sources
+from pipelines.foreman import Claim, Foreman
+from pipelines.stages import (
+    CutOrder,
+    CutStage,
+    Landed,
+    Measure,
+    MeasureStage,
+    Place,
+    SameContent,
+    SampledClips,
+    Score,
+)
+from tests.support import media
+from tests.support.measuring import as_clips, measured
+
+
+class Claims:
+    """The ledger of a pyramid that knows nothing, and a foreman without an actor."""
+
+    def __init__(self, foreman: Foreman) -> None:
+        self._foreman = foreman
+
+    def known(self, video_id: str) -> Known | None:
+        return None
+
+    def stale(self, video_id: str) -> tuple[str, ...]:
+        return ()
+
+    def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
+        return self._foreman.claim(video_id, uri)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test").uri)
+
+
+def measuring(place: Place, foreman: Foreman) -> Measure:
+    return MeasureStage(
+        place, MediaPlan(), Limits(memory_mb=1024), "job", {"text_area": "why"}, lambda: Claims(foreman)
+    )()
+
+
+def source(path: Path) -> Source:
+    (found,) = list_sources([str(path)])
+    assert isinstance(found, Source)
+    return found
+
+
+def silent(item: str, frames: int) -> None:
+    pass
+
+
+def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    shutil.copy(media.sample("plain.mp4"), copy)
+    stage = measuring(place, Foreman(attempts=2))
+    first, second = stage(source(media.sample("plain.mp4")), silent), stage(source(copy), silent)
+    assert isinstance(first, Landed)
+    assert first.clips is not None
+    assert first.clips["text_area_why"].to_pylist() == ["why"]
+    assert isinstance(second, SameContent)
+    assert second.video_id == first.video["video_id"]
+
+
+def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> None:
+    foreman = Foreman(attempts=1)
+    here = source(media.sample("plain.mp4"))
+    measuring(place, foreman)(here, silent)  # a worker that claimed it and then was lost
+    landed = measuring(place, foreman)(here, silent)
+    assert isinstance(landed, Landed)
+    assert (landed.video["reason"], landed.video["status"]) == (Reason.WORKER_LOST, "quarantined")
+
+
+def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    shutil.copy(media.sample("plain.mp4"), path)
+    stage = measuring(place, Foreman(attempts=2))
+
+    def rewrite(item: str, frames: int) -> None:
+        os.utime(path, (frames, frames))  # the first report comes before the file is hashed
+
+    landed = stage(source(path), rewrite)
+    assert isinstance(landed, Landed)
+    assert landed.clips is None
+    assert landed.video["reason"] == Reason.UNREADABLE
+
+
+def test_cutting_takes_the_bytes_that_were_measured_or_none(place: Place, tmp_path: Path) -> None:
+    path = media.sample("plain.mp4")
+    clips = tuple(as_clips(measured(path)))
+    stage = CutStage(place, MediaPlan(), Encode(preset="ultrafast"), Limits(memory_mb=1024))()
+    other = stage(CutOrder("0" * 32, (source(path),), clips), silent)
+    assert other.cut == ()
+    assert "other bytes" in other.failed[clips[0].clip_id]
+    gone = stage(CutOrder("0" * 32, (Source(str(tmp_path / "gone.mp4"), 1),), clips), silent)
+    assert gone.failed[clips[0].clip_id].startswith(Reason.UNREADABLE)
+
+
+def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) -> None:
+    from dataclasses import replace
+
+    path = media.sample("scenes.mp4")
+    landed = measuring(place, Foreman(attempts=2))(source(path), silent)
+    assert isinstance(landed, Landed)
+    clips = as_clips(measured(path))
+    broken = replace(clips[1], clip_id="f" * 32, start_s=99.0)
+    order = CutOrder(landed.video["video_id"], (source(path),), (clips[0], broken, clips[2]))
+    done = CutStage(place, MediaPlan(), Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
+    assert set(done.cut) == {clips[0].clip_id, clips[2].clip_id}
+    assert done.failed["f" * 32].startswith(Reason.BROKEN)
+
+
+class Brightness:
+    name = score = "aesthetic"
+    fingerprint = "brightness-1"
+
+    def measure(self, clips: list[list[np.ndarray]]) -> list[Measured]:
+        return [Measured(float(np.mean(c)) if c else None, None if c else NO_SAMPLES) for c in clips]
+
+
+def test_a_filter_fills_its_column_or_says_why() -> None:
+    samples = measured(media.sample("plain.mp4")).clips[0].samples
+    scored = Score(Brightness())(SampledClips(("a", "b"), (samples, ())), silent)  # type: ignore[arg-type]
+    rows = scored.table.to_pylist()
+    assert rows[0]["aesthetic"] > 10
+    assert (rows[0]["aesthetic_by"], rows[0]["aesthetic_why"]) == ("brightness-1", None)
+    assert (rows[1]["aesthetic"], rows[1]["aesthetic_by"], rows[1]["aesthetic_why"]) == (None, None, NO_SAMPLES)
