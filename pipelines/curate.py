@@ -17,6 +17,7 @@ from itertools import groupby, islice
 from typing import Any, Protocol
 
 from curation.contract import Clip, Source
+from curation.errors import UserError
 from curation.media.plan import MediaPlan
 from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.query import Query
@@ -35,6 +36,9 @@ SEGMENT_CLIPS = 16
 """Clips encoded by one worker in one go; a long source is cut by several."""
 
 SCORE_CLIPS = 32
+GPU_SHARE = 0.125
+"""Of a GPU that a worker reserves for its hardware decoder and encoder."""
+
 CLIPS_IN_HAND = 20_000
 """Clips whose rows the driver holds at a time, whatever the size of the pyramid."""
 
@@ -73,6 +77,11 @@ def curate(
     retry_quarantined: bool = False,
 ) -> None:
     """Bring every entry into the pyramid. `account` says at the end what became of each."""
+    if recipe.needs_gpu and not resources.gpus:
+        raise UserError(
+            "the recipe asks for a GPU's decoder or encoder, and Ray sees no GPU",
+            'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
+        )
     name = uuid.uuid4().hex[:12]
     job = Job(name, pyramid, recipe, ready(recipe), resources, account, watch, retry_quarantined)
     ledger = Ledger(pyramid)
@@ -93,7 +102,8 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {filter_.score: filter_.why for filter_ in job.filters}
     claims = _Claims(job.pyramid, foreman)
-    stage = StageSpec("measure", MeasureStage(job.place, plan, limits, job.name, why, claims))
+    make = MeasureStage(job.place, plan, limits, job.name, why, claims)
+    stage = StageSpec("measure", make, gpus=GPU_SHARE if job.recipe.decodes_on_gpu else 0.0)
     with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("measure", foreman):
         for entry in entries:
             if isinstance(entry, Refused):
@@ -126,7 +136,8 @@ def score(job: Job, filter_: Ready) -> None:
 def cut(job: Job, tier: str) -> None:
     """Encode the clips of `tier` that have not been encoded yet."""
     foreman = hire(job.recipe.run.attempts)
-    stage = StageSpec("cut", CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits))
+    make = CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits)
+    stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0)
     query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND)
     with job.watch.over("cut", foreman):
         while wanted := list(orders(job.pyramid, query)):

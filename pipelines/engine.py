@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from curation.errors import UserError
 from pipelines.cluster import Resources
 from pipelines.foreman import Foreman
 
@@ -74,6 +75,9 @@ def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: R
     listed = list(items)
     if not listed:
         return
+    for spec in specs:
+        if spec.gpus and not resources.gpus:  # Ray would wait for one for ever
+            raise UserError(f"stage {spec.name} needs a GPU; Ray sees none", "join a cluster with one, or use the CPU")
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -187,6 +187,14 @@ class Recipe(_Section):
         return Encode(**self.encode.model_dump())
 
     @property
+    def decodes_on_gpu(self) -> bool:
+        return self.run.hwaccel != "none"
+
+    @property
+    def needs_gpu(self) -> bool:
+        return self.decodes_on_gpu or self.encode.codec == "h264_nvenc"
+
+    @property
     def limits(self) -> Limits:
         return Limits(**self.sandbox.model_dump())
 

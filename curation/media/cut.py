@@ -36,7 +36,7 @@ def cut(
     """
     with open_media(path) as (container, stream):
         timeline = scan(container, stream, progress)
-    with open_media(path) as (container, stream):
+    with open_media(path, plan.hwaccel) as (container, stream):
         check_size(stream, max_pixels)
         rough = describe(container, stream, timeline)
         decoder = Decoder(container, stream, timeline, 1 / rough.nominal_fps)

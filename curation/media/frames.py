@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import av
 import av.error
 import numpy as np
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
@@ -88,11 +87,6 @@ class Decoder:
                 self.tally.damaged += 1
                 if self.tally.damaged > 1000 and not self.tally.decoded:
                     raise Unfit(Reason.NO_FRAMES, detail=str(error)) from error
-
-
-def hardware(kind: str) -> HWAccel | None:
-    """The decoder hardware asked for, or None. Raises where it is not there: no silent fall-back to the processor."""
-    return None if kind == "none" else HWAccel(device_type=kind, allow_software_fallback=False)
 
 
 def check_size(stream: VideoStream, max_pixels: int) -> None:

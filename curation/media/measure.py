@@ -41,7 +41,7 @@ def measure(
         check_size(stream, max_pixels)
         timeline = scan(container, stream, progress)
         _judge_packets(describe(container, stream, timeline), timeline, plan)
-    with open_media(path) as (container, stream):
+    with open_media(path, plan.hwaccel) as (container, stream):
         check_size(stream, max_pixels)
         rough = describe(container, stream, timeline)
         decoder = Decoder(container, stream, timeline, 1 / rough.nominal_fps)

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -66,12 +67,16 @@ class Timeline:
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first real video stream; raises `Unfit` where there is none. One decoder thread."""
+def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first real video stream; raises `Unfit` where there is none. One decoder thread.
+
+    `hwaccel`: "cuda" decodes on a GPU, and fails where there is none: no silent way back to the processor.
+    """
     if path.stat().st_size == 0:
         raise Unfit(Reason.EMPTY)
     try:
-        container = av.open(str(path), options=_OPTIONS)
+        device = None if hwaccel == "none" else HWAccel(device_type=hwaccel, allow_software_fallback=False)
+        container = av.open(str(path), options=_OPTIONS, hwaccel=device)
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:

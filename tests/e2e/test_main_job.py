@@ -106,3 +106,16 @@ def test_real_clips_end_to_end(tmp_path: Path) -> None:
     crops = {tuple(row["crop"]) for row in opened.query().to_table().to_pylist() if row["width"] == 496}
     assert crops == {(72, 0, 496, 360)}
     assert opened.tier("256px").count() == done.summary["tiers"]["256px"] == done.summary["cut"]
+
+
+def test_hardware_that_is_asked_for_and_not_there_stops_the_run(tmp_path: Path) -> None:
+    text = jobs.RECIPE + '[run]\nhwaccel = "cuda"\n'
+    video = jobs.corpus(tmp_path / "v") / "0.mp4"
+    done = jobs.run(
+        "curate", str(video), "--to", str(tmp_path / "p"), "--recipe", jobs.recipe(tmp_path, text), "--cpus", "2"
+    )
+    if done.code == 0:
+        pytest.skip("this machine has a GPU")
+    assert done.code == 2
+    assert "hwaccel" in done.error
+    assert "Traceback" not in done.error
