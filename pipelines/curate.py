@@ -25,7 +25,7 @@ from curation.pyramid.store import Pyramid, chunks
 from curation.rows import CLIP_COLUMNS, FRAME_FINGERPRINTS, clip_from_row, nameless_id, video_row
 from curation.sources import Refused
 from pipelines.cluster import Resources
-from pipelines.engine import Chained, StageSpec, hire, run
+from pipelines.engine import Chained, Delivery, StageSpec, hire, run
 from pipelines.filters import Ready, ready
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
@@ -107,10 +107,10 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("measure", foreman):
         for entry in entries:
             if isinstance(entry, Refused):
-                landing.put(_refusal(entry, plan, job.name))
+                landing.put(Delivery(_refusal(entry, plan, job.name)))
         sources = [entry for entry in entries if isinstance(entry, Source)]
-        for result in run(sources, [stage], foreman, job.resources):
-            landing.put(result)
+        for delivery in run(sources, [stage], foreman, job.resources):
+            landing.put(delivery)
 
 
 def score(job: Job, filter_: Ready) -> None:
@@ -129,8 +129,8 @@ def score(job: Job, filter_: Ready) -> None:
         stages = [StageSpec("fetch", fetch), StageSpec(filter_.name, score_, python=filter_.python)]
     with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over(filter_.name, foreman):
         for some in chunks(ids, CLIPS_IN_HAND):
-            for result in run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, foreman, job.resources):
-                landing.put(result)
+            for delivery in run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, foreman, job.resources):
+                landing.put(delivery)
 
 
 def cut(job: Job, tier: str) -> None:
@@ -143,8 +143,8 @@ def cut(job: Job, tier: str) -> None:
         while wanted := list(orders(job.pyramid, query)):
             # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
             with Landing(job.pyramid, job.account, foreman) as landing:
-                for result in run(wanted, [stage], foreman, job.resources):
-                    landing.put(result)
+                for delivery in run(wanted, [stage], foreman, job.resources):
+                    landing.put(delivery)
 
 
 def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:

@@ -21,6 +21,18 @@ Report = Callable[[str, int], None]
 """`report(item, frames)`: says what a stage works on and how far it is."""
 
 _BEAT_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.02
+_LANDING_S = 60.0
+"""A commit takes a tenth of a second; when one takes this long, going on costs less than standing still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A result on its way to the pyramid: the `number`-th one of `worker`, who waits until it has landed."""
+
+    result: Any
+    worker: str = ""
+    number: int = 0
 
 
 class Stage(Protocol):
@@ -67,8 +79,11 @@ def hire(attempts: int) -> Any:
     return ray.remote(Foreman).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(attempts)
 
 
-def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources) -> Iterator[Any]:
-    """Results of the last stage for every item. Holds the items, not the results, in memory."""
+def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources) -> Iterator[Delivery]:
+    """Results of the last stage for every item. Holds the items, not the results, in memory.
+
+    A worker begins its next item when its last result has landed (`landing`), so a kill loses at most one each.
+    """
     import ray
     from ray.data import DataContext
 
@@ -89,14 +104,14 @@ def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: R
         worker: Any = _Worker  # Ray Data's types know functions only
         dataset = dataset.map(
             worker,
-            fn_constructor_args=(spec.name, spec.make, foreman),
+            fn_constructor_args=(spec.name, spec.make, foreman, spec is specs[-1]),
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=spec.cpus / len(specs),
             num_gpus=spec.gpus or None,
             **remote,
         )
     for row in dataset.iter_rows():
-        yield row["item"]
+        yield Delivery(row["item"], row["worker"], row["number"])
 
 
 def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) -> int:
@@ -119,17 +134,30 @@ def _blocks(items: int) -> int:
 class _Worker:
     """What Ray Data calls: the stage, with its reports sent to the foreman."""
 
-    def __init__(self, name: str, make: Callable[[], Stage], foreman: Any) -> None:
-        self._name, self._foreman = name, foreman
-        self._id = uuid.uuid4().hex
+    def __init__(self, name: str, make: Callable[[], Stage], foreman: Any, lands: bool) -> None:
+        self._name, self._foreman, self._lands = name, foreman, lands
+        self._id, self._number = uuid.uuid4().hex, 0
         self._heard = 0.0
         self._stage = make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._lands:
+            self._wait_until_landed()
         result = self._stage(row["item"], self._report)
         self._heard = 0.0
+        self._number += 1
         self._foreman.beat.remote(self._id, self._name, "", 0)
-        return {"item": result}
+        return {"item": result, "worker": self._id, "number": self._number}
+
+    def _wait_until_landed(self) -> None:
+        import ray
+
+        deadline = time.monotonic() + _LANDING_S
+        while time.monotonic() < deadline:
+            landed: Any = ray.get(self._foreman.landed_of.remote(self._id))
+            if landed >= self._number:
+                return
+            time.sleep(_LOOK_EVERY_S)
 
     def _report(self, item: str, frames: int) -> None:
         now = time.monotonic()

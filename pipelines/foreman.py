@@ -38,6 +38,7 @@ class Foreman:
         self._attempts = attempts
         self._claims: dict[str, tuple[str, int]] = {}
         self._posts: dict[str, Post] = {}
+        self._landed: dict[str, int] = {}
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried.
@@ -54,6 +55,15 @@ class Foreman:
         """Forget the claims of videos that the ledger holds now."""
         for video_id in video_ids:
             self._claims.pop(video_id, None)
+
+    def landed(self, numbers: dict[str, int]) -> None:
+        """The pyramid holds each worker's results up to its number."""
+        for worker, number in numbers.items():
+            self._landed[worker] = max(number, self._landed.get(worker, 0))
+
+    def landed_of(self, worker: str) -> int:
+        """How many results of `worker` the pyramid holds."""
+        return self._landed.get(worker, 0)
 
     def beat(self, worker: str, stage: str, item: str, frames: int) -> None:
         """`worker` is at `frames` of `item`; an empty item means that it waits."""

@@ -19,6 +19,7 @@ from curation.contract import CLIPS, VIDEOS, Status
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.store import Pyramid
 from curation.rows import videos_table
+from pipelines.engine import Delivery
 from pipelines.stages import CutDone, Landed, SameContent, Scored
 
 Result = Landed | SameContent | Scored | CutDone
@@ -95,7 +96,7 @@ class Landing:
     def __init__(self, pyramid: Pyramid, account: Account, foreman: Any) -> None:
         self._committer = Committer(pyramid)
         self._account, self._foreman = account, foreman
-        self._arrived: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._waiting: dict[str, list[SameContent]] = {}
         self._landed: set[str] = set()
         self._failure: BaseException | None = None
@@ -111,10 +112,10 @@ class Landing:
         if kind is None:
             self._raise()
 
-    def put(self, result: Result) -> None:
+    def put(self, delivery: Delivery) -> None:
         """Hand over one result. Raises what an earlier commit failed with."""
         self._raise()
-        self._arrived.put(result)
+        self._arrived.put(delivery)
 
     def _raise(self) -> None:
         if self._failure is not None:
@@ -126,19 +127,20 @@ class Landing:
             while open_:
                 batch, open_ = self._take()
                 if batch:
-                    self._commit(batch)
+                    self._commit([delivery.result for delivery in batch])
+                    self._tell(batch)
         except BaseException as error:  # raised again in the driver's thread, by `put` or at the end
             self._failure = error
 
-    def _take(self) -> tuple[list[Result], bool]:
+    def _take(self) -> tuple[list[Delivery], bool]:
         """What has arrived; waits for the first one. False when nothing more comes."""
-        taken: list[Result] = []
+        taken: list[Delivery] = []
         try:
             while len(taken) < _BATCH_ITEMS:
-                result = self._arrived.get(block=not taken, timeout=_COMMIT_EVERY_S)
-                if result is None:
+                delivery = self._arrived.get(block=not taken, timeout=_COMMIT_EVERY_S)
+                if delivery is None:
                     return taken, False
-                taken.append(result)
+                taken.append(delivery)
         except queue.Empty:
             pass
         return taken, True
@@ -165,7 +167,6 @@ class Landing:
         for result in results:
             self._account.add(result)
         self._account.commits += 1
-        self._release(landed)
 
     def _names_that_can_land(self, landed: list[Landed], same: list[SameContent]) -> list[SameContent]:
         """Further names of videos whose row is there or comes with this batch; the others wait for theirs."""
@@ -180,9 +181,11 @@ class Landing:
             ready += self._waiting.pop(result.video["video_id"], [])
         return ready
 
-    def _release(self, landed: list[Landed]) -> None:
-        if landed and self._foreman is not None:
-            self._foreman.release.remote([r.video["video_id"] for r in landed])
+    def _tell(self, batch: Sequence[Delivery]) -> None:
+        """Let the workers go on, and the foreman forget what the ledger knows now."""
+        self._foreman.landed.remote({delivery.worker: delivery.number for delivery in batch if delivery.worker})
+        settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, Landed)]
+        self._foreman.release.remote(settled)
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table | None:

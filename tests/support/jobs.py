@@ -34,8 +34,8 @@ from_tier = "all"
 [filters.aesthetic]
 enabled = false
 [sandbox]
-silence_s = 10.0
-cpu_s = 6.0
+silence_s = 25.0
+cpu_s = 4.0
 memory_mb = 1024
 max_pixels = 33177600
 [[tiers]]

@@ -211,5 +211,5 @@ def test_the_fingerprint_follows_weights_and_precision(tmp_path: Path) -> None:
 
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(UserError, match=r"open_clip is not installed; pip install 'ziggurat\[clip\]'"):
+    with pytest.raises(UserError, match=r"open_clip is not installed; pip install -e '.\[clip\]'"):
         load_head(tmp_path / "head.pth")

