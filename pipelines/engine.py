@@ -21,7 +21,9 @@ Report = Callable[[str, int], None]
 """`report(item, frames)`: says what a stage works on and how far it is."""
 
 _BEAT_EVERY_S = 1.0
-_LOOK_EVERY_S = 0.02
+_MOST_WORKERS = 20_000
+"""Workers that may wait at the foreman at a time."""
+
 _LANDING_S = 60.0
 """A commit takes a tenth of a second; when one takes this long, going on costs less than standing still."""
 
@@ -76,7 +78,8 @@ def hire(attempts: int) -> Any:
     """A foreman actor for one run."""
     import ray
 
-    return ray.remote(Foreman).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(attempts)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": _MOST_WORKERS}
+    return ray.remote(Foreman).options(**options).remote(attempts)
 
 
 def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources) -> Iterator[Delivery]:
@@ -110,8 +113,10 @@ def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: R
             num_gpus=spec.gpus or None,
             **remote,
         )
-    for row in dataset.iter_rows():
-        yield Delivery(row["item"], row["worker"], row["number"])
+    # Nothing is fetched ahead: a result that waits for the next one would keep its worker waiting, too.
+    for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
+        for result, worker, number in zip(batch["item"], batch["worker"], batch["number"], strict=True):
+            yield Delivery(result, str(worker), int(number))
 
 
 def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) -> int:
@@ -152,12 +157,8 @@ class _Worker:
     def _wait_until_landed(self) -> None:
         import ray
 
-        deadline = time.monotonic() + _LANDING_S
-        while time.monotonic() < deadline:
-            landed: Any = ray.get(self._foreman.landed_of.remote(self._id))
-            if landed >= self._number:
-                return
-            time.sleep(_LOOK_EVERY_S)
+        landed = self._foreman.until_landed.remote(self._id, self._number)
+        ray.wait([landed], timeout=_LANDING_S)
 
     def _report(self, item: str, frames: int) -> None:
         now = time.monotonic()
