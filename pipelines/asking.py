@@ -23,6 +23,15 @@ from curation.pyramid.tiers import Range
 
 SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
 TABLE_ROWS = 100
+UPKEEP = {
+    "orphans": "stored frames and files without a clip, removed",
+    "twins": "rows stored twice, removed",
+    "stale_clips": "clips of an earlier plan, removed",
+    "redo": "videos that have lost clips: the next run does them again",
+    "puzzling": "videos whose count of clips nothing explains: see `ziggurat why`",
+}
+"""What the counts of an upkeep mean."""
+
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
 
@@ -254,4 +263,4 @@ def run_upkeep(uri: str, as_json: bool) -> None:
         print(json.dumps(done))
         return
     for name, value in done.items():
-        print(f"{name.replace('_', ' ')}: {value}")
+        print(f"{UPKEEP.get(name, name.replace('_', ' '))}: {value}")

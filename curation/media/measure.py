@@ -40,7 +40,10 @@ def measure(
     with open_media(path) as (container, stream):
         check_size(stream, max_pixels)
         timeline = scan(container, stream, progress)
-        _judge_packets(describe(container, stream, timeline), timeline, plan)
+        rough = describe(container, stream, timeline)
+        if timeline.packets and min(rough.width, rough.height) and judge(rough, timeline, plan.rules):
+            yield rough  # a rejected video keeps the facts that it was judged by
+        _judge_packets(rough, timeline, plan)
     with open_media(path, plan.hwaccel) as (container, stream):
         check_size(stream, max_pixels)
         rough = describe(container, stream, timeline)
@@ -50,6 +53,8 @@ def measure(
         if first is None:
             raise Unfit(Reason.NO_FRAMES)
         facts = describe(container, stream, timeline, first[1])
+        if judge(facts, timeline, plan.rules):
+            yield facts
         _judge_packets(facts, timeline, plan)
         if min(facts.coded_width, facts.coded_height) < MIN_SIDE:
             raise Unfit(Reason.NO_CLIP, 0.0, f"a picture of {facts.coded_width}x{facts.coded_height} pixels")

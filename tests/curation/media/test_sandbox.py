@@ -66,6 +66,14 @@ def test_silence_ends_within_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (found.verdict.reason, found.verdict.measured) == (Reason.TIMED_OUT, 1)
 
 
+def test_a_rejected_video_keeps_the_facts_it_was_judged_by(sandbox: Sandbox) -> None:
+    found = sandbox.measure(media.sample("fps12.mp4"), "fps12.mp4", MediaPlan())
+    assert found.verdict is not None
+    assert found.verdict.reason is Reason.LOW_FPS
+    assert found.facts is not None
+    assert (found.facts.fps, found.facts.codec) == (12.0, "h264")
+
+
 def test_faults_need_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(faults.SWITCH, raising=False)
     with Sandbox(LIMITS) as made:
