@@ -185,16 +185,14 @@ class Crop:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
     """A piece of one shot. Source frames `start_frame` up to `end_frame` (exclusive), in decode order, from 0.
 
     `start_s` and `end_s` count from the source's first frame; `key_s` is where a decoder must start to reach the clip.
     `width`, `height`, `fps`, `frames`: as encoded.
     """
 
-    clip_id: str
-    video_id: str
     shot: int
     start_s: float
     end_s: float
@@ -206,6 +204,14 @@ class Clip:
     height: int
     fps: float
     frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip(Span):
+    """What is stored: a span that has a name."""
+
+    clip_id: str
+    video_id: str
 
 
 def _key(name: str) -> pa.Field:

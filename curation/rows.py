@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Status, Verdict
+from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Span, Status, Verdict
 from curation.filters import blur, jitter, motion
 from curation.identity import clip_id
-from curation.media.openclip import ClipMeasure
+from curation.media.found import ClipMeasure
 
 FRAME_FINGERPRINTS: Mapping[str, str] = {
     "motion": motion.FINGERPRINT,
@@ -72,7 +73,7 @@ def clips_table(video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Map
     """New rows of `clips`. `why`: for each score that comes later, why it is still null."""
     rows = []
     for clip in clips:
-        row: dict[str, Any] = {name: getattr(clip, name) for name in _PLACE}
+        row: dict[str, Any] = {name: getattr(clip, name) for name in _SPAN}
         row |= {
             "clip_id": clip_id(video_id, clip.start_frame, clip.end_frame, plan),
             "video_id": video_id,
@@ -86,7 +87,7 @@ def clips_table(video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Map
     return pa.Table.from_pylist(rows, schema=CLIPS)
 
 
-_PLACE = ("shot", "start_s", "end_s", "start_frame", "end_frame", "key_s", "width", "height", "fps", "frames")
+_SPAN = tuple(field.name for field in fields(Span) if field.name != "crop")
 
 
 def frame_columns(scores: Collection[str]) -> list[str]:
@@ -95,10 +96,11 @@ def frame_columns(scores: Collection[str]) -> list[str]:
     return ["clip_id", *columns, *(["laplacian"] if "sharpness" in scores else [])]
 
 
-CLIP_COLUMNS = ("clip_id", "video_id", *_PLACE, "crop")
+CLIP_COLUMNS = ("clip_id", "video_id", *_SPAN, "crop")
 """What `clip_from_row` needs."""
 
 
 def clip_from_row(row: Mapping[str, Any]) -> Clip:
     """A `Clip` from a row with `CLIP_COLUMNS`."""
-    return Clip(row["clip_id"], row["video_id"], crop=Crop(*row["crop"]), **{name: row[name] for name in _PLACE})
+    place = {name: row[name] for name in _SPAN}
+    return Clip(clip_id=row["clip_id"], video_id=row["video_id"], crop=Crop(*row["crop"]), **place)

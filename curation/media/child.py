@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts, Reason, Verdict
 from curation.media import faults
-from curation.media.frames import Tally
+from curation.media.found import Tally
 from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Unfit
 from curation.media.wire import Message, WireError, receive, send

@@ -15,7 +15,8 @@ import numpy as np
 
 from curation.contract import Clip, Facts, Reason
 from curation.media.encode import Mp4, repack
-from curation.media.frames import Decoder, Tally, check_size, planar
+from curation.media.found import Tally
+from curation.media.frames import Decoder, check_size, planar
 from curation.media.geometry import Cadence, cadence
 from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Timeline, Unfit, describe, open_media, scan

@@ -6,7 +6,6 @@ Both passes read frames from here. Damaged packets are counted and skipped; the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import av
 import av.error
@@ -16,6 +15,7 @@ from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from curation.contract import Reason
+from curation.media.found import Tally
 from curation.media.geometry import Plane
 from curation.media.probe import Timeline, Unfit
 
@@ -23,15 +23,6 @@ Planes = tuple[Plane, Plane, Plane]
 """Y, U and V of an 8-bit 4:2:0 frame."""
 
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
-
-
-@dataclass(slots=True)
-class Tally:
-    """What decoding one source cost so far."""
-
-    decoded: int = 0
-    damaged: int = 0
-    unordered: int = 0
 
 
 class Decoder:

@@ -17,9 +17,10 @@ import numpy as np
 
 from curation.contract import Facts, Reason
 from curation.filters.jitter import small_bgr
-from curation.media.frames import Decoder, Planes, Tally, check_size, planar, planes
+from curation.media.found import ClipMeasure, Tally
+from curation.media.frames import Decoder, Planes, check_size, planar, planes
 from curation.media.geometry import Cadence, cadence
-from curation.media.openclip import ClipMeasure, OpenClip, Waiting
+from curation.media.openclip import OpenClip, Waiting
 from curation.media.plan import MediaPlan
 from curation.media.probe import Timeline, Unfit, describe, open_media, scan
 from curation.media.rules import judge

@@ -16,6 +16,7 @@ from curation.filters.blur import laplacian_variance, sharpness
 from curation.filters.jitter import Jitter, small_bgr
 from curation.filters.motion import Motion
 from curation.media.borders import Borders
+from curation.media.found import ClipMeasure
 from curation.media.frames import Planes
 from curation.media.geometry import Cadence, Plane, clip_size, displayed, fit, view
 from curation.media.plan import ClipPlan
@@ -26,28 +27,6 @@ SAMPLE_SIDE = 640
 SAMPLE_QUALITY = 92
 CANDIDATES_PER_S = 4.0
 _GRID_PIXELS = 1920 * 1080
-
-
-@dataclass(frozen=True, slots=True)
-class ClipMeasure:
-    """A finished clip without its id, and what was measured on it. Times in seconds from the source's first frame."""
-
-    shot: int
-    start_s: float
-    end_s: float
-    start_frame: int
-    end_frame: int
-    key_s: float
-    crop: Crop
-    width: int
-    height: int
-    fps: float
-    frames: int
-    motion: float
-    jitter: float
-    laplacian: tuple[float, ...]
-    sharpness: float
-    samples: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from curation.contract import Clip, Facts, Reason, Verdict
 from curation.media import faults
-from curation.media.frames import Tally
-from curation.media.openclip import ClipMeasure
+from curation.media.found import ClipMeasure, Tally
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.media.wire import Message, WireError, receive, send
 

@@ -6,12 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.contract import Clip, Facts
+from curation.contract import Clip, Facts, Span
 from curation.identity import clip_id
 from curation.media.cut import cut
-from curation.media.frames import Tally
+from curation.media.found import ClipMeasure, Tally
 from curation.media.measure import measure
-from curation.media.openclip import ClipMeasure
 from curation.media.plan import Encode, MediaPlan, Rules
 
 LENIENT = MediaPlan(rules=Rules(banned_profiles=(), min_fps=5, min_bpp=0, min_aspect=0, max_aspect=100))
@@ -38,15 +37,9 @@ def measured(path: Path, plan: MediaPlan = LENIENT) -> Result:
 
 def as_clips(result: Result, video_id: str = "0" * 32) -> list[Clip]:
     """The clips as the pyramid would hand them to the cutting pass."""
-    names = {field.name for field in dataclasses.fields(Clip)} - {"clip_id", "video_id"}
-    return [
-        Clip(
-            clip_id(video_id, c.start_frame, c.end_frame, "plan"),
-            video_id,
-            **{name: getattr(c, name) for name in names},
-        )
-        for c in result.clips
-    ]
+    places = [{field.name: getattr(clip, field.name) for field in dataclasses.fields(Span)} for clip in result.clips]
+    ids = [clip_id(video_id, clip.start_frame, clip.end_frame, "plan") for clip in result.clips]
+    return [Clip(clip_id=name, video_id=video_id, **place) for name, place in zip(ids, places, strict=True)]
 
 
 def cuts(path: Path, clips: list[Clip], plan: MediaPlan = LENIENT, encode: Encode = FAST) -> tuple[list[bytes], Tally]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from curation.filters.ocr import (
     union_share,
 )
 from tests.curation.filters.samples import VIDEOS, blank, frames_at, labels, need, written
+from tests.support.environments import paddle_python
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -181,14 +181,6 @@ def test_a_missing_model_is_one_line_with_its_remedy(tmp_path: Path) -> None:
 def test_confidence_is_strictly_above() -> None:
     parameters = dataclasses.replace(OcrParameters(), confidence=0.7)
     assert 0.7 < parameters.box_threshold < 0.7 + 1e-12
-
-
-def paddle_python() -> Path:
-    """The Python of PaddleOCR's environment: `ZIGGURAT_PADDLE_PYTHON`, or what `make env-paddle` made."""
-    python = Path(os.environ.get("ZIGGURAT_PADDLE_PYTHON", ROOT / ".envs" / "paddle" / "bin" / "python"))
-    if not python.exists():
-        pytest.skip("no PaddleOCR environment: make env-paddle, or set ZIGGURAT_PADDLE_PYTHON")
-    return python
 
 
 def test_paddleocr_gives_the_same_areas(ocr: TextArea, tmp_path: Path) -> None:

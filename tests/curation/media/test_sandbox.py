@@ -20,7 +20,7 @@ from curation.media.wire import MAX_HEADER, WireError, receive, send
 from tests.support import media
 from tests.support.measuring import FAST, as_clips, measured
 
-LIMITS = Limits(silence_s=10, wall_s=60, cpu_s=3, memory_mb=1024)
+LIMITS = Limits(silence_s=40, wall_s=90, cpu_s=3, memory_mb=1024)
 
 
 @pytest.fixture

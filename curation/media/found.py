@@ -1,0 +1,30 @@
+"""What the passes find, as it crosses from the decoder child to the stage and on to the rows.
+
+Apart from the passes themselves, because a stage worker and a filter's own environment have no use for a decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curation.contract import Span
+
+
+@dataclass(slots=True)
+class Tally:
+    """What decoding one source cost so far."""
+
+    decoded: int = 0
+    damaged: int = 0
+    unordered: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipMeasure(Span):
+    """A finished clip without its id, and what was measured on it; `samples` are JPEG files."""
+
+    motion: float
+    jitter: float
+    laplacian: tuple[float, ...]
+    sharpness: float
+    samples: tuple[bytes, ...]
