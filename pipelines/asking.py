@@ -28,6 +28,8 @@ UPKEEP = {
     "twins": "rows stored twice, removed",
     "stale_clips": "clips of an earlier plan, removed",
     "redo": "videos that have lost clips: the next run does them again",
+    "copied_bytes": "bytes of frames and clips copied to merge small files",
+    "damaged": "files with a clip whose bytes no longer have their sha256, left as they are",
     "puzzling": "videos whose count of clips nothing explains: see `ziggurat why`",
 }
 """What the counts of an upkeep mean."""

@@ -2,16 +2,16 @@
 
     list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> rows
 
-Each bracket is a pipeline of its own on Ray Data (`engine`), and each commits what it finds at once (`landing`). So
-every step is also the way to catch up: a run after a kill, a new version of a filter or a moved threshold does what the
-pyramid says is missing, and nothing else.
+Each bracket is a pipeline of its own on Ray Data (`engine`). Its workers write each result into the pyramid's journal,
+and the driver commits them (`landing`). So every step is also the way to catch up: a run after a kill, a new version of
+a filter or a moved threshold does what the pyramid says is missing, and nothing else.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, Protocol
@@ -19,18 +19,23 @@ from typing import Any, Protocol
 from curation.contract import Clip, Source
 from curation.errors import UserError
 from curation.media.plan import MediaPlan
+from curation.pyramid import journal
+from curation.pyramid.journal import Journal
 from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.query import Query
 from curation.pyramid.store import Pyramid, chunks
 from curation.rows import CLIP_COLUMNS, FRAME_FINGERPRINTS, clip_from_row, nameless_id, video_row
 from curation.sources import Refused
 from pipelines.cluster import Resources
+from pipelines.cutting import CutStage
 from pipelines.engine import Chained, Delivery, StageSpec, hire, run
 from pipelines.filters import Ready, ready
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
+from pipelines.measuring import MeasureStage
 from pipelines.recipe import Recipe
-from pipelines.stages import CutOrder, CutStage, FetchStage, Landed, MeasureStage, Place, ScoreStage
+from pipelines.results import CutOrder, Landed, Place, Result, batch_of
+from pipelines.scoring import FetchStage, ScoreStage
 
 SEGMENT_CLIPS = 16
 """Clips encoded by one worker in one go; a long source is cut by several."""
@@ -56,15 +61,46 @@ class Job:
     name: str
     pyramid: Pyramid
     recipe: Recipe
-    filters: Sequence[Ready]
     resources: Resources
     account: Account
     watch: Watch
+    foreman: Any
+    journal: Journal
+    filters: Sequence[Ready] = ()
     retry_quarantined: bool = False
 
     @property
     def place(self) -> Place:
         return Place(self.pyramid.uri, self.pyramid.storage_options)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Landing]:
+        """Where the results of one stage go, which the watch shows meanwhile."""
+        landing = Landing(self.pyramid, self.account, self.foreman, self.journal)
+        with landing, self.watch.over(name, self.foreman):
+            yield landing
+
+    def run(self, items: Iterable[Any], stages: list[StageSpec], landing: Landing) -> None:
+        for delivery in run(items, stages, self.foreman, self.resources, _Keep(self.journal)):
+            landing.put(delivery)
+
+
+@contextmanager
+def working(
+    pyramid: Pyramid,
+    recipe: Recipe,
+    resources: Resources,
+    watch: Watch,
+    account: Account,
+    filters: Sequence[Ready] = (),
+    retry_quarantined: bool = False,
+) -> Iterator[Job]:
+    """A job with its foreman and its journal; what killed runs have left in theirs is committed first."""
+    account.recovered = journal.recover(pyramid)
+    name = uuid.uuid4().hex[:12]
+    foreman, mine = hire(recipe.run.attempts), Journal(pyramid.uri, name)
+    yield Job(name, pyramid, recipe, resources, account, watch, foreman, mine, filters, retry_quarantined)
+    mine.close()
 
 
 def curate(
@@ -82,35 +118,30 @@ def curate(
             "the recipe asks for a GPU's decoder or encoder, and Ray sees no GPU",
             'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
         )
-    name = uuid.uuid4().hex[:12]
-    job = Job(name, pyramid, recipe, ready(recipe), resources, account, watch, retry_quarantined)
-    ledger = Ledger(pyramid)
-    stale = _stale_uris(ledger)
-    for window in _windows(entries, recipe.run.window):
-        account.inputs += len(window)
-        measure(job, _unsettled(job, ledger, stale, window))
-        for filter_ in job.filters:
-            score(job, filter_)
-        if recipe.cut.tier is not None:
-            cut(job, recipe.cut.tier)
-    account.check()
+    with working(pyramid, recipe, resources, watch, account, ready(recipe), retry_quarantined) as job:
+        ledger = Ledger(pyramid)
+        stale = _stale_uris(ledger)
+        for window in _windows(entries, recipe.run.window):
+            account.inputs += len(window)
+            measure(job, _unsettled(job, ledger, stale, window))
+            for filter_ in job.filters:
+                score(job, filter_)
+            if recipe.cut.tier is not None:
+                cut(job, recipe.cut.tier)
+        account.check()
 
 
 def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     """Settle sources: their rows, clips, frame scores and sample frames."""
-    foreman = hire(job.recipe.run.attempts)
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {filter_.score: filter_.why for filter_ in job.filters}
-    claims = _Claims(job.pyramid, foreman)
-    make = MeasureStage(job.place, plan, limits, job.name, why, claims)
+    make = MeasureStage(job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.foreman))
     stage = StageSpec("measure", make, gpus=GPU_SHARE if job.recipe.decodes_on_gpu else 0.0)
-    with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over("measure", foreman):
+    with job.stage("measure") as landing:
         for entry in entries:
             if isinstance(entry, Refused):
                 landing.put(Delivery(_refusal(entry, plan, job.name)))
-        sources = [entry for entry in entries if isinstance(entry, Source)]
-        for delivery in run(sources, [stage], foreman, job.resources):
-            landing.put(delivery)
+        job.run([entry for entry in entries if isinstance(entry, Source)], [stage], landing)
 
 
 def score(job: Job, filter_: Ready) -> None:
@@ -121,30 +152,25 @@ def score(job: Job, filter_: Ready) -> None:
         filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, columns=("clip_id",)
     )
     ids = (clip_id for batch in wanted for clip_id in batch["clip_id"].to_pylist())
-    foreman = hire(job.recipe.run.attempts)
     fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make)
     if filter_.python is None:
         stages = [StageSpec(filter_.name, Chained((fetch, score_)), gpus=filter_.gpus)]
     else:  # an environment of its own reads no pyramid
         stages = [StageSpec("fetch", fetch), StageSpec(filter_.name, score_, python=filter_.python)]
-    with Landing(job.pyramid, job.account, foreman) as landing, job.watch.over(filter_.name, foreman):
+    with job.stage(filter_.name) as landing:
         for some in chunks(ids, CLIPS_IN_HAND):
-            for delivery in run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, foreman, job.resources):
-                landing.put(delivery)
+            job.run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, landing)
 
 
 def cut(job: Job, tier: str) -> None:
     """Encode the clips of `tier` that have not been encoded yet."""
-    foreman = hire(job.recipe.run.attempts)
     make = CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits)
     stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0)
     query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND)
-    with job.watch.over("cut", foreman):
-        while wanted := list(orders(job.pyramid, query)):
-            # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
-            with Landing(job.pyramid, job.account, foreman) as landing:
-                for delivery in run(wanted, [stage], foreman, job.resources):
-                    landing.put(delivery)
+    while wanted := list(orders(job.pyramid, query)):
+        # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
+        with job.stage("cut") as landing:
+            job.run(wanted, [stage], landing)
 
 
 def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:
@@ -200,6 +226,17 @@ def _stale_uris(ledger: Ledger) -> set[str]:
 def _refusal(entry: Refused, plan: MediaPlan, job: str) -> Landed:
     source = Source(entry.uri, 0)
     return Landed(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep:
+    """Writes a worker's results into the journal."""
+
+    journal: Journal
+
+    def __call__(self, result: Result) -> str:
+        batch = batch_of(result)
+        return "" if batch is None else self.journal.keep(batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,20 +21,16 @@ Report = Callable[[str, int], None]
 """`report(item, frames)`: says what a stage works on and how far it is."""
 
 _BEAT_EVERY_S = 1.0
-_MOST_WORKERS = 20_000
-"""Workers that may wait at the foreman at a time."""
-
-_LANDING_S = 60.0
-"""A commit takes a tenth of a second; when one takes this long, going on costs less than standing still."""
+Keep = Callable[[Any], str]
+"""Writes a result down where a kill cannot reach it, and names the entry; see `curation.pyramid.journal`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A result on its way to the pyramid: the `number`-th one of `worker`, who waits until it has landed."""
+    """A result on its way to the pyramid, and its `entry` in the journal ("" for one that is not kept)."""
 
     result: Any
-    worker: str = ""
-    number: int = 0
+    entry: str = ""
 
 
 class Stage(Protocol):
@@ -78,14 +74,16 @@ def hire(attempts: int) -> Any:
     """A foreman actor for one run."""
     import ray
 
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": _MOST_WORKERS}
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     return ray.remote(Foreman).options(**options).remote(attempts)
 
 
-def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources) -> Iterator[Delivery]:
+def run(
+    items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources, keep: Keep
+) -> Iterator[Delivery]:
     """Results of the last stage for every item. Holds the items, not the results, in memory.
 
-    A worker begins its next item when its last result has landed (`landing`), so a kill loses at most one each.
+    A worker keeps each result before it begins its next item, so a kill loses at most one each.
     """
     import ray
     from ray.data import DataContext
@@ -107,16 +105,16 @@ def run(items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: R
         worker: Any = _Worker  # Ray Data's types know functions only
         dataset = dataset.map(
             worker,
-            fn_constructor_args=(spec.name, spec.make, foreman, spec is specs[-1]),
+            fn_constructor_args=(spec.name, spec.make, foreman, keep if spec is specs[-1] else None),
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=spec.cpus / len(specs),
             num_gpus=spec.gpus or None,
             **remote,
         )
-    # Nothing is fetched ahead: a result that waits for the next one would keep its worker waiting, too.
+    # Nothing is fetched ahead: a result would wait for the next one before anybody sees it.
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-        for result, worker, number in zip(batch["item"], batch["worker"], batch["number"], strict=True):
-            yield Delivery(result, str(worker), int(number))
+        for result, entry in zip(batch["item"], batch["entry"], strict=True):
+            yield Delivery(result, str(entry))
 
 
 def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) -> int:
@@ -137,28 +135,20 @@ def _blocks(items: int) -> int:
 
 
 class _Worker:
-    """What Ray Data calls: the stage, with its reports sent to the foreman."""
+    """What Ray Data calls: the stage, with its reports sent to the foreman and its results kept."""
 
-    def __init__(self, name: str, make: Callable[[], Stage], foreman: Any, lands: bool) -> None:
-        self._name, self._foreman, self._lands = name, foreman, lands
-        self._id, self._number = uuid.uuid4().hex, 0
+    def __init__(self, name: str, make: Callable[[], Stage], foreman: Any, keep: Keep | None) -> None:
+        self._name, self._foreman, self._keep = name, foreman, keep
+        self._id = uuid.uuid4().hex
         self._heard = 0.0
         self._stage = make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        if self._lands:
-            self._wait_until_landed()
         result = self._stage(row["item"], self._report)
+        entry = self._keep(result) if self._keep else ""
         self._heard = 0.0
-        self._number += 1
         self._foreman.beat.remote(self._id, self._name, "", 0)
-        return {"item": result, "worker": self._id, "number": self._number}
-
-    def _wait_until_landed(self) -> None:
-        import ray
-
-        landed = self._foreman.until_landed.remote(self._id, self._number)
-        ray.wait([landed], timeout=_LANDING_S)
+        return {"item": result, "entry": entry}
 
     def _report(self, item: str, frames: int) -> None:
         now = time.monotonic()

@@ -7,7 +7,6 @@ it costs at most a video decoded twice.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -39,8 +38,6 @@ class Foreman:
         self._attempts = attempts
         self._claims: dict[str, tuple[str, int]] = {}
         self._posts: dict[str, Post] = {}
-        self._landed: dict[str, int] = {}
-        self._news = asyncio.Event()
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried.
@@ -57,18 +54,6 @@ class Foreman:
         """Forget the claims of videos that the ledger holds now."""
         for video_id in video_ids:
             self._claims.pop(video_id, None)
-
-    def landed(self, numbers: dict[str, int]) -> None:
-        """The pyramid holds each worker's results up to its number."""
-        for worker, number in numbers.items():
-            self._landed[worker] = max(number, self._landed.get(worker, 0))
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def until_landed(self, worker: str, number: int) -> None:
-        """Return when the pyramid holds the `number`-th result of `worker`."""
-        while self._landed.get(worker, 0) < number:
-            await self._news.wait()
 
     def beat(self, worker: str, stage: str, item: str, frames: int) -> None:
         """`worker` is at `frames` of `item`; an empty item means that it waits."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 
 from curation.contract import Source
@@ -17,6 +16,8 @@ from pipelines.filters import Ready, ready
 from pipelines.landing import Account
 from pipelines.progress import Display, results_only
 from pipelines.recipe import Recipe, load
+
+MANY_FILES = 2000
 
 
 def run_curate(
@@ -41,7 +42,7 @@ def run_curate(
     with results_only() as out, joined(address, cpus) as resources:
         display = Display(account, out, as_json, recipe.run.stall_s)
         path.curate(entries, pyramid, recipe, resources, display, account, retry)
-        display.summary(_sizes(pyramid), notices)
+        display.summary(_sizes(pyramid), notices + _advice(pyramid))
 
 
 def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: int | None, as_json: bool) -> None:
@@ -51,8 +52,8 @@ def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: in
     account = Account()
     with results_only() as out, joined(address, cpus) as resources:
         display = Display(account, out, as_json, recipe.run.stall_s)
-        job = path.Job(uuid.uuid4().hex[:12], pyramid, recipe, [], resources, account, display)
-        path.cut(job, tier)
+        with path.working(pyramid, recipe, resources, display, account) as job:
+            path.cut(job, tier)
         display.summary(_sizes(pyramid), [])
 
 
@@ -78,6 +79,12 @@ def _pyramid(uri: str, recipe: Recipe) -> tuple[Pyramid, list[str]]:
     return pyramid.with_tiers(recipe.pyramid_tiers, recipe.name), [
         f"the pyramid's tiers ({before}) are now those of the recipe {recipe.name}"
     ]
+
+
+def _advice(pyramid: Pyramid) -> list[str]:
+    """Past some thousand small files every commit and lookup takes a third of a second."""
+    files = pyramid.scattered()
+    return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
 
 
 def _about_filters(filters: Sequence[Ready]) -> list[str]:

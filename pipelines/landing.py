@@ -1,13 +1,14 @@
-"""Landing: results of the stages become rows of the pyramid, at once and by one thread of the driver.
+"""Landing: results of the stages become rows of the pyramid, many at a time and by one thread of the driver.
 
-Whatever has arrived while the last commit ran goes into the next one, so a killed run loses only what was in the air.
-It counts what became of every input; `Account.check` proves that none was lost.
+Every result is in the journal before it arrives here, so a commit may wait for more: few large ones cost less than many
+small ones, now and for every reader. It counts what became of every input; `Account.check` proves that none was lost.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,15 +16,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import CLIPS, VIDEOS, Status
-from curation.pyramid.commit import Batch, Committer
+from curation.contract import VIDEOS, Status
+from curation.pyramid.commit import Batch, Committer, joined
+from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
-from curation.rows import videos_table
 from pipelines.engine import Delivery
-from pipelines.stages import CutDone, Landed, SameContent, Scored
+from pipelines.results import CutDone, Landed, Result, SameContent, Scored, batch_of
 
-Result = Landed | SameContent | Scored | CutDone
-_COMMIT_EVERY_S = 0.5
+COMMIT_EVERY_S = 5.0
+"""How long readers wait for a result; a commit takes a fifth of a second of the driver, however much it holds."""
+
 _BATCH_ITEMS = 512
 
 
@@ -32,6 +34,7 @@ class Account:
     """What became of the inputs of one run. Only the landing thread writes to it."""
 
     inputs: int = 0
+    recovered: int = 0
     settled_before: int = 0
     same_content: int = 0
     done: int = 0
@@ -93,9 +96,9 @@ class Account:
 class Landing:
     """Takes results from any thread and commits them; a context manager that ends with everything committed."""
 
-    def __init__(self, pyramid: Pyramid, account: Account, foreman: Any) -> None:
+    def __init__(self, pyramid: Pyramid, account: Account, foreman: Any, journal: Journal) -> None:
         self._committer = Committer(pyramid)
-        self._account, self._foreman = account, foreman
+        self._account, self._foreman, self._journal = account, foreman, journal
         self._arrived: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._waiting: dict[str, list[SameContent]] = {}
         self._landed: set[str] = set()
@@ -133,39 +136,27 @@ class Landing:
             self._failure = error
 
     def _take(self) -> tuple[list[Delivery], bool]:
-        """What has arrived; waits for the first one. False when nothing more comes."""
+        """What arrives within the interval of commits, at once when nothing more comes; False then."""
         taken: list[Delivery] = []
-        try:
-            while len(taken) < _BATCH_ITEMS:
-                delivery = self._arrived.get(block=not taken, timeout=_COMMIT_EVERY_S)
-                if delivery is None:
-                    return taken, False
-                taken.append(delivery)
-        except queue.Empty:
-            pass
+        ends = time.monotonic() + COMMIT_EVERY_S
+        while len(taken) < _BATCH_ITEMS:
+            try:
+                delivery = self._arrived.get(timeout=max(0.0, ends - time.monotonic()))
+            except queue.Empty:
+                break
+            if delivery is None:
+                return taken, False
+            taken.append(delivery)
+            self._account.add(delivery.result)
         return taken, True
 
     def _commit(self, results: Sequence[Result]) -> None:
-        landed = [r for r in results if isinstance(r, Landed)]
-        cuts = [r for r in results if isinstance(r, CutDone)]
-        names = self._names_that_can_land(landed, [r for r in results if isinstance(r, SameContent)])
-        batch = Batch(
-            media=[r.ticket for r in cuts if r.ticket],
-            samples=[r.samples for r in landed if r.samples],
-            clips=_joined([r.clips for r in landed if r.clips is not None and not r.refreshed]),
-            videos=videos_table([r.video for r in landed]) if landed else None,
-            clip_updates=[
-                *[r.clips for r in landed if r.clips is not None and r.refreshed],
-                *[r.table for r in results if isinstance(r, Scored)],
-                *[_media_rows(r) for r in cuts],
-            ],
-            replaced={r.video["video_id"]: _ids(r.clips) for r in landed if r.replaces},
+        names = self._names_that_can_land(
+            [r for r in results if isinstance(r, Landed)], [r for r in results if isinstance(r, SameContent)]
         )
-        self._committer.commit(batch)
+        self._committer.commit(joined([batch for r in results if (batch := batch_of(r)) is not None]))
         if names:
             self._committer.commit(Batch(videos=_names_table(names)))
-        for result in results:
-            self._account.add(result)
         self._account.commits += 1
 
     def _names_that_can_land(self, landed: list[Landed], same: list[SameContent]) -> list[SameContent]:
@@ -182,29 +173,14 @@ class Landing:
         return ready
 
     def _tell(self, batch: Sequence[Delivery]) -> None:
-        """Let the workers go on, and the foreman forget what the ledger knows now."""
-        self._foreman.landed.remote({delivery.worker: delivery.number for delivery in batch if delivery.worker})
+        """Let the journal and the foreman forget what the ledger knows now."""
+        self._journal.forget(delivery.entry for delivery in batch if delivery.entry)
         settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, Landed)]
-        self._foreman.release.remote(settled)
-
-
-def _joined(tables: list[pa.Table]) -> pa.Table | None:
-    return pa.concat_tables(tables) if tables else None
-
-
-def _ids(clips: pa.Table | None) -> list[str]:
-    return [] if clips is None else clips["clip_id"].to_pylist()
+        if settled:
+            self._foreman.release.remote(settled)
 
 
 def _names_table(names: Sequence[SameContent]) -> pa.Table:
     columns = ("video_id", "uris", "modified")
     rows = [{"video_id": n.video_id, "uris": [n.source.uri], "modified": [n.source.modified]} for n in names]
     return pa.Table.from_pylist(rows, schema=pa.schema([VIDEOS.field(name) for name in columns]))
-
-
-def _media_rows(done: CutDone) -> pa.Table:
-    """`media` is set to the hash of the row that stays by the committer; here it only marks the clip as cut."""
-    ids = [*done.cut, *done.failed]
-    why = [None] * len(done.cut) + list(done.failed.values())
-    columns = {"clip_id": ids, "media": [None] * len(ids), "media_why": why}
-    return pa.table(columns, schema=pa.schema([CLIPS.field(name) for name in columns]))

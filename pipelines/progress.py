@@ -148,6 +148,7 @@ class Display:
             account = self._account
             fields = {
                 **self.figures(),
+                "recovered": account.recovered,
                 "settled_before": account.settled_before,
                 "same_content": account.same_content,
                 "done": account.done,
@@ -187,6 +188,8 @@ def _results(account: Account, kept: dict[str, int]) -> Table:
     table = Table(title="This run", title_justify="left")
     table.add_column("result")
     table.add_column("", justify="right")
+    if account.recovered:
+        table.add_row("results of a killed run, recovered", str(account.recovered))
     table.add_row("source video settled, hours", f"{account.source_hours:.3f}")
     table.add_row("clips measured", str(account.clips))
     table.add_row("clips measured, hours", f"{account.clip_hours:.3f}")

@@ -58,6 +58,23 @@ class Batch:
     replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch that does what all of them do, in their order. Each one's `videos` has all columns or is None."""
+    return Batch(
+        media=[ticket for batch in batches for ticket in batch.media],
+        samples=[ticket for batch in batches for ticket in batch.samples],
+        clips=_concatenated([batch.clips for batch in batches]),
+        videos=_concatenated([batch.videos for batch in batches]),
+        clip_updates=[table for batch in batches for table in batch.clip_updates],
+        replaced={video_id: ids for batch in batches for video_id, ids in batch.replaced.items()},
+    )
+
+
+def _concatenated(tables: Sequence[pa.Table | None]) -> pa.Table | None:
+    there = [table for table in tables if table is not None]
+    return pa.concat_tables(there) if there else None
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """What a commit did: rows written, and appended rows removed again because the clip was there already."""
@@ -132,7 +149,8 @@ class Committer:
             else:
                 first[row["clip_id"]] = row
         for start in range(0, len(later), 1000):
-            # Row addresses are integers of Lance's own; a dataset that is never compacted never moves them.
+            # Row addresses are integers of Lance's own. A compaction moves rows, but no other row ever gets an old
+            # address: a late delete finds nothing.
             dataset.delete(f"_rowaddr IN ({', '.join(str(int(address)) for address in later[start : start + 1000])})")
         return list(first.values()), len(later)
 

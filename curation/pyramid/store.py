@@ -4,7 +4,7 @@ it.
     videos   the ledger, one row per content, written last
     clips    scores, captions, lineage: small and hot
     samples  JPEG sample frames of every measured clip: append-only
-    media    clip bytes as blobs: append-only, never compacted
+    media    clip bytes as blobs: append-only; `upkeep` merges small fragments, and copies no large one
 
 Frames and bytes live apart from scores because Lance rewrites whole rows when it updates or compacts.
 `samples` lets OCR and CLIP be recomputed, and a person look at a dropped clip, without decoding a source
@@ -27,6 +27,7 @@ from curation.errors import UserError
 from curation.pyramid import about as about_file
 from curation.pyramid.about import About
 from curation.pyramid.query import Query
+from curation.pyramid.retry import explained, retrying
 from curation.pyramid.tiers import Tiers
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Pyramid:
     def __init__(self, uri: str, about: About, storage_options: Mapping[str, str] | None = None) -> None:
         self.uri = uri
         self.about = about
-        self.storage_options = dict(storage_options) if storage_options else None
+        self.storage_options = about_file.options(uri, storage_options)
         self._session: Any = None
 
     @classmethod
@@ -102,14 +103,16 @@ class Pyramid:
 
     @classmethod
     def _make(cls, place: str, about: About, storage_options: Mapping[str, str] | None) -> Pyramid:
+        what = f"cannot write to {place}"
+        options = about_file.options(place, storage_options)
         try:
             if not about_file.is_remote(place):
                 Path(place).mkdir(parents=True, exist_ok=True)
             for name in NAMES:
-                _create_dataset(f"{place}/{name}.lance", schema(name), storage_options)
-            about_file.write(place, about, storage_options)
+                retrying(what, lambda name=name: _create_dataset(f"{place}/{name}.lance", schema(name), options))
+            retrying(what, lambda: about_file.write(place, about, options))
         except OSError as error:
-            raise UserError(
+            raise explained(error, what) or UserError(
                 f"cannot write to {place} ({error.strerror or str(error)[:200]})",
                 "check that it is a folder you may write to",
             ) from error
@@ -142,7 +145,7 @@ class Pyramid:
     def with_tiers(self, tiers: Tiers, recipe_name: str | None = None) -> Pyramid:
         """Write new tiers to `pyramid.json` and return the pyramid that has them. Scores stay as they are."""
         about = About(tiers, recipe_name or self.about.recipe)
-        about_file.write(self.uri, about, self.storage_options)
+        retrying(f"cannot write to {self.uri}", lambda: about_file.write(self.uri, about, self.storage_options))
         return Pyramid(self.uri, about, self.storage_options)
 
     def dataset_uri(self, name: str) -> str:
@@ -159,6 +162,8 @@ class Pyramid:
         try:
             return lance.dataset(uri, version, storage_options=self.storage_options, session=self._session)
         except (ValueError, OSError) as error:
+            if explained(error) is not None:
+                raise  # the store does not answer, which says nothing of what it holds
             if version is not None:
                 raise UserError(
                     f"{uri} has no version {version}",
@@ -167,6 +172,10 @@ class Pyramid:
             if isinstance(error, ValueError):  # Lance's way to say that a dataset is not there
                 raise UserError(f"{uri} is missing or damaged ({str(error)[:120]})", "restore it") from error
             raise
+
+    def scattered(self) -> int:
+        """How many files hold samples and media: each measured video and each cut segment adds one until `upkeep`."""
+        return sum(len(self.dataset(name).get_fragments()) for name in ("samples", "media"))
 
     def snapshot(self) -> Snapshot:
         """The latest versions, read in the reverse order of a commit: what a done video needs is then in the
@@ -265,19 +274,20 @@ def _firsts(dataset: lance.LanceDataset, ids: list[str], column: str) -> list[di
 
 def _looked_up(place: str, storage_options: Mapping[str, str] | None) -> About | None:
     try:
-        return about_file.read(place, storage_options)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot reach {place} ({str(error)[:200]})", "check the URI and its credentials") from error
+        return about_file.read(place, about_file.options(place, storage_options))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise explained(error, f"cannot reach {place}") or UserError(
+            f"cannot reach {place} ({str(error)[:200]})", "check the URI and its credentials"
+        ) from error
 
 
-def _create_dataset(uri: str, schema: pa.Schema, storage_options: Mapping[str, str] | None) -> None:
+def _create_dataset(uri: str, schema: pa.Schema, options: dict[str, str] | None) -> None:
     """Create an empty dataset, unless it is there: another job makes the same pyramid, or one was cut short
     in it.
     """
     import lance
     from lance.fragment import write_fragments
 
-    options = dict(storage_options) if storage_options else None
     try:
         creation = write_fragments(
             schema.empty_table(),
@@ -302,5 +312,7 @@ def _exists(uri: str, options: dict[str, str] | None) -> bool:
 
     try:
         return lance.dataset(uri, storage_options=options).version >= 1
-    except ValueError:
+    except ValueError as error:
+        if explained(error) is not None:
+            raise
         return False

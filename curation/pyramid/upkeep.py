@@ -1,13 +1,13 @@
 """`ziggurat upkeep`: what makes a pyramid fast and small again, outside a run. One holder at a time.
 
-Builds and extends indexes, measures the statistics that queries choose by, compacts `clips` and `videos`
-(never `media` and `samples`: Lance would copy the bytes), removes rows that nothing refers to, puts right
-what two jobs with different plans may have left, and deletes old versions and files of writers that died.
+Commits what killed runs left in the journal, builds and extends indexes, measures the statistics that queries choose
+by, compacts `clips` and `videos`, merges the small fragments of `media` and `samples` (see `compaction`: large ones are
+not copied), removes rows that nothing refers to, puts right what two jobs with different plans may have left, and
+deletes old versions and files of writers that died.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 from curation import identity
 from curation.contract import SCORES, VIDEOS, Status
 from curation.errors import UserError
-from curation.pyramid import access
+from curation.pyramid import access, journal
 from curation.pyramid.about import is_remote
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.compaction import compact, hashed
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import NAMES, Pyramid, chunks, select
 
@@ -42,12 +43,14 @@ INDEXES = {
 }
 """Columns with an index. Not width and such: they have few values, so no range is narrow."""
 COMPACTED = ("videos", "clips")
+"""Compacted by Lance, whole; the other two hold the bytes, and only their small fragments are merged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upkept:
     """What an upkeep did. `redo`: videos marked to be done again; `puzzling`: counts that nothing here
-    explains.
+    explains; `copied_bytes`: of frames and clips, to merge small fragments; `damaged`: fragments of media
+    that hold a clip whose bytes no longer have their sha256.
     """
 
     orphans: int = 0
@@ -57,6 +60,8 @@ class Upkept:
     puzzling: int = 0
     fragments_before: int = 0
     fragments_after: int = 0
+    copied_bytes: int = 0
+    damaged: int = 0
     freed_bytes: int = 0
 
 
@@ -75,6 +80,8 @@ def upkeep(
     way.
     """
     with _only_holder(pyramid):
+        # First: what a killed run's entries refer to would else be removed as nobody's.
+        journal.recover(pyramid)
         redo, stale, puzzling = _settle_plans(pyramid)
         settled = timedelta(0) if idle else settle
         needless = [_remove_needless(pyramid, name, settled) for name in ("samples", "media")]
@@ -82,11 +89,23 @@ def upkeep(
         before = _fragments(pyramid)
         for name in COMPACTED:
             retrying(f"compaction of {name}", lambda name=name: pyramid.dataset(name).optimize.compact_files())
+        merged = [compact(pyramid, name) for name in ("samples", "media")]
         for name in NAMES:
             _index(pyramid, name)
         _measure(pyramid)
         freed = sum(_clean(pyramid, name, keep, idle) for name in NAMES)
-        return Upkept(orphans, twins, stale, redo, puzzling, before, _fragments(pyramid), freed)
+        return Upkept(
+            orphans=orphans,
+            twins=twins,
+            stale_clips=stale,
+            redo=redo,
+            puzzling=puzzling,
+            fragments_before=before,
+            fragments_after=_fragments(pyramid),
+            copied_bytes=sum(one.copied_bytes for one in merged),
+            damaged=sum(one.damaged for one in merged),
+            freed_bytes=freed,
+        )
 
 
 @contextmanager
@@ -168,8 +187,8 @@ def _remove_needless(pyramid: Pyramid, name: str, settle: timedelta) -> tuple[in
     dataset = _as_of(pyramid, name, datetime.now(UTC) - settle)
     if dataset is None:
         return 0, 0
-    hashes, addresses = _hashed(dataset)
-    there, _ = _hashed(pyramid.dataset("clips"))
+    hashes, addresses = hashed(dataset)
+    there, _ = hashed(pyramid.dataset("clips"))
     orphan = ~np.isin(hashes, there)
     orphans = addresses[orphan].tolist()
     values, counts = np.unique(hashes[~orphan], return_counts=True)
@@ -180,21 +199,20 @@ def _remove_needless(pyramid: Pyramid, name: str, settle: timedelta) -> tuple[in
         if row["clip_id"] in seen:
             twins.append(row["_rowid"])
         seen.add(row["clip_id"])
-    for some in chunks(map(str, [*orphans, *twins]), 1000):
+    return _delete_rows(pyramid, name, orphans), _delete_rows(pyramid, name, twins)
+
+
+def _delete_rows(pyramid: Pyramid, name: str, addresses: list[int]) -> int:
+    """Delete rows by address; how many were there. One that a compaction has moved since waits for another
+    upkeep: no other row ever gets its address.
+    """
+    deleted = 0
+    for some in chunks(map(str, addresses), 1000):
         test = f"_rowaddr IN ({', '.join(some)})"  # integers of Lance's own
-        retrying(f"removal from {name}", lambda test=test: pyramid.dataset(name).delete(test))
-    return len(orphans), len(twins)
-
-
-def _hashed(dataset: lance.LanceDataset) -> tuple[np.ndarray, np.ndarray]:
-    """64-bit hashes of all clip ids, and the addresses of their rows."""
-    hashes, addresses = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
-    scanner = dataset.scanner(columns=["clip_id"], with_row_address=True, batch_size=access.SCAN_ROWS)
-    for batch in scanner.to_batches():
-        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in batch["clip_id"].to_pylist())
-        hashes.append(np.frombuffer(b"".join(digests), np.uint64))
-        addresses.append(batch["_rowaddr"].to_numpy())
-    return np.concatenate(hashes), np.concatenate(addresses)
+        deleted += retrying(
+            f"removal from {name}", lambda test=test: pyramid.dataset(name).delete(test)["num_deleted_rows"]
+        )
+    return deleted
 
 
 def _as_of(pyramid: Pyramid, name: str, moment: datetime) -> lance.LanceDataset | None:
@@ -244,4 +262,4 @@ def _clean(pyramid: Pyramid, name: str, keep: timedelta, idle: bool) -> int:
 
 
 def _fragments(pyramid: Pyramid) -> int:
-    return sum(len(pyramid.dataset(name).get_fragments()) for name in COMPACTED)
+    return sum(len(pyramid.dataset(name).get_fragments()) for name in NAMES)

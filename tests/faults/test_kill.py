@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from curation.contract import Status
+from curation.pyramid import journal
 from curation.pyramid.store import Pyramid
 from tests.support import jobs
 
@@ -47,6 +49,15 @@ def measured_and_lost(pyramid: Path) -> int:
     return len(files - known)
 
 
+def recovered(pyramid: Path, copy: Path) -> int:
+    """How many videos the next run will know, from the datasets and the journal; tried on a copy."""
+    if not (pyramid / "pyramid.json").exists():
+        return 0
+    shutil.copytree(pyramid, copy)
+    journal.recover(Pyramid.open(copy))
+    return settled(copy)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_a_random_instant_and_run_again(videos: Path, undisturbed: Path, tmp_path: Path, seed: int) -> None:
     pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path)
@@ -57,13 +68,14 @@ def test_killed_at_a_random_instant_and_run_again(videos: Path, undisturbed: Pat
         _check_whole(pyramid)
         time.sleep(0.05)
     jobs.kill(first)
-    before = settled(pyramid)
     _check_whole(pyramid)
-    assert before >= min(wanted, len(jobs.LENGTHS)) - 1
-    assert measured_and_lost(pyramid) <= WORKERS, "more than one finished video a worker is decoded again"
+    assert settled(pyramid) >= wanted - 1
+    before = recovered(pyramid, tmp_path / "recovered")
+    assert measured_and_lost(tmp_path / "recovered") <= WORKERS, "more than one video a worker is decoded again"
 
     again = jobs.curate(videos, pyramid, recipe)
-    assert again.summary["settled_before"] == before
+    # A worker outlives its driver by a moment: it may keep the result it was at.
+    assert before <= again.summary["settled_before"] <= before + WORKERS
     assert jobs.rows(pyramid) == jobs.rows(undisturbed)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from curation.contract import Reason, Source, Verdict
@@ -12,7 +10,7 @@ from pipelines.cluster import Resources
 from pipelines.engine import StageSpec, pool_size
 from pipelines.foreman import Claim, Foreman
 from pipelines.landing import Account
-from pipelines.stages import CutDone, Landed, SameContent
+from pipelines.results import CutDone, Landed, SameContent
 
 
 def landed(verdict: Verdict | None) -> Landed:
@@ -47,26 +45,6 @@ def test_a_claim_is_for_one_source_and_ends_after_its_attempts() -> None:
     assert foreman.claim("v", "a.mp4") == (Claim.EXHAUSTED, 3)
     foreman.release(["v"])
     assert foreman.claim("v", "b.mp4") == (Claim.GO, 1)
-
-
-def test_a_worker_waits_until_its_result_has_landed() -> None:
-    async def scene() -> list[str]:
-        foreman, seen = Foreman(attempts=1), []
-
-        async def worker() -> None:
-            await foreman.until_landed("w", 2)
-            seen.append("went on")
-
-        waiting = asyncio.create_task(worker())
-        for number in (1, 2):
-            await asyncio.sleep(0)
-            seen.append(f"landed {number}")
-            foreman.landed({"w": number, "other": 9})
-            await asyncio.sleep(0.01)
-        await waiting
-        return seen
-
-    assert asyncio.run(scene()) == ["landed 1", "landed 2", "went on"]
 
 
 def test_a_worker_that_waits_is_at_no_post() -> None:

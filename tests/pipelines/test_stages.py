@@ -16,18 +16,11 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.sources import list_sources
+from pipelines.cutting import CutStage
 from pipelines.foreman import Claim, Foreman
-from pipelines.stages import (
-    CutOrder,
-    CutStage,
-    Landed,
-    Measure,
-    MeasureStage,
-    Place,
-    SameContent,
-    SampledClips,
-    Score,
-)
+from pipelines.measuring import Measure, MeasureStage
+from pipelines.results import CutOrder, Landed, Place, SameContent
+from pipelines.scoring import SampledClips, Score
 from tests.support import media
 from tests.support.measuring import as_clips, measured
 

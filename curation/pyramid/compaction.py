@@ -1,0 +1,272 @@
+"""Merges the small fragments of `samples` and `media`, which a run leaves by the million: part of `upkeep`.
+
+Every measured video and every cut segment is a fragment of its own, and each commit writes, each reader reads
+a manifest that lists them all. A group of small fragments is read row by row, written as one new fragment and
+put in their place in one transaction. Pinned versions keep the old files; a kill leaves files that no version
+refers to.
+
+`commit` takes the row of a clip with the lowest address for the first ever committed, and a moved row has a
+new, higher address. Two rules keep that true. A fragment stays as it is while one of its clips has a second
+row. And the new fragment's number is reserved before it is checked that nobody has appended such a second row
+meanwhile: what is appended later gets a higher number. Lance refuses the transaction when a row of the group
+was deleted meanwhile; the group is then tried again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curation.contract import BLOB_FIELD
+from curation.pyramid.access import SCAN_ROWS
+from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
+from curation.pyramid.retry import is_conflict, retrying
+from curation.pyramid.store import Pyramid
+
+if TYPE_CHECKING:
+    import lance
+
+_log = logging.getLogger(__name__)
+
+TARGET_BYTES = {"samples": 1 << 30, "media": 4 << 30}
+"""What a full fragment holds. 100 M clips of 150 kB of frames and 3 MB of video fill some 14,000 and 70,000."""
+TARGET_ROWS = 1 << 19
+"""A fragment with so many rows is full too; Lance would cut one of twice as many in two."""
+SMALL = 1 / 8
+"""Fragments less full than this are merged, larger ones are never copied."""
+GROWTH = 8
+"""A merged fragment that is still small is so many times as full as any of its parts. Hence a row is copied
+at most 1 + log_8(SMALL * target / what was first written) times: 4 times from 150 kB of frames on, 3 times
+from 3 MB of video on, however often upkeep runs. What is left unmerged is less than SMALL, in about 100
+fragments at most."""
+_PASSES = 3
+_ROWS = 8
+"""Rows read at a time; a few MB each at most."""
+_READ_AHEAD = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Bytes copied, and fragments left alone because a clip's bytes no longer have their sha256."""
+
+    copied_bytes: int = 0
+    damaged: int = 0
+
+
+def plan(fullness: Mapping[int, float]) -> list[list[int]]:
+    """Groups of fragments to merge, by number; `fullness`: share of the target, of every fragment."""
+    small = sorted((share, number) for number, share in fullness.items() if share < SMALL)
+    total, worth = 0.0, 0
+    for count, (share, _) in enumerate(small, 1):
+        total += share
+        if total >= SMALL or total >= GROWTH * share:
+            worth = count
+    groups: list[list[int]] = []
+    room = 0.0
+    for number in sorted(number for _, number in small[:worth]):
+        if room < fullness[number]:
+            groups.append([])
+            room = 1.0
+        groups[-1].append(number)
+        room -= fullness[number]
+    if len(groups) > 1 and 1 - room < SMALL:
+        last = groups.pop()
+        groups[-1] += last
+    return groups
+
+
+def compact(pyramid: Pyramid, name: str, target_bytes: int | None = None) -> Compacted:
+    """Merge the small fragments of `name`, samples or media.
+
+    Memory: 16 bytes a row and their sorting, and about 1 GB of buffers, however much is copied.
+    """
+    target = target_bytes or TARGET_BYTES[name]
+    copied = 0
+    damaged: set[int] = set()
+    for _ in range(_PASSES):
+        dataset = pyramid.dataset(name)
+        sizes = _sizes(dataset)
+        fragments = {fragment.fragment_id: fragment for fragment in dataset.get_fragments()}
+        rows = {number: fragment.count_rows() for number, fragment in fragments.items()}
+        fullness = {n: max(size / target, rows[n] / TARGET_ROWS) for n, size in sizes.items() if n not in damaged}
+        if not plan(fullness):
+            break
+        twins = _Twins(dataset)
+        groups = plan({number: share for number, share in fullness.items() if number not in twins.fragments})
+        merged = [_merge(pyramid, name, dataset, [fragments[n] for n in group], twins, damaged) for group in groups]
+        copied += sum(sum(sizes[number] for number in group) for group in groups)
+        if all(merged):
+            break
+    return Compacted(copied, len(damaged))
+
+
+def hashed(dataset: lance.LanceDataset, fragments: list[Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """64-bit hashes of all clip ids, and the addresses of their rows: 16 bytes a row."""
+    hashes, addresses = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    scanner = dataset.scanner(columns=["clip_id"], with_row_address=True, batch_size=SCAN_ROWS, fragments=fragments)
+    for batch in scanner.to_batches():
+        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in batch["clip_id"].to_pylist())
+        hashes.append(np.frombuffer(b"".join(digests), np.uint64))
+        addresses.append(batch["_rowaddr"].to_numpy())
+    return np.concatenate(hashes), np.concatenate(addresses)
+
+
+class _Twins:
+    """Which fragments of one version hold a clip that has another row, there or appended since."""
+
+    def __init__(self, dataset: lance.LanceDataset) -> None:
+        self._known = {fragment.fragment_id for fragment in dataset.get_fragments()}
+        self._hashes, addresses = hashed(dataset)
+        self._numbers = (addresses >> np.uint64(32)).astype(np.uint32)
+        values, counts = np.unique(self._hashes, return_counts=True)
+        self.fragments = self._holding(values[counts > 1])
+
+    def _holding(self, hashes: np.ndarray) -> set[int]:
+        if not hashes.size:
+            return set()
+        return set(np.unique(self._numbers[np.isin(self._hashes, hashes)]).tolist())
+
+    def skip(self, *numbers: int) -> None:
+        """Fragments appended by this compaction: their rows are known from where they were."""
+        self._known.update(numbers)
+
+    def look(self, latest: lance.LanceDataset) -> None:
+        """Take in what others have appended, up to the version `latest`."""
+        added = [fragment for fragment in latest.get_fragments() if fragment.fragment_id not in self._known]
+        if added:
+            self._known.update(fragment.fragment_id for fragment in added)
+            self.fragments |= self._holding(hashed(latest, added)[0])
+
+
+def _sizes(dataset: lance.LanceDataset) -> dict[int, int]:
+    """Bytes of the rows of each fragment. Blobs lie in files of their own, which Lance does not count."""
+    metadata = {fragment.fragment_id: fragment.metadata for fragment in dataset.get_fragments()}
+    sizes = {n: sum(file.file_size_bytes or 0 for file in one.files) for n, one in metadata.items()}
+    sizes = {n: size * metadata[n].num_rows // max(1, metadata[n].physical_rows) for n, size in sizes.items()}
+    if "bytes" in dataset.schema.names:
+        for batch in dataset.scanner(columns=["bytes"], with_row_address=True, batch_size=SCAN_ROWS).to_batches():
+            numbers, places = np.unique(batch["_rowaddr"].to_numpy() >> np.uint64(32), return_inverse=True)
+            blobs = np.bincount(places, batch["bytes"].fill_null(0).to_numpy())
+            for number, more in zip(numbers.tolist(), blobs.tolist(), strict=True):
+                sizes[number] += int(more)
+    return sizes
+
+
+def _merge(
+    pyramid: Pyramid,
+    name: str,
+    dataset: lance.LanceDataset,
+    group: list[Any],
+    twins: _Twins,
+    damaged: set[int],
+) -> bool:
+    """Put one new fragment in the place of a group's; False where the group must be looked at anew."""
+    import lance
+
+    ticket = retrying(f"compaction of {name}", lambda: _copied(pyramid, name, dataset, group, damaged))
+    if any(fragment.fragment_id in damaged for fragment in group):
+        return False
+    ids, written = read_ticket(ticket)
+    if len(written) != 1 or len(ids) != sum(fragment.count_rows() for fragment in group):
+        raise RuntimeError(f"{name}: {len(ids)} rows in {len(written)} fragments is not what was to be copied")
+    latest, place, number = retrying(f"compaction of {name}", lambda: _reserve(pyramid, name))
+    twins.skip(place.id, number)
+    twins.look(latest)
+    if not any(fragment.fragment_id in twins.fragments for fragment in group):
+        old = [*(fragment.metadata for fragment in group), place]
+        rewrite = lance.LanceOperation.Rewrite(
+            [lance.LanceOperation.RewriteGroup(old, [dataclasses.replace(written[0], id=number)])],
+            # None: an index takes rows of fragments that are gone for deleted and those of the new one for not
+            # indexed, until `upkeep` extends it; to rewrite it for every group would copy it as often.
+            [],
+        )
+        if retrying(f"compaction of {name}", lambda: _committed(pyramid, name, rewrite, dataset.version)):
+            return True
+    address = place.id << 32
+    retrying(f"compaction of {name}", lambda: pyramid.dataset(name).delete(f"_rowaddr = {address}"))
+    return False
+
+
+def _committed(pyramid: Pyramid, name: str, operation: Any, version: int) -> bool:
+    import lance
+
+    try:
+        options = pyramid.storage_options
+        lance.LanceDataset.commit(pyramid.dataset(name), operation, read_version=version, storage_options=options)
+    except (OSError, RuntimeError, ValueError) as error:
+        if not is_conflict(error):
+            raise
+        return False
+    return True
+
+
+def _reserve(pyramid: Pyramid, name: str) -> tuple[lance.LanceDataset, Any, int]:
+    """Reserve a fragment number: (the version that did it, a placeholder to be replaced, the number).
+
+    Appends two fragments: a placeholder with one row of no clip, by which the number is known, and an empty
+    one, which Lance numbers next and then leaves out. No row ever had an address under that number. A
+    placeholder that a kill leaves behind is an orphan to `upkeep`.
+    """
+    import lance
+    from lance import FragmentMetadata
+
+    write: Any = {"samples": write_samples_fragments, "media": write_media_fragments}[name]
+    content: Any = {"samples": [], "media": b""}[name]
+    (placeholder,) = read_ticket(write(pyramid.uri, [("", content)], pyramid.storage_options))[1]
+    dataset = pyramid.dataset(name)
+    latest = lance.LanceDataset.commit(
+        dataset,
+        lance.LanceOperation.Append([placeholder, FragmentMetadata(id=0, files=[], physical_rows=0)]),
+        read_version=dataset.version,
+        storage_options=pyramid.storage_options,
+    )
+    path = placeholder.files[0].path
+    place = next(one.metadata for one in reversed(latest.get_fragments()) if one.metadata.files[0].path == path)
+    return latest, place, place.id + 1
+
+
+def _copied(pyramid: Pyramid, name: str, dataset: lance.LanceDataset, fragments: list[Any], damaged: set[int]) -> str:
+    """Write the rows of `fragments` again, in their order; a ticket. Ends at a damaged one, which it adds."""
+    if name == "samples":
+        rows = (
+            (row["clip_id"], row["frames"])
+            for batch in _scan(dataset, fragments, ["clip_id", "frames"])
+            for row in batch.to_pylist()
+        )
+        return write_samples_fragments(pyramid.uri, rows, pyramid.storage_options)
+    return write_media_fragments(pyramid.uri, _media(dataset, fragments, damaged), pyramid.storage_options)
+
+
+def _media(dataset: lance.LanceDataset, fragments: list[Any], damaged: set[int]) -> Iterator[tuple[str, bytes]]:
+    for batch in _scan(dataset, fragments, ["clip_id", "sha256"]):
+        rows = batch.to_pylist()
+        files = dataset.take_blobs(BLOB_FIELD, addresses=[row["_rowaddr"] for row in rows])
+        for row, file in zip(rows, files, strict=True):
+            assert file is not None, row
+            with file:
+                content = file.readall()
+            # The writer makes a new hash: of other bytes it would be right, and the damage hidden for ever.
+            if hashlib.sha256(content).hexdigest() != row["sha256"]:
+                _log.warning("the bytes of a clip do not have their sha256", extra={"clip": row["clip_id"]})
+                damaged.add(row["_rowaddr"] >> 32)
+                return
+            yield row["clip_id"], content
+
+
+def _scan(dataset: lance.LanceDataset, fragments: list[Any], columns: list[str]) -> Iterator[Any]:
+    return dataset.scanner(
+        columns=columns,
+        fragments=fragments,
+        with_row_address=True,
+        batch_size=_ROWS,
+        batch_readahead=1,
+        fragment_readahead=1,
+        io_buffer_size=_READ_AHEAD,
+        scan_in_order=True,
+    ).to_batches()

@@ -1,0 +1,95 @@
+"""The cutting stage: CutOrder -> CutDone, the second decode, of what is kept only.
+
+a name that still has the measured bytes -> cutting pass in the sandbox -> media written
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curation.contract import Clip, Reason, Verdict
+from curation.errors import UserError
+from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.sandbox import Sandbox
+from curation.pyramid.fragments import write_media_fragments
+from curation.staging import stage
+from pipelines.engine import Report
+from pipelines.results import CutDone, CutOrder, Place, our_fault
+
+
+@dataclass(frozen=True, slots=True)
+class CutStage:
+    """Settings of `Cut`."""
+
+    place: Place
+    plan: MediaPlan
+    encode: Encode
+    limits: Limits
+
+    def __call__(self) -> Cut:
+        return Cut(self)
+
+
+class Cut:
+    """CutOrder -> CutDone."""
+
+    def __init__(self, settings: CutStage) -> None:
+        self._set = settings
+        self._sandbox = Sandbox(settings.limits)
+
+    def __call__(self, item: CutOrder, report: Report) -> CutDone:
+        report(item.sources[0].uri, 0)
+        try:
+            with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:
+                return self._cut(item, Path(folder), report)
+        except UserError:
+            raise
+        except Exception:
+            why = f"{Reason.INTERNAL}: {our_fault().detail}"
+            return CutDone((), None, {clip.clip_id: why for clip in item.clips})
+
+    def _cut(self, order: CutOrder, folder: Path, report: Report) -> CutDone:
+        path, why = _first_with(order, folder)
+        if path is None:
+            return CutDone((), None, {clip.clip_id: why for clip in order.clips})
+        media, failed, decoded = self._encode(path, order, order.clips, report)
+        if failed and len(order.clips) > 1:
+            # One clip must not take its neighbours with it: try those that are missing one by one.
+            missing = [clip for clip in order.clips if clip.clip_id in failed]
+            failed = {}
+            for clip in missing:
+                more, lost, frames = self._encode(path, order, [clip], report)
+                media, failed, decoded = media + more, failed | lost, decoded + frames
+        ticket = write_media_fragments(self._set.place.uri, media, self._set.place.storage_options) if media else None
+        return CutDone(tuple(m[0] for m in media), ticket, failed, decoded, sum(len(m[1]) for m in media))
+
+    def _encode(
+        self, path: Path, order: CutOrder, clips: Sequence[Clip], report: Report
+    ) -> tuple[list[tuple[str, bytes]], dict[str, str], int]:
+        uri = order.sources[0].uri
+        done = self._sandbox.cut(
+            path, uri.rsplit("/", 1)[-1], clips, self._set.plan, self._set.encode, lambda frames: report(uri, frames)
+        )
+        if done.verdict is None:
+            return list(done.media), {}, done.tally.decoded
+        why = f"{done.verdict.reason}: {done.verdict.detail}".strip(": ")
+        return [], {clip.clip_id: why for clip in clips}, done.tally.decoded
+
+
+def _first_with(order: CutOrder, folder: Path) -> tuple[Path | None, str]:
+    """A staged file that holds the order's very bytes, from the first of its names that still has them."""
+    why = "no source is recorded"
+    for number, source in enumerate(order.sources):
+        place = folder / str(number)
+        place.mkdir()
+        staged = stage(source, place)
+        if isinstance(staged, Verdict):
+            why = f"{staged.reason}: {staged.detail}"
+        elif staged.raw.video_id != order.video_id:
+            why = f"{source.uri} holds other bytes now"
+        else:
+            return staged.path, ""
+    return None, why

@@ -1,0 +1,134 @@
+"""The measuring stage: Source -> Landed | SameContent, in a worker that knows neither Ray nor tiers.
+
+stage -> hash -> known already? -> claim -> measuring pass in the sandbox -> sample frames written
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from curation.contract import RawVideo, Reason, Source, Status, Verdict
+from curation.errors import UserError
+from curation.media.plan import Limits, MediaPlan
+from curation.media.sandbox import Sandbox
+from curation.pyramid.fragments import write_samples_fragments
+from curation.pyramid.ledger import Known
+from curation.rows import clips_table, frame_columns, nameless_id, video_row
+from curation.staging import stage
+from pipelines.engine import Report
+from pipelines.foreman import Claim
+from pipelines.results import Landed, Place, SameContent, our_fault
+
+
+class Claims(Protocol):
+    """What the measuring stage asks before it decodes."""
+
+    def known(self, video_id: str) -> Known | None:
+        """What the ledger says of the video."""
+        ...
+
+    def stale(self, video_id: str) -> tuple[str, ...]:
+        """Which frame scores of a known video were made by another version of their filter."""
+        ...
+
+    def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
+        """See `Foreman.claim`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureStage:
+    """Settings of `Measure`; `why` tells for each later score why it is null for now."""
+
+    place: Place
+    plan: MediaPlan
+    limits: Limits
+    job: str
+    why: dict[str, str]
+    claims: Callable[[], Claims]
+
+    def __call__(self) -> Measure:
+        return Measure(self)
+
+
+class Measure:
+    """Source -> Landed | SameContent."""
+
+    def __init__(self, settings: MeasureStage) -> None:
+        self._set = settings
+        self._plan_id = settings.plan.fingerprint
+        self._claims = settings.claims()
+        self._sandbox = Sandbox(settings.limits)
+
+    def __call__(self, item: Source, report: Report) -> Landed | SameContent:
+        report(item.uri, 0)
+        try:
+            with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:
+                staged = stage(item, Path(folder))
+                if isinstance(staged, Verdict):
+                    return self._settled(nameless_id(item.uri), item, staged)
+                return self._known_bytes(staged.raw, staged.path, report)
+        except UserError:
+            raise  # nobody's video is at fault: the disk is full, say
+        except Exception:
+            return self._settled(nameless_id(item.uri), item, our_fault())
+
+    def _known_bytes(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
+        try:
+            return self._measure(raw, path, report)
+        except UserError:
+            raise
+        except Exception:
+            return self._settled(raw.video_id, raw.source, our_fault())
+
+    def _measure(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
+        known = self._claims.known(raw.video_id)
+        same_plan = known is not None and known.fingerprint == self._plan_id
+        retry = known is not None and known.status is Status.QUARANTINED
+        stale = self._claims.stale(raw.video_id) if same_plan else ()
+        if same_plan and not stale and not retry:
+            return SameContent(raw.video_id, raw.source, known=True)
+        claim, tried = self._claims.claim(raw.video_id, raw.source.uri)
+        if claim is Claim.TAKEN:
+            return SameContent(raw.video_id, raw.source, known=False)
+        attempts = tried + (known.attempts if known else 0)
+        if claim is Claim.EXHAUSTED:
+            return self._settled(raw.video_id, raw.source, Verdict(Reason.WORKER_LOST, float(tried)), attempts)
+        name = raw.source.uri.rsplit("/", 1)[-1]
+        found = self._sandbox.measure(path, name, self._set.plan, lambda frames: report(raw.source.uri, frames))
+        verdict = found.verdict or _changed(raw, path)
+        row = video_row(
+            raw.video_id,
+            raw.source,
+            self._plan_id,
+            self._set.job,
+            verdict=verdict,
+            facts=found.facts,
+            clips=0 if verdict else len(found.clips),
+            attempts=attempts,
+        )
+        replaces = known is not None and not same_plan
+        if verdict:
+            return Landed(row, replaces=replaces, decoded=found.tally.decoded)
+        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why)
+        if stale:
+            return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
+        frames = zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True)
+        ticket = write_samples_fragments(self._set.place.uri, frames, self._set.place.storage_options)
+        return Landed(row, clips, ticket, replaces=replaces, decoded=found.tally.decoded)
+
+    def _settled(self, video_id: str, source: Source, verdict: Verdict, attempts: int = 1) -> Landed:
+        row = video_row(video_id, source, self._plan_id, self._set.job, verdict=verdict, attempts=attempts)
+        return Landed(row)
+
+
+def _changed(raw: RawVideo, path: Path) -> Verdict | None:
+    """A verdict where the file is no longer the one that was hashed: its clips would stand under another's id."""
+    now = path.stat()
+    if path.is_symlink() and (now.st_size, now.st_mtime) != (raw.source.bytes, raw.source.modified):
+        return Verdict(Reason.UNREADABLE, detail="changed while it was measured")
+    return None

@@ -1,0 +1,121 @@
+"""What the stages of curation take and give, and what each result commits.
+
+    Measure: Source    -> Landed | SameContent     (`measuring`)
+    Score:   clip ids  -> Scored                   (`scoring`)
+    Cut:     CutOrder  -> CutDone                  (`cutting`)
+
+A stage never raises for a video's sake: whatever goes wrong with one is part of its result.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from curation.contract import CLIPS, Clip, Reason, Source, Verdict
+from curation.pyramid.commit import Batch
+from curation.rows import videos_table
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pyramid is: all that a worker needs to write next to it."""
+
+    uri: str
+    storage_options: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A source that is settled: its ledger row, its clips, and the ticket of its sample frames.
+
+    `refreshed`: `clips` holds single columns of clips that were there already. `replaces`: the video was settled
+    before under another plan, and clips that it no longer has must go.
+    """
+
+    video: dict[str, Any]
+    clips: pa.Table | None = None
+    samples: str | None = None
+    refreshed: bool = False
+    replaces: bool = False
+    decoded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SameContent:
+    """A source whose bytes another source of this run, or of an earlier one (`known`), has brought already."""
+
+    video_id: str
+    source: Source
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One score of some clips: a table with `clip_id` and the columns that the filter fills."""
+
+    table: pa.Table
+    clips: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutOrder:
+    """Neighbouring clips of one video to be encoded, and where the video may be found."""
+
+    video_id: str
+    sources: tuple[Source, ...]
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CutDone:
+    """What became of an order: a ticket for the clips that were cut, and for each other clip why it was not."""
+
+    cut: tuple[str, ...]
+    ticket: str | None
+    failed: dict[str, str]
+    decoded: int = 0
+    bytes: int = 0
+
+
+Result = Landed | SameContent | Scored | CutDone
+
+
+def batch_of(result: Result) -> Batch | None:
+    """What to commit for a result; None for a further name, which must wait for the row of its content."""
+    match result:
+        case Landed():
+            new = result.clips is not None and not result.refreshed
+            return Batch(
+                samples=[result.samples] if result.samples else [],
+                clips=result.clips if new else None,
+                videos=videos_table([result.video]),
+                clip_updates=[result.clips] if result.clips is not None and result.refreshed else [],
+                replaced={result.video["video_id"]: _ids(result.clips)} if result.replaces else {},
+            )
+        case Scored():
+            return Batch(clip_updates=[result.table])
+        case CutDone():
+            return Batch(media=[result.ticket] if result.ticket else [], clip_updates=[_media_rows(result)])
+        case SameContent():
+            return None
+
+
+def our_fault() -> Verdict:
+    """A fault of ours, with where it happened: for use in an `except` block."""
+    return Verdict(Reason.INTERNAL, detail=traceback.format_exc(limit=-4))
+
+
+def _ids(clips: pa.Table | None) -> list[str]:
+    return [] if clips is None else clips["clip_id"].to_pylist()
+
+
+def _media_rows(done: CutDone) -> pa.Table:
+    """`media` is set to the hash of the row that stays by the committer; here it only marks the clip as cut."""
+    ids = [*done.cut, *done.failed]
+    why = [None] * len(done.cut) + list(done.failed.values())
+    columns = {"clip_id": ids, "media": [None] * len(ids), "media_why": why}
+    return pa.table(columns, schema=pa.schema([CLIPS.field(name) for name in columns]))

@@ -1,0 +1,93 @@
+"""The journal: what is kept survives a kill, is committed once in effect, and is forgotten when it is committed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curation.contract import CLIPS
+from curation.pyramid import journal
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.journal import Journal
+from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.upkeep import upkeep
+from tests.curation.pyramid.build import clip_ids, whole_video
+
+
+def rows(pyramid: Pyramid) -> list[list[dict[str, Any]]]:
+    columns = {"media": ["clip_id", "sha256"], "samples": ["clip_id", "frames"]}
+    tables = [pyramid.dataset(name).to_table(columns=columns.get(name)).to_pylist() for name in NAMES]
+    return [sorted(table, key=lambda row: str(row)) for table in tables]
+
+
+def entries(pyramid: Pyramid) -> list[Path]:
+    return sorted(Path(pyramid.uri, journal.FOLDER).rglob("*.*"))
+
+
+def test_what_a_killed_run_kept_is_as_if_it_had_been_committed(pyramid: Pyramid, tmp_path: Path) -> None:
+    from tests.curation.pyramid.build import TIERS
+
+    other = Pyramid.create(tmp_path / "other", TIERS, "test")
+    for name in ("v1", "v2"):
+        Journal(pyramid.uri, "killed").keep(whole_video(pyramid, name, 3))
+        Committer(other).commit(whole_video(other, name, 3))
+    assert pyramid.dataset("videos").count_rows() == 0
+    assert journal.recover(pyramid) == 2
+    assert rows(pyramid) == rows(other)
+    assert entries(pyramid) == []
+
+
+def test_scores_and_replaced_clips_come_back_from_the_journal(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
+    kept = clip_ids("v1", 3)[:2]
+    schema = pa.schema([CLIPS.field(name) for name in ("clip_id", "jitter", "jitter_by")])
+    scored = pa.table({"clip_id": kept, "jitter": [1.0, 2.0], "jitter_by": ["x", "x"]}, schema=schema)
+    Journal(pyramid.uri, "killed").keep(Batch(clip_updates=[scored], replaced={"v1": kept}))
+    journal.recover(pyramid)
+    found = pyramid.dataset("clips").to_table(columns=["clip_id", "jitter"]).to_pylist()
+    assert {row["clip_id"]: row["jitter"] for row in found} == dict(zip(kept, [1.0, 2.0], strict=True))
+
+
+def test_an_entry_committed_twice_changes_nothing(pyramid: Pyramid) -> None:
+    """The driver was killed between the commit and forgetting, or another run recovers while this one commits."""
+    batch = whole_video(pyramid, "v1", 3)
+    Journal(pyramid.uri, "killed").keep(batch)
+    Committer(pyramid).commit(batch)
+    before = rows(pyramid)
+    assert journal.recover(pyramid) == 1
+    assert rows(pyramid) == before
+    (media,) = [row for name, _, row in pyramid.media(clip_ids("v1", 3)[:1]) if name]
+    assert media
+
+
+def test_forgotten_entries_are_gone_and_others_stay(pyramid: Pyramid) -> None:
+    mine, other = Journal(pyramid.uri, "mine"), Journal(pyramid.uri, "other")
+    first, _ = mine.keep(Batch()), mine.keep(Batch())
+    theirs = other.keep(Batch())
+    mine.forget([first, first])
+    assert len(entries(pyramid)) == 2
+    mine.close()
+    assert [str(path).endswith(theirs) for path in entries(pyramid)] == [True]
+    mine.close()
+
+
+def test_an_entry_cut_short_is_left_out_and_removed(pyramid: Pyramid, caplog: Any) -> None:
+    """A machine that went down may leave a file without its content."""
+    run = Journal(pyramid.uri, "killed")
+    whole, torn = run.keep(whole_video(pyramid, "v1", 1)), run.keep(whole_video(pyramid, "v2", 1))
+    path = Path(pyramid.uri, journal.FOLDER, torn)
+    path.write_bytes(path.read_bytes()[:100])
+    assert whole != torn
+    assert journal.recover(pyramid) == 1
+    assert pyramid.dataset("videos").to_table(columns=["video_id"])["video_id"].to_pylist() == ["v1"]
+    assert "damaged" in caplog.text
+    assert entries(pyramid) == []
+
+
+def test_upkeep_commits_the_journal_before_it_removes_files_of_nobody(pyramid: Pyramid) -> None:
+    Journal(pyramid.uri, "killed").keep(whole_video(pyramid, "v1", 3))
+    upkeep(pyramid, keep=timedelta(0), settle=timedelta(0), idle=True)
+    assert len(list(pyramid.media(clip_ids("v1", 3)))) == 3
