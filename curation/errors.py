@@ -13,3 +13,7 @@ class UserError(Exception):
         super().__init__(f"{cause}; {remedy}")
         self.cause = cause
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        """Without it a `UserError` could not be sent between processes."""
+        return type(self), (self.cause, self.remedy)

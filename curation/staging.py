@@ -198,6 +198,9 @@ def _look(system: fs.FileSystem, path: str) -> fs.FileInfo:
 
 def _room(size: int, folder: Path, reserve: int) -> None:
     disk = shutil.disk_usage(folder)
+    if reserve >= disk.total:  # no video fits, so this one is not to blame
+        least = reserve >> 20
+        raise UserError(f"the disk of the staging folder {folder.parent} is no larger than {least} MB", _REMEDY)
     if size + reserve > disk.total:
         raise _Stop(f"larger than the whole disk of the staging folder ({disk.total} bytes)", measured=size)
     if size + reserve > disk.free:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from curation.errors import UserError
 NAMESPACE = "ziggurat"
 _STORE_BYTES = 512 << 20
 _LEAST_STORE = 80 << 20
+_LEAST_TEMPORARY = 32 << 20
+"""Ray keeps sockets and logs there; without room it waits half a minute and says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +48,33 @@ def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Reso
     if ray.is_initialized():
         yield _resources()
         return
+    if not address:
+        _check_temporary()
     local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
     options: dict[str, Any] = {"address": address} if address else {"address": "local", **local}
     try:
         with _quiet():
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray"
-        remedy = "check the address and RAY_AUTH_TOKEN" if address else "see `ziggurat doctor`"
+        remedy = (
+            "check the address and RAY_AUTH_TOKEN" if address else "see `ziggurat doctor`; RAY_TMPDIR sets its folder"
+        )
         raise UserError(f"cannot join {where}: {str(error).splitlines()[0]}", remedy) from error
     try:
         yield _resources()
     finally:
         ray.shutdown()
+
+
+def _check_temporary() -> None:
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if os.path.isdir(folder) and (free := shutil.disk_usage(folder).free) < _LEAST_TEMPORARY:
+        have, need = free >> 20, _LEAST_TEMPORARY >> 20
+        raise UserError(
+            f"the temporary folder {folder} has {have} MB free, and Ray needs {need}",
+            "free space there, or set TMPDIR to a folder on a larger disk",
+        )
 
 
 @contextmanager

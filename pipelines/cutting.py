@@ -15,6 +15,7 @@ from curation.errors import UserError
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.media.sandbox import Sandbox
 from curation.pyramid.fragments import write_media_fragments
+from curation.pyramid.retry import retrying
 from curation.staging import stage
 from pipelines.engine import Report
 from pipelines.results import CutDone, CutOrder, Place, our_fault
@@ -47,8 +48,8 @@ class Cut:
                 return self._cut(item, Path(folder), report)
         except UserError:
             raise
-        except Exception:
-            why = f"{Reason.INTERNAL}: {our_fault().detail}"
+        except Exception as error:
+            why = f"{Reason.INTERNAL}: {our_fault(error).detail}"
             return CutDone((), None, {clip.clip_id: why for clip in item.clips})
 
     def _cut(self, order: CutOrder, folder: Path, report: Report) -> CutDone:
@@ -63,7 +64,10 @@ class Cut:
             for clip in missing:
                 more, lost, frames = self._encode(path, order, [clip], report)
                 media, failed, decoded = media + more, failed | lost, decoded + frames
-        ticket = write_media_fragments(self._set.place.uri, media, self._set.place.storage_options) if media else None
+        uri, options = self._set.place.uri, self._set.place.storage_options
+        if not media:
+            return CutDone((), None, failed, decoded)
+        ticket = retrying(f"writing to {uri}", lambda: write_media_fragments(uri, media, options))
         return CutDone(tuple(m[0] for m in media), ticket, failed, decoded, sum(len(m[1]) for m in media))
 
     def _encode(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from curation.errors import UserError
+from curation.pyramid.retry import explained
 from pipelines.cluster import Resources
 from pipelines.foreman import Foreman
 
@@ -31,6 +32,16 @@ class Delivery:
 
     result: Any
     entry: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """What a worker sends in place of a result when the run cannot go on. As data: of an exception Ray keeps the text
+    only, and prints it at length.
+    """
+
+    cause: str
+    remedy: str
 
 
 class Stage(Protocol):
@@ -114,6 +125,8 @@ def run(
     # Nothing is fetched ahead: a result would wait for the next one before anybody sees it.
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
         for result, entry in zip(batch["item"], batch["entry"], strict=True):
+            if isinstance(result, _Stopped):
+                raise UserError(result.cause, result.remedy)
             yield Delivery(result, str(entry))
 
 
@@ -138,13 +151,26 @@ class _Worker:
     """What Ray Data calls: the stage, with its reports sent to the foreman and its results kept."""
 
     def __init__(self, name: str, make: Callable[[], Stage], foreman: Any, keep: Keep | None) -> None:
-        self._name, self._foreman, self._keep = name, foreman, keep
+        self._name, self._make, self._foreman, self._keep = name, make, foreman, keep
         self._id = uuid.uuid4().hex
         self._heard = 0.0
-        self._stage = make()
+        self._stage: Stage | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        result = self._stage(row["item"], self._report)
+        try:
+            return self._done(row["item"])
+        except Exception as error:
+            known = error if isinstance(error, UserError) else explained(error)
+            if known is None:
+                raise
+            return {"item": _Stopped(known.cause, known.remedy), "entry": ""}
+
+    def _done(self, item: Any) -> dict[str, Any]:
+        if isinstance(item, _Stopped):  # of the stage before this one
+            return {"item": item, "entry": ""}
+        if self._stage is None:  # not sooner, so that what it fails with can be told
+            self._stage = self._make()
+        result = self._stage(item, self._report)
         entry = self._keep(result) if self._keep else ""
         self._heard = 0.0
         self._foreman.beat.remote(self._id, self._name, "", 0)

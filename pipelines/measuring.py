@@ -17,6 +17,7 @@ from curation.media.plan import Limits, MediaPlan
 from curation.media.sandbox import Sandbox
 from curation.pyramid.fragments import write_samples_fragments
 from curation.pyramid.ledger import Known
+from curation.pyramid.retry import retrying
 from curation.rows import clips_table, frame_columns, nameless_id, video_row
 from curation.staging import stage
 from pipelines.engine import Report
@@ -74,16 +75,16 @@ class Measure:
                 return self._known_bytes(staged.raw, staged.path, report)
         except UserError:
             raise  # nobody's video is at fault: the disk is full, say
-        except Exception:
-            return self._settled(nameless_id(item.uri), item, our_fault())
+        except Exception as error:
+            return self._settled(nameless_id(item.uri), item, our_fault(error))
 
     def _known_bytes(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
         try:
             return self._measure(raw, path, report)
         except UserError:
             raise
-        except Exception:
-            return self._settled(raw.video_id, raw.source, our_fault())
+        except Exception as error:
+            return self._settled(raw.video_id, raw.source, our_fault(error))
 
     def _measure(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
         known = self._claims.known(raw.video_id)
@@ -117,8 +118,9 @@ class Measure:
         clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why)
         if stale:
             return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
-        frames = zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True)
-        ticket = write_samples_fragments(self._set.place.uri, frames, self._set.place.storage_options)
+        frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))
+        uri, options = self._set.place.uri, self._set.place.storage_options
+        ticket = retrying(f"writing to {uri}", lambda: write_samples_fragments(uri, frames, options))
         return Landed(row, clips, ticket, replaces=replaces, decoded=found.tally.decoded)
 
     def _settled(self, video_id: str, source: Source, verdict: Verdict, attempts: int = 1) -> Landed:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from curation.contract import CLIPS, Clip, Reason, Source, Verdict
 from curation.pyramid.commit import Batch
+from curation.pyramid.retry import explained
 from curation.rows import videos_table
 
 
@@ -104,8 +105,12 @@ def batch_of(result: Result) -> Batch | None:
             return None
 
 
-def our_fault() -> Verdict:
-    """A fault of ours, with where it happened: for use in an `except` block."""
+def our_fault(error: Exception) -> Verdict:
+    """A fault of ours, with where it happened: for use in an `except` block. Raises `UserError` where the disk or the
+    store failed: no video is to blame.
+    """
+    if (known := explained(error)) is not None:
+        raise known from error
     return Verdict(Reason.INTERNAL, detail=traceback.format_exc(limit=-4))
 
 

@@ -20,6 +20,11 @@ from curation.pyramid.tiers import Tiers
 
 FILE = "pyramid.json"
 
+_PATIENCE = {"client_max_retries": "8"}
+"""Lance's client asks a store that fails 3 times more: of its requests to one that refuses every third, 1 in 100 fails.
+With 8 it is 1 in 10,000, and a store that is not there at all is given up after some seconds.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -57,6 +62,11 @@ class About:
 def is_remote(uri: str) -> bool:
     """Whether `uri` names an object store rather than a local path."""
     return "://" in uri
+
+
+def options(uri: str, given: Mapping[str, str] | None) -> dict[str, str] | None:
+    """The storage options for `uri`: those given, and for an object store how often a request is tried."""
+    return {**_PATIENCE, **(given or {})} if is_remote(uri) else dict(given) if given else None
 
 
 def normalize(uri: str | os.PathLike[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from curation.contract import SAMPLES
+from curation.pyramid.about import options
 from curation.pyramid.store import STORAGE_VERSION, media_schema
 
 _BATCH_BYTES = 32 << 20
@@ -91,7 +92,7 @@ def _write(
         uri,
         schema=schema,
         data_storage_version=STORAGE_VERSION,
-        storage_options=dict(storage_options) if storage_options else None,
+        storage_options=options(uri, storage_options),
     )
     return json.dumps({"clip_ids": clip_ids, "fragments": [fragment.to_json() for fragment in fragments]})
 

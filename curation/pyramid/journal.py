@@ -7,6 +7,7 @@ still loses at most what is being worked on. The driver forgets an entry once it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import uuid
@@ -81,15 +82,21 @@ def _write(system: fs.FileSystem, path: str, content: bytes) -> None:
         system.create_dir(path.rpartition("/")[0], recursive=True)
     # Under another name until it is whole, for a half-written entry is no entry; an object appears whole by itself.
     place = f"{path}.tmp" if local else path
-    with system.open_output_stream(place) as file:
-        file.write(content)
-    if local:
-        system.move(place, path)
+    try:
+        with system.open_output_stream(place) as file:
+            file.write(content)
+        if local:
+            system.move(place, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # what is left of it takes room that a full disk lacks
+            system.delete_file(place)
+        raise
 
 
 def _entries(uri: str) -> Iterator[str]:
     system, root = _place(uri)
-    found = system.get_file_info(fs.FileSelector(root, allow_not_found=True, recursive=True))
+    wanted = fs.FileSelector(root, allow_not_found=True, recursive=True)
+    found = retrying(f"journal of {uri}", lambda: system.get_file_info(wanted))
     for entry in found:
         if entry.path.endswith(_ENTRY):
             yield "/".join(entry.path.rsplit("/", 2)[-2:])
@@ -98,11 +105,17 @@ def _entries(uri: str) -> Iterator[str]:
 def _read(uri: str, name: str) -> Batch | None:
     """The batch of an entry; None where another run was faster, or the machine went down before the disk had it."""
     system, root = _place(uri)
+
+    def content() -> bytes | None:
+        try:
+            with system.open_input_file(f"{root}/{name}") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    found = retrying(f"journal of {uri}", content)
     try:
-        with system.open_input_file(f"{root}/{name}") as file:
-            return _unpacked(file.read())
-    except FileNotFoundError:
-        return None
+        return None if found is None else _unpacked(found)
     except pa.ArrowInvalid:
         _log.warning("a damaged entry of the journal is left out: %s", name)
         return None
@@ -110,11 +123,13 @@ def _read(uri: str, name: str) -> Batch | None:
 
 def _forget(uri: str, names: Iterable[str]) -> None:
     system, root = _place(uri)
-    for name in names:
-        try:
+
+    def forget(name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
             system.delete_file(f"{root}/{name}")
-        except FileNotFoundError:
-            continue
+
+    for name in names:
+        retrying(f"journal of {uri}", lambda name=name: forget(name))
 
 
 _PACKED = pa.schema(

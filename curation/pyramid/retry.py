@@ -26,9 +26,17 @@ FAULTS = 6
 
 _CONFLICT = re.compile(r"concurrent writers|commit conflict|conflicting|preempted by concurrent", re.IGNORECASE)
 _OS_ERROR = re.compile(r"os error (\d+)")
+_STORE = re.compile(r"LanceError\(IO\)|Generic \w+ error|AWS Error|error sending request")
+_REFUSED = re.compile(r"\b(401 Unauthorized|403 Forbidden|ACCESS_DENIED|HTTP status 40[13])\b")
+_NOISE = re.compile(
+    r"LanceError\(IO\): |Generic \w+ error: |Error performing list request: |\?\S*|"
+    r" in \S+, after .* retry_timeout: \w+|:? *<\w+>.*|, \S+\.rs:\d+:\d+$"
+)
+"""What a client says of itself, and the answer's XML."""
+_AGAIN = "run the same command again: it goes on where it stopped"
 _REMEDIES = {
-    28: ("no space left", "free space there and run the same command again: it goes on where it stopped"),
-    122: ("the disk quota is used up", "free space there and run the same command again"),
+    28: ("no space left", f"free space there and {_AGAIN}"),
+    122: ("the disk quota is used up", f"free space there and {_AGAIN}"),
     13: ("permission denied", "check that you may write there"),
     30: ("the file system is read-only", "mount it for writing"),
 }
@@ -37,6 +45,11 @@ _REMEDIES = {
 def is_conflict(error: Exception) -> bool:
     """Whether Lance says that another writer came first (it has no one exception type for that)."""
     return type(error).__name__ == "CommitConflictError" or bool(_CONFLICT.search(str(error)))
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether the disk or the store failed, which Lance reports as an OSError, a RuntimeError or a ValueError."""
+    return isinstance(error, OSError) or bool(_STORE.search(str(error)))
 
 
 def retrying(what: str, action: Callable[[], _T], pause: Callable[[float], None] = time.sleep) -> _T:
@@ -54,19 +67,37 @@ def retrying(what: str, action: Callable[[], _T], pause: Callable[[float], None]
                     raise
                 pause(random.uniform(0, min(0.5, 0.005 * 2 ** min(conflicts, 7))))
                 continue
-            if not isinstance(error, OSError):
+            if not is_fault(error):
                 raise
-            _give_up_on_known(what, error)
             faults += 1
-            if faults >= FAULTS:
+            if faults >= FAULTS or _is_hopeless(error):
+                if (known := explained(error, what)) is not None:
+                    raise known from error
                 raise
             _log.warning("%s failed (attempt %d of %d): %s", what, faults, FAULTS, error)
             pause(0.2 * 2**faults * random.uniform(0.5, 1))
 
 
-def _give_up_on_known(what: str, error: OSError) -> None:
-    found = _OS_ERROR.search(str(error))
-    number = error.errno or (int(found.group(1)) if found else 0)
-    if number in _REMEDIES:
+def explained(error: BaseException, what: str = "the disk or the store") -> UserError | None:
+    """A fault of the disk or the store as a person needs to hear it; None for any other error."""
+    text = str(error)
+    number = _number(error)
+    if number in _REMEDIES and is_fault(error):
         cause, remedy = _REMEDIES[number]
-        raise UserError(f"{what}: {cause}", remedy) from error
+        return UserError(f"{what}: {cause}", remedy)
+    if not _STORE.search(text):
+        return None
+    said = " ".join(_NOISE.sub("", text.replace("\n", " ")).split())[:240]
+    if _REFUSED.search(text):
+        return UserError(f"{what}: the store refuses it ({said})", "check the credentials and their rights")
+    return UserError(f"{what}: the store fails ({said})", f"check the network and the endpoint, and {_AGAIN}")
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    return _number(error) in _REMEDIES or bool(_REFUSED.search(str(error)))
+
+
+def _number(error: BaseException) -> int:
+    """The error number of the operating system, 0 where there is none."""
+    found = _OS_ERROR.search(str(error))
+    return (error.errno if isinstance(error, OSError) else None) or (int(found.group(1)) if found else 0)

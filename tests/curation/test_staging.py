@@ -264,6 +264,10 @@ def test_a_full_disk_is_the_persons_matter_not_the_videos(
     with pytest.raises(UserError, match=r"MB free of .* free some space"):
         stage(REMOTE, folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10, free=10, used=0))
+    with pytest.raises(UserError, match="is no larger than 256 MB"):  # no video would fit
+        stage(REMOTE, folder)
+    total = staging.RESERVE + 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=total, free=total, used=0))
     assert "larger than the whole disk" in verdict(stage(REMOTE, folder)).detail
     monkeypatch.undo()
     monkeypatch.setattr(uris, "remote", lambda uri: (storage, "x"))

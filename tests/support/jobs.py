@@ -117,7 +117,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def rows(pyramid: Path) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]], set[tuple[Any, ...]]]:
+def rows(pyramid: Path | str) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]], set[tuple[Any, ...]]]:
     """What a pyramid says, without when and by which job it was said: videos, clips, media. Duplicates fail."""
     opened = Pyramid.open(pyramid)
     videos = opened.dataset("videos").to_table(columns=["video_id", "status", "reason", "clips"])
