@@ -11,8 +11,11 @@ $(VENV)/core: pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
+# torch 2.13 is the last release with a build for CPUs; a GPU machine's tests take what `train` resolves to.
+TORCH ?= torch==2.13.0
 $(VENV)/dev: $(VENV)/core
-	$(PIP) --editable '.[dev]'
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[dev,train]'
 	touch $@
 
 demo: $(VENV)/core

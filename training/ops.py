@@ -1,0 +1,78 @@
+"""The operations that have kernels: one function each, plain torch behind it. Models call these and nothing lower.
+
+Shapes are the kernels' own, so that one of them can take a function's place without a change to a model. B batch,
+L tokens, H heads, D head dimension or width. Statistics are in float32 whatever the dtype.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def attention(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
+    """Full attention, scale 1/sqrt(D), no mask: (B, L, H, D)."""
+    q, k, v = (x.transpose(1, 2) for x in (q_BLHD, k_BLHD, v_BLHD))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def qk_norm_rope(
+    q_BLHD: Tensor,
+    k_BLHD: Tensor,
+    q_scale_D: Tensor,
+    k_scale_D: Tensor,
+    cos_LR: Tensor,
+    sin_LR: Tensor,
+    interleaved: bool,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """RMS norm of every head with a learned scale, then rotation by R = D/2 angles a token.
+
+    `interleaved` rotates channels (2j, 2j + 1), else (j, j + D/2) (golden README, "Rotary embedding").
+    """
+    normed = ((q_BLHD, q_scale_D), (k_BLHD, k_scale_D))
+    q, k = (_rotate(_rms_norm(x, scale, eps), cos_LR, sin_LR, interleaved).to(x.dtype) for x, scale in normed)
+    return q, k
+
+
+def layernorm_modulate(x_BLD: Tensor, scale_BD: Tensor, shift_BD: Tensor, eps: float = 1e-6) -> Tensor:
+    """(1 + scale) * LayerNorm(x) + shift, the norm without weights."""
+    normed = F.layer_norm(x_BLD, x_BLD.shape[-1:], eps=eps)
+    return (1 + scale_BD[:, None]) * normed + shift_BD[:, None]
+
+
+def gate_residual_layernorm_modulate(
+    x_BLD: Tensor, y_BLD: Tensor, gate_BD: Tensor, scale_BD: Tensor, shift_BD: Tensor, eps: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """(x + gate * y, its modulated LayerNorm): the end of one residual branch and the start of the next."""
+    x_BLD = x_BLD + gate_BD[:, None] * y_BLD
+    return x_BLD, layernorm_modulate(x_BLD, scale_BD, shift_BD, eps)
+
+
+def bias_gelu_tanh(x_BLD: Tensor, bias_D: Tensor) -> Tensor:
+    """GELU(x + bias), tanh form."""
+    return F.gelu(x_BLD + bias_D, approximate="tanh")
+
+
+def relu_linear_attention(q_BHDN: Tensor, k_BHDN: Tensor, v_BHDN: Tensor, eps: float = 1e-15) -> Tensor:
+    """ReLU linear attention over N positions: (v k^T) q / (sum(k)^T q + eps) after ReLU on q and k, in float32.
+
+    (B, H, D, N) in and out: positions last, as convolutions leave them (spec section 1.2, LiteMLA).
+    """
+    q, k, v = q_BHDN.float().relu(), k_BHDN.float().relu(), v_BHDN.float()
+    top = (v @ k.transpose(-1, -2)) @ q
+    below = k.sum(-1, keepdim=True).transpose(-1, -2) @ q
+    return (top / (below + eps)).to(v_BHDN.dtype)
+
+
+def _rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
+    x32 = x.float()
+    return x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps) * scale.float()
+
+
+def _rotate(x_BLHD: Tensor, cos_LR: Tensor, sin_LR: Tensor, interleaved: bool) -> Tensor:
+    cos, sin = cos_LR[:, None], sin_LR[:, None]
+    a, b = (x_BLHD[..., 0::2], x_BLHD[..., 1::2]) if interleaved else x_BLHD.chunk(2, -1)
+    turned = (a * cos - b * sin, b * cos + a * sin)
+    return torch.stack(turned, -1).flatten(-2) if interleaved else torch.cat(turned, -1)
