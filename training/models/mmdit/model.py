@@ -1,0 +1,124 @@
+"""The MMDiT: velocity of noisy video tokens, given time, text and a condition (spec section 3).
+
+`forward` is three steps that a caller may also take one by one, as context parallelism does with its share of the
+tokens: `embed` (inputs to streams), `transform` (all blocks), `final_layer`. Blocks are compiled one by one
+(`compile_blocks`) and recomputed one by one (`recompute`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from training.models.base import TextStates
+from training.models.mmdit.blocks import DoubleBlock, FinalLayer, SingleBlock
+from training.models.mmdit.config import MMDiTConfig
+from training.models.mmdit.embed import TIME_CHANNELS, Embedder, timestep_embedding
+from training.models.mmdit.rope import Rope, rotary_tables
+from training.tokens import Grid
+
+_NEAR_ZERO = ("time_in.", "vector_in.", "mod.", "modulation.", "final_layer.")
+
+
+class MMDiT(nn.Module):
+    """A `training.models.base.Denoiser`."""
+
+    def __init__(self, config: MMDiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_size
+        self.img_in = nn.Linear(config.in_channels, hidden)
+        self.time_in = Embedder(TIME_CHANNELS, hidden)
+        self.vector_in = Embedder(config.vec_in_dim, hidden)
+        self.cond_in = nn.Linear(config.cond_channels, hidden) if config.cond_embed else None
+        self.txt_in = nn.Linear(config.context_in_dim, hidden)
+        self.double_blocks = nn.ModuleList(DoubleBlock(config) for _ in range(config.depth))
+        self.single_blocks = nn.ModuleList(SingleBlock(config) for _ in range(config.depth_single_blocks))
+        self.final_layer = FinalLayer(hidden, config.in_channels)
+        self._recomputed = (0, 0)
+        self.init_weights()
+
+    def forward(
+        self, x_BLC: Tensor, t_B: Tensor, text: TextStates, grid: Grid, cond_BLK: Tensor | None = None
+    ) -> Tensor:
+        """Velocity (B, L, C) in `x_BLC`'s dtype. `cond_BLK` None is an all-zero condition, as is text to video's."""
+        assert x_BLC.shape[1] == grid.tokens, f"{x_BLC.shape[1]} tokens on a grid of {grid.tokens}"
+        img_BLD, txt_BMD, vec_BD = self.embed(x_BLC, t_B, text, cond_BLK)
+        rope = self.rope(grid, txt_BMD.shape[1], x_BLC.device)
+        return self.final_layer(self.transform(img_BLD, txt_BMD, vec_BD, rope), vec_BD)
+
+    def embed(
+        self, x_BLC: Tensor, t_B: Tensor, text: TextStates, cond_BLK: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Video stream (B, L, D), text stream (B, M, D) and the vector of time and pooled text (B, D)."""
+        dtype = x_BLC.dtype
+        img_BLD = self.img_in(x_BLC)
+        if self.cond_in is not None:
+            # Zeros too pass the layer, for its bias; one token of them stands for all.
+            cond_BLK = x_BLC.new_zeros(1, 1, self.config.cond_channels) if cond_BLK is None else cond_BLK.to(dtype)
+            img_BLD = img_BLD + self.cond_in(cond_BLK)
+        else:
+            assert cond_BLK is None, "this model has no input for a condition (cond_embed)"
+        txt_BMD = self.txt_in(text.tokens_BMD.to(dtype))
+        vec_BD = self.time_in(timestep_embedding(t_B).to(dtype)) + self.vector_in(text.pooled_BP.to(dtype))
+        return img_BLD, txt_BMD, vec_BD
+
+    def rope(self, grid: Grid, text_tokens: int, device: torch.device) -> Rope:
+        """Rotary tables of the joint sequence, text first: (M + L, head_dim / 2) each."""
+        return rotary_tables(self.config.axes_dim, self.config.theta, grid, text_tokens, device)
+
+    def transform(self, img_BLD: Tensor, txt_BMD: Tensor, vec_BD: Tensor, rope: Rope) -> Tensor:
+        """All blocks: the video stream (B, L, D) that `final_layer` reads. Any share of the tokens will do, provided
+        that `rope` has the rows of that share, and that `ops.attention` sees the rest."""
+        double, single = self._recomputed if torch.is_grad_enabled() else (0, 0)
+        for index, block in enumerate(self.double_blocks):
+            img_BLD, txt_BMD = _run(block, index < double, img_BLD, txt_BMD, vec_BD, *rope)
+        joint_BSD = torch.cat((txt_BMD, img_BLD), dim=1)
+        for index, block in enumerate(self.single_blocks):
+            joint_BSD = _run(block, index < single, joint_BSD, vec_BD, *rope)
+        return joint_BSD[:, txt_BMD.shape[1] :]
+
+    def recompute(self, double: int, single: int) -> None:
+        """Keep only the inputs of the first `double` double and `single` single blocks for the backward pass.
+
+        The report: (8, all) in stages 1 and 2, all in stage 3 and with the DC-AE (spec section 4.5).
+        """
+        self._recomputed = (double, single)
+
+    def compile_blocks(self, **options: Any) -> None:
+        """torch.compile each block as one graph; parameter names stay. `options` as torch.compile's."""
+        for block in (*self.double_blocks, *self.single_blocks):
+            block.compile(fullgraph=True, **options)
+
+    def init_weights(self) -> None:
+        """Fresh values for every parameter; see `init_parameter`."""
+        for name, parameter in self.named_parameters():
+            self.init_parameter(name, parameter)
+
+    @torch.no_grad()
+    def init_parameter(self, name: str, parameter: Tensor) -> None:
+        """Fresh values for the parameter of that name, in place.
+
+        `cond_in` is zero, so a text-to-video model starts image-to-video unchanged (public code; spec section 3). The
+        public code starts everything else from Flux-dev. Ours from nothing: Xavier uniform, and N(0, 0.02) for the
+        embedders, modulations and last projection, so that every block starts near the identity (the habit of
+        DiT, Peebles and Xie 2023, section 3.2, though not exactly zero: no gradient vanishes at the first step).
+        """
+        if name.endswith(".scale"):
+            parameter.fill_(1.0)
+        elif parameter.ndim == 1 or name.startswith("cond_in."):
+            parameter.zero_()
+        elif any(part in name for part in _NEAR_ZERO):
+            nn.init.normal_(parameter, std=0.02)
+        else:
+            nn.init.xavier_uniform_(parameter)
+
+
+def _run(block: nn.Module, recomputed: bool, *inputs: Tensor) -> Any:
+    """A block's output, its activations dropped where `recomputed`. Nothing in a block draws random numbers."""
+    if recomputed:
+        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return block(*inputs)
