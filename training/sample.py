@@ -1,0 +1,157 @@
+"""Sampling: prompts and images become videos. The file to read first of `training`.
+
+    prompts -> text states -+
+    images  -> condition   -+-> walk from noise (`walk`, guided by `guidance`) -> latent -> decode -> videos
+    seeds   -> noise       -+        `search` tries candidates on the way
+
+A seed gives one video, alone or in any batch: its noise is drawn on the CPU for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from curation.errors import UserError
+from training.condition import Kind, encode_references, sampling_condition, with_references
+from training.models.base import Autoencoder, Denoiser, TextEncoder
+from training.prompt import DEFAULT_MOTION, chosen_motion, with_suffix
+from training.search import Found, Score, Search, Searching
+from training.walk import Settings, Told, Walk
+
+SAME_ASPECT = 0.02
+"""A reference whose aspect differs by less is resized; more would be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Videos to make: one a prompt, all of one size. Sides in pixels; `motion` 1 to 15.
+
+    `references`: what `kind` starts from or ends in, (3, T, H, W) in [-1, 1] each, the same for all prompts; an image
+    has T = 1. `seeds`: one a prompt; none counts from 0.
+    """
+
+    prompts: tuple[str, ...]
+    frames: int
+    height: int
+    width: int
+    fps: int = 24
+    motion: int = DEFAULT_MOTION
+    negative: str = ""
+    kind: Kind = Kind.T2V
+    references: tuple[Tensor, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Videos (B, T, H, W, 3) as bytes, and what they came from. `found`: what a search saw."""
+
+    videos_BTHW3: Tensor
+    latent_BCTHW: Tensor
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    found: Found | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """The networks that a video comes from, on one device."""
+
+    denoiser: Denoiser
+    autoencoder: Autoencoder
+    text: TextEncoder
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        request: Request,
+        settings: Settings | None = None,
+        search: Search | None = None,
+        score: Score | None = None,
+    ) -> Sampled:
+        """Make the videos. UserError: a size or number of frames off the grid, references that do not fit."""
+        settings = settings or Settings()
+        seeds = _seeds(request)
+        noise = self._noise(request, seeds)
+        prompts = tuple(_worded(prompt, request) for prompt in request.prompts)
+        condition = self._condition(request, noise, seeds[0])
+        told = Told(self.text.encode(prompts), self.text.encode([request.negative]), condition)
+        walk = Walk(self.denoiser, told, noise, self.autoencoder.spec.patch, settings, self.dtype)
+        searching = None
+        if search is not None:
+            assert score is not None, "a search needs a score"
+            generator = torch.Generator().manual_seed(seeds[0])
+            searching = Searching(walk, search, partial(self._decoded, frames=request.frames), score, generator)
+        latent = walk.run(searching)
+        if condition is not None:
+            latent = with_references(latent, condition)
+        videos = (self._decoded(latent, request.frames) * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2)
+        return Sampled(videos.cpu(), latent, prompts, seeds, searching.found if searching else None)
+
+    def _noise(self, request: Request, seeds: Sequence[int]) -> Tensor:
+        spec = self.autoencoder.spec
+        shape = (spec.channels, *spec.size(request.frames, request.height, request.width))
+        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(drawn).to(self.device)
+
+    def _condition(self, request: Request, noise: Tensor, seed: int) -> Tensor | None:
+        if request.kind is Kind.T2V:
+            return None
+        size = (request.height, request.width)
+        videos = [fitted(reference, *size)[None].to(self.device, self.dtype) for reference in request.references]
+        generator = torch.Generator(self.device).manual_seed(seed)
+        latents = encode_references(request.kind, videos, self.autoencoder, generator)
+        repeated = [latent.float().expand(len(noise), -1, -1, -1, -1) for latent in latents]
+        return sampling_condition(request.kind, repeated, noise, self.autoencoder.spec)
+
+    def _decoded(self, latent_BCTHW: Tensor, frames: int) -> Tensor:
+        """Videos (B, T, 3, H, W) in 0 to 1."""
+        video = self.autoencoder.decode(latent_BCTHW.to(self.dtype), still=frames == 1).float()
+        return ((video + 1) / 2).clamp(0, 1).transpose(1, 2)
+
+
+def fitted(reference_3THW: Tensor, height: int, width: int) -> Tensor:
+    """A reference at the video's size. UserError where its aspect is another: what to cut is the user's choice."""
+    h, w = reference_3THW.shape[-2:]
+    if abs(w * height / (h * width) - 1) > SAME_ASPECT:
+        raise UserError(
+            f"the reference is {w}x{h}, the video {width}x{height}",
+            "ask for a size of the reference's aspect, or let it be cropped (--fit crop)",
+        )
+    frames = reference_3THW.transpose(0, 1).float()
+    resized = F.interpolate(frames, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(-1, 1).transpose(0, 1)
+
+
+def cropped(reference_3THW: Tensor, height: int, width: int) -> Tensor:
+    """The largest middle part of a reference with the aspect height:width."""
+    h, w = reference_3THW.shape[-2:]
+    new_h, new_w = (
+        (h, max(1, round(h * width / height))) if w * height > h * width else (max(1, round(w * height / width)), w)
+    )
+    top, left = (h - new_h) // 2, (w - new_w) // 2
+    return reference_3THW[..., top : top + new_h, left : left + new_w]
+
+
+def _worded(prompt: str, request: Request) -> str:
+    """A prompt as the network was taught it; a still image has neither rate nor motion."""
+    if request.frames == 1:
+        return with_suffix(prompt, None, None)
+    return with_suffix(prompt, request.fps, chosen_motion(request.motion))
+
+
+def _seeds(request: Request) -> tuple[int, ...]:
+    if not request.prompts:
+        raise UserError("no prompt", "say what the video shows")
+    seeds = request.seeds or tuple(range(len(request.prompts)))
+    if len(seeds) != len(request.prompts):
+        raise UserError(f"{len(seeds)} seeds for {len(request.prompts)} prompts", "give one seed a prompt, or none")
+    return seeds
