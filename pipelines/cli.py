@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from curation.errors import UserError
+from pipelines import cli_training
 
 app = typer.Typer(
     name="ziggurat",
@@ -149,6 +150,9 @@ def doctor(recipe: RecipeOption = "opensora2", as_json: JsonOption = False) -> N
     checks.report(recipe, as_json)
 
 
+app.add_typer(cli_training.app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a `UserError` is one line on standard error and exit code 2."""
     signal.signal(signal.SIGTERM, _interrupt)
@@ -183,11 +187,15 @@ def _complain(error: UserError, arguments: Sequence[str]) -> int:
 
 
 def _of_the_user(error: BaseException) -> UserError | None:
-    """The `UserError` that a worker raised, out of the error that Ray wraps it in."""
+    """The `UserError` inside the errors that Ray wraps it in, or what a fault of the disk or the store comes to."""
+    from curation.pyramid.retry import explained
+
     seen: Any = error
     while seen is not None:
         if isinstance(seen, UserError):
             return seen
+        if (known := explained(seen)) is not None:
+            return known
         seen = getattr(seen, "cause", None) or seen.__cause__
         if not isinstance(seen, BaseException):
             return None

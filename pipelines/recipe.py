@@ -7,26 +7,22 @@ the value and what is allowed. Everything after this module works with frozen da
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from curation.errors import UserError
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.media.shots import DETECTORS
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
+from pipelines import tomlfile
+from pipelines.tomlfile import Section
 
 SHIPPED = Path(__file__).parent / "recipes"
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
-
-
-class RulesSection(_Section):
+class RulesSection(Section):
     """Input rules; a source that breaks one is rejected with its reason."""
 
     min_duration_s: float = Field(default=2.0, ge=0)
@@ -37,12 +33,12 @@ class RulesSection(_Section):
     min_decoded: float = Field(default=0.9, gt=0, le=1)
 
 
-class ShotsSection(_Section):
+class ShotsSection(Section):
     """Which detector finds the shots, its options, and frames left out at each end of a shot."""
 
     detector: str = "scene"
     trim_frames: int = Field(default=0, ge=0, le=30)
-    options: dict[str, float] = {}
+    options: dict[str, float] = Field(default_factory=dict)
 
     @field_validator("detector")
     @classmethod
@@ -52,7 +48,7 @@ class ShotsSection(_Section):
         return value
 
 
-class ClipsSection(_Section):
+class ClipsSection(Section):
     """The format of a clip."""
 
     min_s: float = Field(default=2.0, gt=0)
@@ -69,7 +65,7 @@ class ClipsSection(_Section):
         return self
 
 
-class EncodeSection(_Section):
+class EncodeSection(Section):
     """How kept clips are encoded."""
 
     codec: Literal["libx264", "h264_nvenc"] = "libx264"
@@ -84,7 +80,7 @@ class EncodeSection(_Section):
         return self
 
 
-class OcrSection(_Section):
+class OcrSection(Section):
     """Text detection. `python`: the interpreter of the environment that holds PaddleOCR."""
 
     enabled: bool = True
@@ -93,7 +89,7 @@ class OcrSection(_Section):
     python: str | None = None
 
 
-class AestheticSection(_Section):
+class AestheticSection(Section):
     """CLIP with the LAION head. `missing`: what to do where the weights are absent."""
 
     enabled: bool = True
@@ -105,12 +101,12 @@ class AestheticSection(_Section):
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
-class FiltersSection(_Section):
+class FiltersSection(Section):
     ocr: OcrSection = OcrSection()
     aesthetic: AestheticSection = AestheticSection()
 
 
-class SandboxSection(_Section):
+class SandboxSection(Section):
     """What one video may cost while it is decoded."""
 
     silence_s: float = Field(default=60.0, gt=0)
@@ -120,13 +116,13 @@ class SandboxSection(_Section):
     max_pixels: int = Field(default=7680 * 4320, ge=1)
 
 
-class CutSection(_Section):
+class CutSection(Section):
     """Clips of this tier are encoded; without it nothing is cut (see `ziggurat cut`)."""
 
     tier: str | None = None
 
 
-class RunSection(_Section):
+class RunSection(Section):
     """How a run is laid out. `hwaccel`: decode on a GPU. `window`: sources taken through all stages at a time."""
 
     hwaccel: Literal["none", "cuda"] = "none"
@@ -135,7 +131,7 @@ class RunSection(_Section):
     stall_s: float = Field(default=120.0, gt=0)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole recipe. The properties below turn it into what the stages take."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
@@ -201,22 +197,7 @@ class Recipe(_Section):
 
 def load(name_or_path: str) -> Recipe:
     """A recipe by path, or by the name of one that ships."""
-    path = Path(name_or_path)
-    if not path.suffix and not path.exists():
-        path = SHIPPED / f"{name_or_path}.toml"
-    try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-        raise UserError(f"no recipe {name_or_path!r}", f"give a .toml file or one of {shipped}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the recipe {path}: {error}", "give a readable .toml file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not TOML: {error}", "mend that line") from None
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise UserError(f"recipe {path.name}: {_first(error)}", "mend the recipe") from None
+    return tomlfile.load(name_or_path, Recipe, SHIPPED, "recipe")
 
 
 def _tiers_of(tables: tuple[dict[str, Any], ...]) -> Tiers:
@@ -243,30 +224,6 @@ def _range_of(key: str, value: Any) -> Range:
         return Range(low, high)
     except ValueError as error:
         raise ValueError(f"{key} = {value!r}: {error}") from None
-
-
-def _first(error: ValidationError) -> str:
-    """The first finding as 'key = value: what is allowed'."""
-    found = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in found["loc"]) or "recipe"
-    message = found["msg"].removeprefix("Value error, ")
-    if found["type"] == "extra_forbidden":
-        section = _section(found["loc"][:-1])
-        return f"{key} = {found['input']!r}: no such key; allowed are {', '.join(section.model_fields)}"
-    if found["type"] == "value_error" and not isinstance(found["input"], str | int | float):
-        return f"{key}: {message}"
-    if found["type"] == "missing":
-        return f"{key}: this key is needed"
-    return f"{key} = {found['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
-    section: type[BaseModel] = Recipe
-    for part in path:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        section = annotation
-    return section
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from curation.errors import UserError
 from tests.support.toy import ToyAutoencoder, ToyDenoiser, ToyTextEncoder

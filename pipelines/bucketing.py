@@ -1,0 +1,40 @@
+"""`ziggurat buckets`: the batch sizes of a bucket table, searched by running training steps on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from curation.errors import UserError
+from pipelines import building, modelfile
+
+T5_TOKENS = 512
+
+
+def search(buckets: str, output: Path, model_name: str, slack: float, largest: int, as_json: bool) -> None:
+    """Write the table `buckets` with the batches that this machine takes; show what stands behind it."""
+    model = modelfile.load(model_name)
+    sampler = building.sampler(model)
+    from training.bucket_measure import StepMeasure
+    from training.bucket_search import report
+    from training.bucket_search import search as run
+    from training.bucket_table import load
+    from training.models.mmdit import preset as network
+
+    template = load(buckets)
+    template.check(sampler.autoencoder.spec)
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent} is no folder", "give a file in a folder that exists")
+    denoiser = building.trainable(sampler)
+    config = network(model.denoiser.preset)
+    text = (T5_TOKENS, config.context_in_dim, config.vec_in_dim)
+    measure = StepMeasure(denoiser, sampler.autoencoder, text, sampler.device, sampler.dtype)
+    result = run(template, sampler.autoencoder.spec, measure, slack, largest)
+    output.write_text(result.table.to_toml())
+    if as_json:
+        for found in result.found:
+            print(json.dumps(asdict(found)))
+    else:
+        print(report(result))
+        print(f"written to {output}")

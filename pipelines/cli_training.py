@@ -1,0 +1,114 @@
+"""Commands about models: `sample`, `cost`, `buckets`. `cli` takes them in; each calls one function of the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curation.errors import UserError
+
+app = typer.Typer()
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model file, or the name of one that ships.")]
+
+
+@app.command()
+def sample(
+    prompts: Annotated[list[str], typer.Argument(help="What the videos show, one each.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where videos and the contact sheet go.")],
+    model: ModelOption = "tiny",
+    resolution: Annotated[str, typer.Option(help="Pixel budget: 256px, 768px, 720p.")] = "256px",
+    aspect: Annotated[str, typer.Option(help="Width to height: 16:9, 1:1, 9:16 and others.")] = "16:9",
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="An exact size instead.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="4k+1 for HunyuanVideo, 4k for DC-AE; 1 is an image.")] = 32,
+    fps: Annotated[int, typer.Option(min=1, max=120, help="Frames a second, of the file and in the prompt.")] = 24,
+    motion: Annotated[int, typer.Option(help="Motion score in the prompt, 1 to 15.")] = 4,
+    negative: Annotated[str, typer.Option(help="The prompt to keep away from.")] = "",
+    reference: Annotated[
+        list[Path] | None, typer.Option("--ref", help="Image or video to start from or end in.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="How references are used: i2v_head, i2v_loop, v2v_tail, ...")] = None,
+    fit: Annotated[str, typer.Option(help="A reference of another aspect: error, or crop.")] = "error",
+    via_image: Annotated[bool, typer.Option("--via-image", help="Draw the first frame with the image model.")] = False,
+    steps: Annotated[int, typer.Option(help="Steps from noise to video.")] = 50,
+    guidance: Annotated[float, typer.Option(help="How far towards the prompt.")] = 7.5,
+    image_guidance: Annotated[float, typer.Option(help="How far towards the references.")] = 3.0,
+    text_oscillation: Annotated[bool, typer.Option(help="Prompt guidance in every other step only.")] = True,
+    image_oscillation: Annotated[bool, typer.Option(help="Reference guidance in every other step only.")] = True,
+    dynamic_image: Annotated[bool, typer.Option(help="Reference guidance by frame and step.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first prompt; the next ones count on.")] = 0,
+    search_steps: Annotated[str | None, typer.Option(help="Steps at which candidates are tried, as 1,2,4,7.")] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates a searched step.")] = 3,
+    metric: Annotated[list[str] | None, typer.Option(help="VBench metrics that judge candidates.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make videos from prompts, images or videos."""
+    from pipelines import sampling
+
+    if fit not in ("error", "crop"):
+        raise UserError(f"--fit {fit}", "choose error or crop")
+    sampling.run(
+        sampling.Wish(
+            prompts=tuple(prompts),
+            to=to,
+            model=model,
+            resolution=resolution,
+            aspect=aspect,
+            size=size,
+            frames=frames,
+            fps=fps,
+            motion=motion,
+            negative=negative,
+            kind=kind,
+            references=tuple(reference or ()),
+            fit="crop" if fit == "crop" else "error",
+            via_image=via_image,
+            steps=steps,
+            guidance=guidance,
+            image_guidance=image_guidance,
+            text_oscillation=text_oscillation,
+            image_oscillation=image_oscillation,
+            dynamic_image=dynamic_image,
+            seed=seed,
+            search_steps=search_steps,
+            candidates=candidates,
+            metrics=tuple(metric or ("aesthetic_quality", "imaging_quality")),
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def cost(
+    frames: Annotated[int | None, typer.Option(help="Of a clip; without it, the report's tables.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the clip.")] = "256x256",
+    autoencoder: Annotated[str, typer.Option(help="hunyuan, dcae or dcae256.")] = "hunyuan",
+    gpu: Annotated[str, typer.Option(help="A100, H100, H200, B200.")] = "H200",
+    gpus: Annotated[int, typer.Option(min=1)] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Clips in a step, over all GPUs.")] = 1,
+    step_seconds: Annotated[float | None, typer.Option(help="A measured step: gives mfu_step.")] = None,
+    dit_seconds: Annotated[float | None, typer.Option(help="Its transformer's part: gives mfu_dit.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count tokens, FLOPs, MFU and dollars: the report's tables, or any shape on any GPU."""
+    from pipelines import costs
+
+    costs.show(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds, as_json)
+
+
+@app.command()
+def buckets(
+    table: Annotated[str, typer.Argument(help="stage1, stage1_i2v, stage2, stage2_i2v, high_compression, or a file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The TOML table to write.")],
+    model: ModelOption = "opensora2",
+    slack: Annotated[float, typer.Option(min=0, help="The share by which a step may exceed the reference's.")] = 0.02,
+    largest: Annotated[int, typer.Option(min=1, help="No batch above this is tried.")] = 1024,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the largest batch of every bucket on this GPU, so that all steps take the same time."""
+    from pipelines import bucketing
+
+    bucketing.search(table, output, model, slack, largest, as_json)

@@ -1,0 +1,96 @@
+"""The model file: a TOML file that says which networks make a video and where their weights are. `sample` reads it.
+
+`tiny` ships and runs anywhere: random weights behind a real text encoder, to see the machinery work. `opensora2` and
+`opensora2-dcae` are the report's; their paths are placeholders to copy and fill. A path may be `hub:OWNER/NAME`, which
+is how a download is allowed; nothing else is fetched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipelines import tomlfile
+from pipelines.tomlfile import Section
+
+SHIPPED = Path(__file__).parent / "models"
+
+
+class DenoiserSection(Section):
+    """The transformer: a preset of `training.models.mmdit.config`, and its weights in any public layout.
+
+    Without `path` the weights are drawn from `seed`, and every result says so.
+    """
+
+    preset: str
+    path: str | None = None
+    seed: int = 0
+    compile: bool = False
+
+
+class AutoencoderSection(Section):
+    """`hunyuan`, or `dcae` with a preset. Without `path`: random weights from `seed`."""
+
+    kind: Literal["hunyuan", "dcae"]
+    preset: str = "f32t4c128"
+    path: str | None = None
+    seed: int = 0
+
+
+class TextSection(Section):
+    """`t5clip` from two folders, or `embedded`, the encoder that ships in a package."""
+
+    kind: Literal["t5clip", "embedded"] = "embedded"
+    t5: str | None = None
+    clip: str | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if self.kind == "t5clip" and not (self.t5 and self.clip):
+            raise ValueError('kind = "t5clip" needs t5 = "FOLDER" and clip = "FOLDER"')
+        return self
+
+
+class ImageSection(Section):
+    """Flux, which draws the first frame for `--via-image`: a diffusers folder."""
+
+    path: str | None = None
+
+
+class QualitySection(Section):
+    """Weights of VBench's metrics, for the search over candidates; `weights` changes how much each counts."""
+
+    dino: Path | None = None
+    clip_b32: Path | None = None
+    amt: Path | None = None
+    raft: Path | None = None
+    clip_l14: Path | None = None
+    laion_head: Path | None = None
+    musiq: Path | None = None
+    weights: dict[str, float] = Field(default_factory=dict)
+
+
+class RunSection(Section):
+    """Where and how: `auto` is the GPU where there is one."""
+
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+
+
+class ModelFile(Section):
+    """A whole model file."""
+
+    name: str
+    denoiser: DenoiserSection
+    autoencoder: AutoencoderSection
+    text: TextSection = TextSection()
+    image: ImageSection = ImageSection()
+    quality: QualitySection = QualitySection()
+    run: RunSection = RunSection()
+
+
+def load(name_or_path: str) -> ModelFile:
+    """A model file by path, or by the name of one that ships."""
+    return tomlfile.load(name_or_path, ModelFile, SHIPPED, "model")

@@ -1,0 +1,67 @@
+"""Reading a TOML file that people write: by path or by the name of one that ships, checked by pydantic.
+
+A mistake is one `UserError` that names the key, the value and what is allowed. `recipe` and `modelfile` read with it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from curation.errors import UserError
+
+
+class Section(BaseModel):
+    """A table of such a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+
+
+_Model = TypeVar("_Model", bound=Section)
+
+
+def load(name_or_path: str, kind: type[_Model], shipped: Path, what: str) -> _Model:
+    """A file by path, or by the name of one in `shipped`. `what` names the kind: "recipe", "model"."""
+    path = Path(name_or_path)
+    if not path.suffix and not path.exists():
+        path = shipped / f"{name_or_path}.toml"
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
+        raise UserError(f"no {what} {name_or_path!r}", f"give a .toml file or one of {names}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the {what} {path}: {error}", "give a readable .toml file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not TOML: {error}", "mend that line") from None
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{what} {path.name}: {_first(error, kind, what)}", f"mend the {what}") from None
+
+
+def _first(error: ValidationError, kind: type[BaseModel], what: str) -> str:
+    """The first finding as 'key = value: what is allowed'."""
+    found = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in found["loc"]) or what
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        section = _section(kind, found["loc"][:-1])
+        return f"{key} = {found['input']!r}: no such key; allowed are {', '.join(section.model_fields)}"
+    if found["type"] == "value_error" and not isinstance(found["input"], str | int | float):
+        return f"{key}: {message}"
+    if found["type"] == "missing":
+        return f"{key}: this key is needed"
+    return f"{key} = {found['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    section = kind
+    for part in path:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    return section
