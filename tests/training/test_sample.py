@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -116,6 +118,30 @@ def test_the_best_candidate_wins(sampler: Sampler, wish: float) -> None:
     assert len({number for chosen in made.found.chosen.values() for number in chosen}) > 1, "not always the last one"
     few = searched(sampler, wish, 1)
     assert sum(Nearest(wish)(_video(made))) > sum(Nearest(wish)(_video(few)))
+
+
+class Straight:
+    """A network that has learnt one video: its velocity leads there from anywhere in one step."""
+
+    def __init__(self, data_BLC: torch.Tensor) -> None:
+        self.data_BLC = data_BLC
+
+    def __call__(self, x_BLC: torch.Tensor, t_B: torch.Tensor, *_: object) -> torch.Tensor:
+        return (x_BLC - self.data_BLC) / t_B[:, None, None]
+
+
+def test_a_candidate_is_judged_by_where_it_leads(sampler: Sampler) -> None:
+    data = torch.randn(1, 18, 16, generator=torch.Generator().manual_seed(1))
+    seen: list[torch.Tensor] = []
+
+    def score(video_BT3HW: torch.Tensor) -> list[float]:
+        seen.append(video_BT3HW)
+        return [0.0] * len(video_BT3HW)
+
+    made = replace(sampler, denoiser=Straight(data))(request(), FEW, Search(steps=(0, 1), candidates=2), score)
+    assert len(seen) == 4
+    for video in seen:
+        torch.testing.assert_close(video, _video(made), atol=1 / 255, rtol=0)
 
 
 def test_candidates_share_the_noise_of_all_branches_and_the_state_they_came_from(sampler: Sampler) -> None:
