@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
@@ -92,6 +91,7 @@ def _denoiser(section: DenoiserSection, spec: LatentSpec, device: torch.device, 
 
     from training.models.convert import load_mmdit
     from training.models.mmdit import MMDiT, preset
+    from training.models.sources import locate
 
     config = preset(section.preset)
     if config.in_channels != spec.token_channels or config.patch_size != spec.patch:
@@ -105,7 +105,7 @@ def _denoiser(section: DenoiserSection, spec: LatentSpec, device: torch.device, 
     else:
         with torch.device("meta"):
             made = MMDiT(config).to(dtype)
-        load_mmdit(made, Path(section.path), device=device)
+        load_mmdit(made, locate(section.path, "the transformer"), device=device)
     if section.compile:
         made.compile_blocks()
     return made.eval().requires_grad_(False)

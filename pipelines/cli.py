@@ -143,11 +143,15 @@ def upkeep(
 
 
 @app.command()
-def doctor(recipe: RecipeOption = "opensora2", as_json: JsonOption = False) -> None:
+def doctor(
+    recipe: RecipeOption = "opensora2",
+    model: Annotated[str | None, typer.Option("--model", "-m", help="A model file whose weights to look for.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show versions, codecs, models and processors: what is there, what is missing, and how to get it."""
     from pipelines import doctor as checks
 
-    checks.report(recipe, as_json)
+    checks.report(recipe, as_json, model)
 
 
 app.add_typer(cli_training.app)

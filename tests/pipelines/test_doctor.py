@@ -271,3 +271,20 @@ def test_the_command_imports_nothing_heavy_and_exits_by_the_recipe() -> None:
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(set(row) == {"section", "name", "present", "value", "get", "needed"} for row in rows)
+
+
+def test_a_model_file_is_looked_through_without_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dit.safetensors").write_bytes(b"")
+    text = (
+        'name = "m"\n[denoiser]\npreset = "opensora_v2"\npath = "dit.safetensors"\n[autoencoder]\nkind = "hunyuan"\n'
+        'path = "vae.safetensors"\n[text]\nkind = "t5clip"\nt5 = "hub:a/t5"\nclip = "hub:a/clip"\n'
+    )
+    path = tmp_path / "m.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="lacks autoencoder"):
+        doctor.report("small", as_json=True, model=str(path))
+    found = {line["name"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert found["transformer"]["present"] and found["T5 encoder"]["present"]
+    assert not found["image model"]["present"] and not found["image model"]["needed"]
+    (tmp_path / "vae.safetensors").write_bytes(b"")
+    doctor.report("small", as_json=True, model=str(path))
