@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 def sampler(model: ModelFile) -> Sampler:
     """All that `training.sample` needs. UserError: a package, a file, a preset or a device that is not there."""
     torch_ = _torch()
+    from training import ops
     from training.sample import Sampler
 
+    ops.use_kernels(model.run.kernels)
     device, dtype = _device(model), getattr(torch_, model.run.dtype)
     autoencoder = _autoencoder(model.autoencoder, device, dtype)
     text = _text(model.text, device, dtype)

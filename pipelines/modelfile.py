@@ -73,9 +73,10 @@ class QualitySection(Section):
 
 
 class RunSection(Section):
-    """Where and how: `auto` is the GPU where there is one."""
+    """Where and how: `auto` is the GPU where there is one. `kernels`: compute with the Triton kernels, on a GPU."""
 
     device: str = "auto"
+    kernels: bool = False
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
 

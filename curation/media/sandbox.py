@@ -159,6 +159,8 @@ class _Child:
 
     def __init__(self, limits: Limits) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+        # Linux counts what a process used before its exec, too: as much as ours.
+        self._inherited_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.process = subprocess.Popen(
             [sys.executable, "-m", "curation.media.child", str(limits.memory_mb)],
             stdin=subprocess.PIPE,
@@ -239,7 +241,7 @@ class _Child:
         self.process.returncode = code
         if -code == signal.SIGXCPU:
             return Verdict(Reason.CPU_LIMIT, float(limits.cpu_s))
-        if usage.ru_maxrss > 0.8 * limits.memory_mb * 1024:
+        if usage.ru_maxrss > max(0.8 * limits.memory_mb * 1024, self._inherited_kb):
             return Verdict(Reason.MEMORY_LIMIT, float(limits.memory_mb))
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Verdict(Reason.CRASHED, float(-code), f"{name} {self._last_words()}".strip())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from curation.media.wire import MAX_HEADER, WireError, receive, send
 from tests.support import media
 from tests.support.measuring import FAST, as_clips, measured
 
+ROOT = Path(__file__).parents[3]
 LIMITS = Limits(silence_s=40, wall_s=90, cpu_s=3, memory_mb=1024)
 
 
@@ -28,6 +31,19 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     monkeypatch.setenv(faults.SWITCH, "1")
     with Sandbox(LIMITS) as made:
         yield made
+
+
+def test_the_memory_of_the_process_that_starts_it_is_not_the_childs() -> None:
+    code = (
+        "import numpy as np, sys; from pathlib import Path; from curation.media.plan import Limits, MediaPlan;"
+        "from curation.media.sandbox import Sandbox; held = np.ones(150_000_000);"  # 1.2 GB, above the child's limit
+        "found = Sandbox(Limits(memory_mb=1024)).measure(Path(sys.argv[1]), 'fault-segfault.mp4', MediaPlan());"
+        "print(found.verdict.reason)"
+    )
+    path = str(media.sample("plain.mp4"))
+    environment = {**os.environ, faults.SWITCH: "1"}
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stdout.strip() == Reason.CRASHED, done.stderr
 
 
 def test_it_measures_and_cuts_as_the_passes_do(sandbox: Sandbox) -> None:
