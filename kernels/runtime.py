@@ -73,3 +73,13 @@ def config_for(op: str, bucket: str) -> Config:
     if interpreting() and "interpreter" in buckets:
         return buckets["interpreter"]
     return buckets.get(bucket) or buckets["any"]
+
+
+def dense_rows(x: Tensor) -> Tensor:
+    """`x`, copied if its last dimension is strided: kernels take any stride of the others."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | float, **settings: Any) -> None:
+    """Run a Triton kernel, whose type no checker knows."""
+    kernel[grid](*arguments, **settings)
