@@ -11,7 +11,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-# torch 2.13 is the last release with a build for CPUs; a GPU machine's tests take what `train` resolves to.
+# torch 2.13 is the last release with a build for CPUs.
 TORCH ?= torch==2.13.0
 $(VENV)/dev: $(VENV)/core
 	$(PIP) $(TORCH)
@@ -41,9 +41,10 @@ unit: $(VENV)/dev
 kernels: $(VENV)/dev
 	$(BIN)/pytest -m 'not slow' tests/kernels
 
-# On a GPU machine, with its own torch: make test-gpu TORCH=torch
-test-gpu: $(VENV)/dev
-	$(BIN)/pytest tests/kernels tests/gpu
+# On a GPU machine, with the Python that has its torch and triton: nothing is installed.
+GPU_PYTHON ?= python3
+test-gpu:
+	$(GPU_PYTHON) -m pytest tests/kernels tests/gpu
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow
@@ -52,8 +53,8 @@ VIDEOS ?= ../shared/videos
 bench: $(VENV)/dev
 	$(BIN)/python -m bench --videos $(VIDEOS)
 
-bench-gpu: $(VENV)/dev
-	$(BIN)/python -m bench.gpu
+bench-gpu:
+	$(GPU_PYTHON) -m bench.gpu
 
 env-paddle: $(VENV)/core
 	$(PYTHON) -m venv .envs/paddle

@@ -41,7 +41,8 @@ def main() -> int:
         *("--videos", str(options.videos), "--copies", *options.copies, "--presets", *options.presets),
         *("--json", str(RESULTS / f"{day}-curate.json")),
     )
-    PAGE.write_text(_page(day, curate, query))
+    models = _run("models", "--json", str(RESULTS / f"{day}-models.json"))
+    PAGE.write_text(_page(day, curate, query, models))
     return 0
 
 
@@ -56,7 +57,7 @@ def _run(name: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _page(day: str, curate: str, query: str) -> str:
+def _page(day: str, curate: str, query: str, models: str) -> str:
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
     return f"""# Performance
@@ -73,6 +74,8 @@ NVENC) and CLIP on a GPU: not measured.
 ## Queries
 
 {query}
+
+{models}
 """
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels.attention import reference
 from kernels.attention.layout import Packed, bucket, check, descriptor, exact_dtype, fits_descriptor, has_tma, strides
-from kernels.runtime import config_for, interpreting, use_kernel
+from kernels.runtime import config_for, dense_rows, interpreting, use_kernel
 
 LOG2_E = math.log2(math.e)
 OF_QUERIES = {"q", "out", "dout", "dq"}
@@ -37,7 +37,7 @@ def forward(
     if runs_kernel(q):
         from kernels.attention.forward import attention_forward
 
-        tiled = {"q": _rows(q), "k": _rows(k), "v": _rows(v), "out": made}
+        tiled = {"q": dense_rows(q), "k": dense_rows(k), "v": dense_rows(v), "out": made}
         numbers = {"lse_b": _step_b(lse), "lse_h": lse.stride(1), "scale_log2": scale * LOG2_E}
         _launch("attention_forward", attention_forward, tiled, packed, "q", lse=lse, **numbers)
         return made, lse
@@ -59,7 +59,7 @@ def delta(out: Tensor, dout: Tensor) -> Tensor:
     config = config_for("attention_delta", "any")
     grid = (-(-length // config.blocks["BLOCK_M"]), batch * heads)
     if 0 not in grid:
-        tensors = {"out": _rows(out), "dout": _rows(dout)}
+        tensors = {"out": dense_rows(out), "dout": dense_rows(dout)}
         numbers = {"delta_b": _step_b(made), "delta_h": made.stride(1), "heads": heads, "q_len": length, "D": dim}
         kernel: Any = attention_delta
         kernel[grid](**tensors, delta=made, **_steps(tensors), **numbers, **config.launch())
@@ -74,7 +74,7 @@ def backward_q(
     if runs_kernel(q):
         from kernels.attention.backward import attention_backward_q
 
-        tiled = {"q": _rows(q), "k": _rows(k), "v": _rows(v), "dout": _rows(dout), "dq": dq}
+        tiled = {"q": dense_rows(q), "k": dense_rows(k), "v": dense_rows(v), "dout": dense_rows(dout), "dq": dq}
         rest = _backward_arguments(lse, delta, scale, accumulate)
         _launch("attention_backward_q", attention_backward_q, tiled, packed, "q", **rest)
         return
@@ -92,7 +92,14 @@ def backward_kv(
     if runs_kernel(q):
         from kernels.attention.backward import attention_backward_kv
 
-        tiled = {"q": _rows(q), "k": _rows(k), "v": _rows(v), "dout": _rows(dout), "dk": dk, "dv": dv}
+        tiled = {
+            "q": dense_rows(q),
+            "k": dense_rows(k),
+            "v": dense_rows(v),
+            "dout": dense_rows(dout),
+            "dk": dk,
+            "dv": dv,
+        }
         rest = _backward_arguments(lse, delta, scale, accumulate)
         _launch("attention_backward_kv", attention_backward_kv, tiled, packed, "k", **rest)
         return
@@ -137,10 +144,6 @@ def _steps(tensors: dict[str, Tensor]) -> dict[str, int]:
 
 def _step_b(x_BHL: Tensor) -> int:
     return x_BHL.stride(0) if x_BHL.shape[0] > 1 else 0
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _put(into: Tensor, made: Tensor, accumulate: bool) -> None:

@@ -151,7 +151,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "tiling", [{"frames": 30}, {"pixels": 250}, {"overlap": 0.0}, {"overlap": 0.3}, {"overlap": 1.0}]
+    "tiling", [{"frames": 30}, {"frames": 16}, {"pixels": 250}, {"overlap": 0.0}, {"overlap": 0.3}, {"overlap": 1.0}]
 )
 def test_tiles_that_do_not_fit_together_are_refused(tiling: dict[str, Any]):
     with pytest.raises(UserError, match="do not fit together"):

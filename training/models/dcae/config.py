@@ -54,6 +54,8 @@ class Tiling:
             for size in (tile, small):
                 fits = fits and int(size * (1 - self.overlap)) * small == (small - overlapping) * size
                 fits = fits and int(size * self.overlap) * small == overlapping * size
+            if name == "frames" and self.keep_every_frame:  # a last tile of one latent frame lies in the one before
+                fits = fits and 2 * factor - 1 <= int(tile * self.overlap)
             if not fits:
                 raise UserError(
                     f"tiles of {tile} {name} with an overlap of {self.overlap} do not fit together",
