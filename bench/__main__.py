@@ -16,6 +16,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.meter import cpu_model
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "bench" / "results"
@@ -65,11 +67,9 @@ decodes once and encodes what is kept costs less than L. So a goal against S abo
 
 
 def _page(day: str, curate: str, query: str, models: str) -> str:
-    with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
     return f"""# Performance
 
-Written by `make bench` on {day}: {model}, {os.cpu_count()} processors, Python
+Written by `make bench` on {day}: {cpu_model()}, {os.cpu_count()} processors, Python
 {platform.python_version()}. The machine is shared and noisy, so figures are CPU-seconds and ratios within one run; raw
 numbers are in `bench/results/`. How well shots are found is in [shots](shots.md). GPU decoding and encoding (NVDEC,
 NVENC) and CLIP on a GPU: not measured.

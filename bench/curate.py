@@ -116,11 +116,11 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         for number in options.copies:
             for share in options.shares:
                 runs.append(_one(folder, references, found, preset, share, number, sets[number], options))
-                _say(_line(runs[-1]))
+                meter.say(_line(runs[-1]))
     ocr = _ask_many(folder, [{"work": "ocr", "pyramid": str(folder / "first")}])[0]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cpu": _cpu_model(), "cores": os.cpu_count(), "used": options.cpus, "load": os.getloadavg()},
+        "machine": {"cpu": meter.cpu_model(), "cores": os.cpu_count(), "used": options.cpus, "load": os.getloadavg()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "videos": len(originals),
         "accepted": found.accepted,
@@ -347,15 +347,6 @@ def _details(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _line(run: Run) -> str:
     return f"{run.preset} x{run.copies} {run.share}: ours {run.cost.cpu_s:.1f}, L {run.bare_s:.1f}, S {run.tools_s}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -247,3 +249,15 @@ def _inside(group: Path | None, command: Sequence[str]) -> list[str]:
     if group is None:
         return list(command)
     return ["/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"', str(group / "cgroup.procs"), *command]
+
+
+def cpu_model() -> str:
+    """The processor's name, as the kernel has it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def say(line: str) -> None:
+    """Progress, for whoever waits: standard output is the report's."""
+    print(line, file=sys.stderr, flush=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bench import meter
 from bench import models_plan as plan
 from bench.models_report import markdown
 
@@ -68,7 +68,7 @@ def measure(devices: tuple[str, ...], patience: float = 1.0) -> dict[str, Any]:
     runs = [run for name, found in about.items() if "missing" not in found for run in _device(name, patience)]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cpu": _cpu_model(), "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]]},
+        "machine": {"cpu": meter.cpu_model(), "cores": os.cpu_count(), "load": [load, os.getloadavg()[0]]},
         "devices": about,
         "runs": [asdict(run) for run in runs],
     }
@@ -89,7 +89,7 @@ def _device(device: str, patience: float) -> list[Run]:
         until += limit * patience
         variants, works = plan.VARIANTS[what], plan.works(device, what)
         for group in [variants] if device == "cpu" else [(variant,) for variant in variants]:
-            _say(f"{device}: {what}: {'; '.join(group)}")
+            meter.say(f"{device}: {what}: {'; '.join(group)}")
             runs += _together(device, what, group, works, until)
     return runs
 
@@ -191,15 +191,6 @@ def _env(device: str) -> dict[str, str]:
     # One thread: its CPU-seconds are the work's own. On a GPU works of many sizes share one pool of memory.
     extra = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     return {**os.environ, **extra}
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":
