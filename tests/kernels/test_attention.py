@@ -98,8 +98,9 @@ def test_tensors_that_do_not_go_together_are_refused(device: str) -> None:
 def test_half_precision_is_as_near_as_torch(device: str) -> None:
     tensors = inputs(device, torch.float16, 1, 96, 130, 2, 64)
     wide = [x.detach().double() for x in tensors]
-    heads_first = (x.transpose(1, 2) for x in tensors)
-    theirs = error(F.scaled_dot_product_attention(*heads_first).transpose(1, 2).detach(), exact(*wide)[0])
+    heads_q, heads_k, heads_v = (x.transpose(1, 2) for x in tensors)
+    plain = F.scaled_dot_product_attention(heads_q, heads_k, heads_v).transpose(1, 2)
+    theirs = error(plain.detach(), exact(*wide)[0])
     assert error(attention(*tensors).detach(), exact(*wide)[0]) <= 1.25 * theirs
 
 
@@ -108,7 +109,7 @@ def test_fused_projection_is_read_in_place(device: str, way: str) -> None:
     L, H, D = 40, 2, 32
     fused_BLW = torch.randn(2, L, 21_504).to(device)
     q, k, v = fused_BLW[..., : 3 * H * D].unflatten(-1, (3, H, D)).unbind(2)
-    assert q.stride(1) == 21_504 and all(core._rows(x) is x for x in (q, k, v))
+    assert q.stride(1) == 21_504 and all(core.dense_rows(x) is x for x in (q, k, v))
     out, lse = core.forward(q, k, v, D**-0.5)
     expected, expected_lse = exact(q, k, v)
     assert error(out, expected) <= 1e-6 and error(lse, expected_lse) <= 1e-6
@@ -310,8 +311,8 @@ def test_as_near_as_torch_on_a_gpu(way: str, dtype: Any, L: int, M: int, D: int)
     """Out, dq, dk, dv: at most 1.25 times the error of torch in the same dtype, and at most 1e-2."""
     tensors = inputs("cuda", dtype, 1, L, M, 4, D)
     wide = [x.detach().double().requires_grad_() for x in tensors]
-    heads_first = [x.transpose(1, 2) for x in tensors]
-    theirs, (right, _) = F.scaled_dot_product_attention(*heads_first).transpose(1, 2), exact(*wide)
+    heads_q, heads_k, heads_v = (x.transpose(1, 2) for x in tensors)
+    theirs, (right, _) = F.scaled_dot_product_attention(heads_q, heads_k, heads_v).transpose(1, 2), exact(*wide)
     ours, dout = attention(*tensors), torch.randn(right.shape).to(right)
     results = [
         [out.detach(), *gradients(out, dout, x)] for out, x in ((ours, tensors), (theirs, tensors), (right, wide))

@@ -173,8 +173,8 @@ def test_compiles_in_one_graph(kernels: bool, monkeypatch: pytest.MonkeyPatch, d
 def test_a_cpu_without_interpreter_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(op, "_forward", None)
-    projected = projection(1, 1, 33, "cpu")
-    assert torch.equal(relu_linear_attention(*heads_of(projected)), reference(*heads_of(projected)))
+    q, k, v = heads_of(projection(1, 1, 33, "cpu"))
+    assert torch.equal(relu_linear_attention(q, k, v), reference(q, k, v))
 
 
 @pytest.mark.parametrize(("n", "name"), [(4096, "short"), (4097, "medium"), (65_537, "long")])
