@@ -66,6 +66,28 @@ value are half of it) and, for what is kept, a second decode. S / L is the most 
 decodes once and encodes what is kept costs less than L. So a goal against S above S / L cannot be met by anything."""
 
 
+OPS = (
+    "attention, forward",
+    "attention, backward",
+    "merge_partial",
+    "qk_norm_rope",
+    "layernorm_modulate",
+    "gate_residual_layernorm_modulate",
+    "bias_gelu_tanh",
+    "relu_linear_attention",
+    "adamw",
+)
+
+
+def _kernels() -> str:
+    """The newest page that `make bench-gpu` has left, or that there is none."""
+    pages = sorted(RESULTS.glob("*-gpu.md"))
+    if pages:
+        return pages[-1].read_text()
+    rows = "\n".join(f"| {op} | not measured |" for op in OPS)
+    return f"`make bench-gpu` writes this table on a GPU; none was at hand.\n\n| op | speed |\n|---|---|\n{rows}"
+
+
 def _page(day: str, curate: str, query: str, models: str) -> str:
     return f"""# Performance
 
@@ -85,6 +107,10 @@ NVENC) and CLIP on a GPU: not measured.
 {query}
 
 {models}
+
+## Kernels
+
+{_kernels()}
 """
 
 

