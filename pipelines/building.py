@@ -42,6 +42,8 @@ def room_for(what: str) -> Iterator[None]:
     """A block that may need more memory than there is: `UserError` then, instead of torch's page of advice."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         import torch
 
@@ -85,7 +87,7 @@ def _torch() -> object:
     try:
         import torch
     except ImportError:
-        raise UserError("torch is not installed", "pip install 'ziggurat[train]'") from None
+        raise UserError("torch is not installed", "pip install -e '.[train]'") from None
     return torch
 
 

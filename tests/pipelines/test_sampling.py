@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,14 @@ def test_what_is_wrong_is_one_line(
     last = capsys.readouterr().err.splitlines()[-1]
     assert all(word in last for word in words), last
     assert not list(tmp_path.glob("o/*.mp4"))
+
+
+def test_without_torch_it_says_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["sample", "a fox", "--to", str(tmp_path), *SMALL]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("torch is not installed; pip install -e '.[train]'")
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])
