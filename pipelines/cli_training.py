@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-from curation.errors import UserError
 
 app = typer.Typer()
 
@@ -27,11 +25,9 @@ def sample(
     fps: Annotated[int, typer.Option(min=1, max=120, help="Frames a second, of the file and in the prompt.")] = 24,
     motion: Annotated[int, typer.Option(help="Motion score in the prompt, 1 to 15.")] = 4,
     negative: Annotated[str, typer.Option(help="The prompt to keep away from.")] = "",
-    reference: Annotated[
-        list[Path] | None, typer.Option("--ref", help="Image or video to start from or end in.")
-    ] = None,
+    reference: Annotated[list[Path] | None, typer.Option("--ref", help="Image or video to start from.")] = None,
     kind: Annotated[str | None, typer.Option(help="How references are used: i2v_head, i2v_loop, v2v_tail, ...")] = None,
-    fit: Annotated[str, typer.Option(help="A reference of another aspect: error, or crop.")] = "error",
+    fit: Annotated[Literal["error", "crop"], typer.Option(help="A reference of another aspect.")] = "error",
     via_image: Annotated[bool, typer.Option("--via-image", help="Draw the first frame with the image model.")] = False,
     steps: Annotated[int, typer.Option(help="Steps from noise to video.")] = 50,
     guidance: Annotated[float, typer.Option(help="How far towards the prompt.")] = 7.5,
@@ -46,12 +42,10 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Make videos from prompts, images or videos."""
-    from pipelines import sampling
+    from pipelines.sampling import Wish, run
 
-    if fit not in ("error", "crop"):
-        raise UserError(f"--fit {fit}", "choose error or crop")
-    sampling.run(
-        sampling.Wish(
+    run(
+        Wish(
             prompts=tuple(prompts),
             to=to,
             model=model,
@@ -64,7 +58,7 @@ def sample(
             negative=negative,
             kind=kind,
             references=tuple(reference or ()),
-            fit="crop" if fit == "crop" else "error",
+            fit=fit,
             via_image=via_image,
             steps=steps,
             guidance=guidance,
