@@ -63,7 +63,8 @@ NOTES = """**What bounds these figures.** `each further` is the difference betwe
 comes to. Ray, Lance and Python start with some ten CPU-seconds a run, which weighs on one copy of a small set and not
 on a large one. Beside L stand the measuring pass (about one more decode of such small pictures: motion and content
 value are half of it) and, for what is kept, a second decode. S / L is the most that S / ours can be: nothing that
-decodes once and encodes what is kept costs less than L. So a goal against S above S / L cannot be met by anything."""
+decodes once and encodes what is kept costs less than L. So a goal against S above S / L cannot be met by anything. The
+faster the preset, the less encoding there is to hide the measuring pass behind, and the higher ours / L."""
 
 
 OPS = (
