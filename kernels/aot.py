@@ -2,7 +2,8 @@
 
 An op says in `kernels/<op>/aot.py` which kernels it launches, with which argument types and settings. Here they are
 compiled for the GPU that they are meant for, and what the assembler says is checked: no register spilled, no more
-shared memory than there is, tensor cores in use where they are expected. The exit code is 1 where one fails.
+shared memory than there is, tensor cores in use where they are expected, and their products never made to wait for
+each other. The exit code is 1 where one fails.
 
 Triton must be imported without `TRITON_INTERPRET`: under it there is nothing to compile.
 """
@@ -51,13 +52,17 @@ class AotCase:
 
 @dataclass(frozen=True, slots=True)
 class AotReport:
-    """What the assembler made of a case. `spills`: bytes stored and loaded; `seconds`: to compile it."""
+    """What the assembler made of a case. `spills`: bytes stored and loaded; `seconds`: to compile it.
+
+    `serialized`: it could not tell what registers a product on the tensor cores uses, and waits for each at once.
+    """
 
     registers: int
     spills: int
     shared_bytes: int
     wgmma: bool
     seconds: float
+    serialized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Outcome:
             (self.report.spills > 0, f"spills {self.report.spills} bytes"),
             (self.report.shared_bytes > SHARED_BYTES, f"shared memory over {SHARED_BYTES} bytes"),
             (self.expect_wgmma and not self.report.wgmma, "no wgmma"),
+            (self.report.serialized, "wgmma serialized"),
         )
         return [text for wrong, text in checks if wrong]
 
@@ -86,17 +92,30 @@ def compile_case(case: AotCase, target: str = "sm_90") -> AotReport:
     """Compile for an architecture, as in "sm_90". Raises what Triton raises; AssertionError for a wrong signature."""
     import triton
     from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
     assert not interpreting(), "TRITON_INTERPRET is set: there is nothing to compile"
     capability = int(target.removeprefix("sm_"))
-    options = {"num_warps": case.config.warps, "num_stages": case.config.stages}
     started = time.monotonic()
-    compiled = triton.compile(ASTSource(case.kernel, *_arguments(case)), GPUTarget("cuda", capability, 32), options)
+    source = _source(case.kernel)(case.kernel, *_arguments(case))
+    compiled = triton.compile(source, GPUTarget("cuda", capability, 32), case.config.options())
     seconds = time.monotonic() - started
     ptx = compiled.asm["ptx"]
-    registers, spills = _assemble(ptx, capability)
-    return AotReport(registers, spills, compiled.metadata.shared, "wgmma.mma_async" in ptx, seconds)
+    said = _assemble(ptx, capability)
+    registers = max(int(n) for n in re.findall(r"Used (\d+) registers", said))
+    spills = sum(int(n) for n in re.findall(r"(\d+) bytes spill", said))
+    wgmma = "wgmma.mma_async" in ptx
+    return AotReport(registers, spills, compiled.metadata.shared, wgmma, seconds, "are serialized" in said)
+
+
+def _source(kernel: Any) -> Any:
+    """What the compiler takes for a kernel: it has two languages."""
+    if kernel.is_gluon():
+        from triton.experimental.gluon._runtime import GluonASTSource
+
+        return GluonASTSource
+    from triton.compiler import ASTSource
+
+    return ASTSource
 
 
 def _arguments(case: AotCase) -> tuple[dict[str, str], dict[str, Any], dict[tuple[int], list[list[Any]]]]:
@@ -116,8 +135,8 @@ def _arguments(case: AotCase) -> tuple[dict[str, str], dict[str, Any], dict[tupl
     return signature, constants, aligned
 
 
-def _assemble(ptx: str, capability: int) -> tuple[int, int]:
-    """Registers of a thread and bytes spilled, which only the assembler's verbose output says without a GPU."""
+def _assemble(ptx: str, capability: int) -> str:
+    """The assembler's verbose output: without a GPU, only it says what a kernel takes."""
     from triton import knobs
 
     architecture = f"sm_{capability}a" if capability >= 90 else f"sm_{capability}"
@@ -125,9 +144,7 @@ def _assemble(ptx: str, capability: int) -> tuple[int, int]:
         source = Path(folder) / "kernel.ptx"
         source.write_text(ptx)
         command = [knobs.nvidia.ptxas.path, "-v", f"--gpu-name={architecture}", str(source), "-o", f"{source}.cubin"]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    registers = max(int(n) for n in re.findall(r"Used (\d+) registers", said))
-    return registers, sum(int(n) for n in re.findall(r"(\d+) bytes spill", said))
+        return subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
 
 def ops() -> list[str]:

@@ -23,15 +23,26 @@ DEFAULT_ARCH = "sm_90"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How a kernel is launched. `blocks`: its tile sizes and flags by the names of its constexpr arguments."""
+    """How a kernel is launched. `blocks`: its tile sizes and flags by the names of its constexpr arguments.
+
+    `registers`: of a thread at the start, where the kernel shares them out anew among its warps. `chosen`: of an op's
+    kernels for the same tensors, whether this one runs; one that has not been measured to be the faster is not.
+    """
 
     blocks: dict[str, Any]
     warps: int = 4
     stages: int = 2
+    registers: int | None = None
+    chosen: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """What the compiler is told beside the constants."""
+        limit = {} if self.registers is None else {"maxnreg": self.registers}
+        return {"num_warps": self.warps, "num_stages": self.stages, **limit}
 
     def launch(self) -> dict[str, Any]:
         """Keyword arguments of a kernel call."""
-        return {**self.blocks, "num_warps": self.warps, "num_stages": self.stages}
+        return {**self.blocks, **self.options()}
 
 
 def interpreting() -> bool:

@@ -23,6 +23,23 @@ import triton, triton.language as tl
 from dataclasses import asdict
 from kernels.aot import AotCase, compile_case
 from kernels.runtime import Config
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import warpgroup_mma, warpgroup_mma_init, warpgroup_mma_wait
+
+@gluon.jit
+def crossed(out, n, SIDE: gl.constexpr, ASYNC: gl.constexpr):
+    SHARED: gl.constexpr = gl.NVMMASharedLayout.get_default_for([SIDE, SIDE], gl.bfloat16)
+    SUMS: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, SIDE, 16])
+    at = gl.arange(0, SIDE, gl.SliceLayout(1, SUMS))[:, None] * SIDE + gl.arange(0, SIDE, gl.SliceLayout(0, SUMS))[None]
+    tile = gl.allocate_shared_memory(gl.bfloat16, [SIDE, SIDE], SHARED)
+    total = warpgroup_mma_init(gl.zeros([SIDE, SIDE], gl.float32, SUMS))
+    for _ in range(n):
+        s = warpgroup_mma(tile, tile, gl.zeros([SIDE, SIDE], gl.float32, SUMS), use_acc=False, is_async=True)
+        s, total = warpgroup_mma_wait(1 if ASYNC else 0, deps=[s, total])
+        factor = gl.convert_layout(s.to(gl.bfloat16), gl.DotOperandLayout(0, SUMS, 2))
+        total = warpgroup_mma(factor, tile, total, is_async=True)
+    gl.store(out + at, warpgroup_mma_wait(0, deps=[total]))
 
 @triton.jit
 def product(a, b, out, n, gone, SIDE: tl.constexpr):
@@ -45,6 +62,9 @@ plain = {name: kind.removesuffix(":16") for name, kind in full.items()}
 cases = {
     "product": AotCase("product", product, full, {"gone": None}, Config({"SIDE": 64}), True),
     "unaligned": AotCase("unaligned", product, plain, {"gone": None}, Config({"SIDE": 64}), True),
+    "crossed": AotCase("crossed", crossed, {"out": "*fp32:16", "n": "i32"}, {}, Config({"SIDE": 64, "ASYNC": True})),
+    "waiting": AotCase("waiting", crossed, {"out": "*fp32:16", "n": "i32"}, {}, Config({"SIDE": 64, "ASYNC": False})),
+    "bounded": AotCase("bounded", crowded, {"x": "*fp32", "out": "*fp32"}, {}, Config({"WIDE": 8192}, registers=40)),
     "crowded": AotCase("crowded", crowded, {"x": "*fp32", "out": "*fp32"}, {}, Config({"WIDE": 65536})),
 }
 reports = {name: asdict(compile_case(case)) for name, case in cases.items()}
@@ -87,6 +107,8 @@ def test_reads_what_the_assembler_says(tmp_path: Path) -> None:
     product, crowded = reports["product"], reports["crowded"]
     assert product["wgmma"] and product["spills"] == 0 and product["shared_bytes"] >= 2 * 64 * 64 * 2
     assert crowded["spills"] > 0 and not crowded["wgmma"]
+    assert reports["bounded"]["registers"] <= 40 and reports["bounded"]["spills"] > 0
+    assert reports["crossed"]["serialized"] and not reports["waiting"]["serialized"]
     assert reports["unaligned"]["registers"] > product["registers"], "aligned loads are wide and skip the registers"
     assert "not said" in reports["short"] and "'out'" in reports["short"]
 
@@ -99,6 +121,7 @@ def test_reads_what_the_assembler_says(tmp_path: Path) -> None:
         (aot.AotReport(255, 8, 1024, True, 1.0), True, ["spills 8 bytes"]),
         (aot.AotReport(64, 0, 227 * 1024 + 1, True, 1.0), True, ["shared memory over 232448 bytes"]),
         (aot.AotReport(64, 0, 1024, False, 1.0), True, ["no wgmma"]),
+        (aot.AotReport(64, 0, 1024, True, 1.0, True), True, ["wgmma serialized"]),
         (None, False, ["does not compile: why"]),
     ],
 )
