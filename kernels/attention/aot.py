@@ -10,8 +10,9 @@ import torch
 from kernels.aot import AotCase
 from kernels.attention.backward import attention_backward_kv, attention_backward_q, attention_delta
 from kernels.attention.forward import attention_forward
+from kernels.attention.gluon import launch as gluon
 from kernels.attention.layout import HEAD_DIMS, bucket
-from kernels.runtime import Config, config_for
+from kernels.runtime import DEFAULT_ARCH, Config, config_for, table
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 KERNELS: dict[str, tuple[Any, dict[str, str]]] = {
@@ -39,7 +40,8 @@ def cases() -> list[AotCase]:
         for packed, ring in variants(tma)
         if not (tma and dtype is torch.float32)
     ]
-    return made + [delta_case(dtype, dim) for dim, dtype in product(dims, dtypes)]
+    made += [delta_case(dtype, dim) for dim, dtype in product(dims, dtypes)]
+    return made + [gluon_case(*x) for x in product(KERNELS, (torch.bfloat16, torch.float16), (False, True))]
 
 
 def variants(tma: bool) -> list[tuple[bool, bool]]:
@@ -74,6 +76,23 @@ def delta_case(dtype: torch.dtype, dim: int) -> AotCase:
         if name != "D" and name not in config.blocks
     }
     return AotCase(f"delta_{NAMES[dtype]}_d{dim}", attention_delta, kinds, {"D": dim}, config)
+
+
+def gluon_case(op: str, dtype: torch.dtype, ring: bool) -> AotCase:
+    (bucket, config), *_ = table(DEFAULT_ARCH)[f"{op}_gluon"].items()
+    dim, over = int(bucket.removeprefix("d")), "k" if op == "attention_backward_kv" else "q"
+    kernel, rows = gluon.kernel(op), gluon.tile_rows(config, over)
+    flags = {} if op == "attention_forward" else {"ACCUMULATE": ring}
+    signature = {
+        name: argument(name, dtype, dim, config, {}, ring)
+        for name in kernel.arg_names
+        if name not in flags and name not in config.blocks
+    }
+    for name in signature.keys() & set(gluon.READ):
+        tile = f"{NAMES[dtype]}[1,1,{rows[name]},{dim}],{gluon.layout(rows[name], dim, dtype)!r}"
+        signature[name] = f"tensordesc<{tile}>"
+    name = f"gluon_{op.removeprefix('attention_')}_{NAMES[dtype]}_d{dim}{'_ring' if ring else ''}"
+    return AotCase(name, kernel, signature, flags, config, expect_wgmma=True)
 
 
 def argument(name: str, dtype: torch.dtype, dim: int, config: Config, tiles: dict[str, str], ring: bool) -> str:

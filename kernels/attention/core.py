@@ -1,8 +1,9 @@
 """Attention without autograd, forward and backward in their parts: what `op` and context parallelism stand on.
 
-Here, and nowhere else, it is decided whether the kernels or the reference run, by TMA or by pointers, with which
-settings. Tensors are (B, L, H, D) of any stride; one whose last dimension is not contiguous is copied first.
-Destinations too may have any stride but for that. `lse` and `delta` are (B, H, L), contiguous, float32.
+Here it is decided whether the kernels or the reference run, by TMA or by pointers, with which settings; by TMA, a
+Gluon kernel may go before (`gluon.launch`). Tensors are (B, L, H, D) of any stride; one whose last dimension is not
+contiguous is copied first. Destinations too may have any stride but for that. `lse` and `delta` are (B, H, L),
+contiguous, float32.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention import reference
+from kernels.attention.gluon import launch as gluon
 from kernels.attention.layout import Packed, bucket, check, descriptor, exact_dtype, fits_descriptor, has_tma, strides
 from kernels.runtime import config_for, dense_rows, interpreting, use_kernel
 
@@ -116,6 +118,11 @@ def _launch(op: str, kernel: Any, tiled: dict[str, Tensor], packed: Packed | Non
     check(q, k, tiled["v"])
     pays = q.itemsize == 2 or interpreting()  # float32 is not bound by its loads
     tma = packed is None and pays and has_tma(q.device) and all(map(fits_descriptor, tiled.values()))
+    hopper = gluon.settings(op, q) if tma else None
+    if hopper is not None:
+        written = {name: x for name, x in tiled.items() if name not in gluon.READ}
+        gluon.launch(op, hopper, tiled, over, **_steps(written), **rest)
+        return
     config = config_for(op, bucket(q.shape[-1], q.dtype, tma))
     rows = {name: config.blocks["BLOCK_M" if name in OF_QUERIES else "BLOCK_N"] for name in tiled}
     passed = {name: descriptor(x, rows[name]) if tma else x for name, x in tiled.items()}

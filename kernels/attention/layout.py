@@ -62,12 +62,17 @@ def descriptor(x_BLHD: Tensor, rows: int) -> Any:
     """A TMA descriptor of (B, H, L, D), whose tile is `rows` tokens of one head."""
     from triton.tools.tensor_descriptor import TensorDescriptor
 
+    return TensorDescriptor(x_BLHD, *descriptor_parts(x_BLHD, rows))
+
+
+def descriptor_parts(x_BLHD: Tensor, rows: int) -> tuple[list[int], list[int], list[int]]:
+    """Shape, strides and tile of such a descriptor."""
     batch, length, heads, dim = x_BLHD.shape
     steps = dict(zip("blh", x_BLHD.stride(), strict=False))
     sizes = {"b": batch, "h": heads, "l": length}
     # The stride of a dimension of one means nothing, and may be any number: make it one that is aligned.
     outer = [steps[name] if size > 1 else dim for name, size in sizes.items()]
-    return TensorDescriptor(x_BLHD, [batch, heads, length, dim], [*outer, 1], [1, 1, rows, dim])
+    return [batch, heads, length, dim], [*outer, 1], [1, 1, rows, dim]
 
 
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -1,4 +1,7 @@
-"""Attention against a float64 softmax: outputs, log-sum-exp and gradients; layouts, packing, tails, compilation."""
+"""Attention against a float64 softmax: outputs, log-sum-exp and gradients; layouts, packing, tails, compilation.
+
+Gluon has no interpreter: without a GPU, its kernels run as `tests.support.gluon_machine` has it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.attention import attention, attention_varlen, attention_with_lse, core, layout
+from kernels.attention.gluon import launch as gluon
 from kernels.attention.op import attention_forward
+from kernels.runtime import Config
+from tests.support.gluon_machine import Descriptor, Simulated
 
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
 
@@ -34,12 +40,31 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty", nan)
 
 
-@pytest.fixture(params=["tma", "pointer"])
+SMALL = {
+    "attention_forward": Config({"BLOCK_M": 32, "BLOCK_N": 16, "STAGES": 2, "PINGPONG": True}),
+    "attention_backward_kv": Config({"BLOCK_M": 16, "BLOCK_N": 32, "STAGES": 3}),
+    "attention_backward_q": Config({"BLOCK_M": 32, "BLOCK_N": 16, "STAGES": 2}),
+}
+"""Tiles for Gluon's kernels where they are simulated: small, and as many stages as the shipped settings have."""
+
+
+@pytest.fixture(params=["tma", "pointer", "gluon"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the kernels read and write: both, one after the other."""
+    """How the kernels read and write, and in which language they are: each, one after the other."""
     if request.param == "pointer":
         monkeypatch.setattr(core, "has_tma", lambda device: False)
+    if request.param == "gluon" and torch.cuda.is_available():
+        monkeypatch.setattr(gluon, "_preferred", gluon.EVERY)
+    elif request.param == "gluon":
+        simulate_gluon(monkeypatch)
     return request.param
+
+
+def simulate_gluon(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> None:
+    kernel = gluon.kernel
+    monkeypatch.setattr(gluon, "settings", lambda op, q: SMALL[op])
+    monkeypatch.setattr(gluon, "descriptor", Descriptor)
+    monkeypatch.setattr(gluon, "kernel", lambda op: Simulated(kernel(op), seed))
 
 
 def exact(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +107,14 @@ def test_matches_softmax(device: str, way: str, dtype: Any, L: int, M: int, D: i
     assert_exact(inputs(device, dtype, 2, L, M, 2, D), TOLERANCE[dtype])
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has its own order of events")
+@pytest.mark.parametrize("seed", range(0, 80, 10))
+def test_gluon_is_right_in_any_order_of_events(device: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rings of tiles go round four times and more, with partitions and copies that are slow in turn."""
+    simulate_gluon(monkeypatch, seed)
+    assert_exact(inputs(device, torch.float32, 1, 205, 203, 1, 32), 1e-6)
+
+
 @pytest.mark.parametrize("way", ["tma"], indirect=True)
 def test_other_head_dimensions_are_padded(device: str, way: str) -> None:
     assert_exact(inputs(device, torch.float32, 1, 20, 37, 1, 40), 1e-6)
@@ -98,13 +131,21 @@ def test_tensors_that_do_not_go_together_are_refused(device: str) -> None:
         attention(q, k[:, :, :1], v[:, :, :1])
 
 
-def test_half_precision_is_as_near_as_torch(device: str) -> None:
-    tensors = inputs(device, torch.float16, 1, 96, 130, 2, 64)
-    wide = [x.detach().double() for x in tensors]
+def test_half_precision_is_as_near_as_torch(device: str, way: str) -> None:
+    assert_as_near_as_torch(inputs(device, torch.float16, 1, 96, 130, 2, 64))
+
+
+def assert_as_near_as_torch(tensors: list[Tensor]) -> None:
+    """Out, dq, dk, dv: at most 1.25 times the error of torch in the same dtype, and at most 1e-2."""
+    wide = [x.detach().double().requires_grad_() for x in tensors]
     heads_q, heads_k, heads_v = (x.transpose(1, 2) for x in tensors)
-    plain = F.scaled_dot_product_attention(heads_q, heads_k, heads_v).transpose(1, 2)
-    theirs = error(plain.detach(), exact(*wide)[0])
-    assert error(attention(*tensors).detach(), exact(*wide)[0]) <= 1.25 * theirs
+    theirs, (right, _) = F.scaled_dot_product_attention(heads_q, heads_k, heads_v).transpose(1, 2), exact(*wide)
+    ours, dout = attention(*tensors), torch.randn(right.shape).to(right)
+    results = [
+        [out.detach(), *gradients(out, dout, x)] for out, x in ((ours, tensors), (theirs, tensors), (right, wide))
+    ]
+    for made, other, expected in zip(*results, strict=True):
+        assert error(made, expected) <= min(1e-2, 1.25 * error(other, expected))
 
 
 def test_fused_projection_is_read_in_place(device: str, way: str) -> None:
@@ -311,14 +352,4 @@ class TestReference:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("L", "M", "D"), [(2816, 2816, 128), (1000, 77, 128), (777, 1300, 64), (515, 515, 32)])
 def test_as_near_as_torch_on_a_gpu(way: str, dtype: Any, L: int, M: int, D: int) -> None:
-    """Out, dq, dk, dv: at most 1.25 times the error of torch in the same dtype, and at most 1e-2."""
-    tensors = inputs("cuda", dtype, 1, L, M, 4, D)
-    wide = [x.detach().double().requires_grad_() for x in tensors]
-    heads_q, heads_k, heads_v = (x.transpose(1, 2) for x in tensors)
-    theirs, (right, _) = F.scaled_dot_product_attention(heads_q, heads_k, heads_v).transpose(1, 2), exact(*wide)
-    ours, dout = attention(*tensors), torch.randn(right.shape).to(right)
-    results = [
-        [out.detach(), *gradients(out, dout, x)] for out, x in ((ours, tensors), (theirs, tensors), (right, wide))
-    ]
-    for made, other, expected in zip(*results, strict=True):
-        assert error(made, expected) <= min(1e-2, 1.25 * error(other, expected))
+    assert_as_near_as_torch(inputs("cuda", dtype, 1, L, M, 4, D))

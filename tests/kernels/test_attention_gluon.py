@@ -1,0 +1,96 @@
+"""When Gluon's kernels of attention run, and what they are launched with. Their results: `test_attention`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import Tensor
+
+from kernels import runtime
+from kernels.attention import core
+from kernels.attention.gluon import launch
+from kernels.runtime import Config
+
+OP = "attention_forward"
+
+
+@pytest.fixture(autouse=True)
+def on_hopper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on an H100 or H200."""
+    monkeypatch.setattr(launch, "interpreting", lambda: False)
+    monkeypatch.setattr(launch, "arch", lambda device: "sm_90")
+    yield
+    launch.prefer(None)
+
+
+def queries(dim: int = 128, dtype: Any = torch.bfloat16) -> Tensor:
+    return torch.zeros(1, 4, 2, dim, dtype=dtype)
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, chosen: bool) -> Config:
+    entry = runtime.table("sm_90")[f"{OP}_gluon"]
+    monkeypatch.setitem(entry, "d128", replace(entry["d128"], chosen=chosen))
+    return entry["d128"]
+
+
+def test_none_runs_that_was_not_measured_to_be_faster() -> None:
+    """What is shipped: nothing has been measured on a GPU yet."""
+    assert [launch.settings(op, queries()) for op in launch.MODULES] == [None] * 3
+
+
+def test_runs_where_the_settings_choose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = choose(monkeypatch, True)
+    assert launch.settings(OP, queries()) == launch.settings(OP, queries(dtype=torch.float16)) == config
+    launch.prefer(frozenset())
+    assert launch.settings(OP, queries()) is None
+
+
+def test_may_be_preferred_for_some_ops() -> None:
+    launch.prefer(frozenset({OP}))
+    assert launch.settings(OP, queries()) is not None
+    assert launch.settings("attention_backward_q", queries()) is None
+
+
+@pytest.mark.parametrize("which", ["head dimension", "dtype", "architecture", "interpreter"])
+def test_stays_out_of_what_it_cannot_do(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch.prefer(launch.EVERY)
+    q = queries(64 if which == "head dimension" else 128, torch.float32 if which == "dtype" else torch.bfloat16)
+    if which == "architecture":
+        monkeypatch.setattr(launch, "arch", lambda device: "sm_100")
+    if which == "interpreter":
+        monkeypatch.setattr(launch, "interpreting", lambda: True)
+    assert launch.settings(OP, q) is None
+
+
+def test_packed_sequences_and_pointers_stay_with_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that no descriptor takes; the others go to Gluon, float32 destinations of the ring as well."""
+    asked = list[str]()
+
+    def launched(op: str, config: Config, tiled: dict[str, Tensor], over: str, **rest: object) -> None:
+        asked.append(op)
+        tiled["out"].zero_()
+
+    choose(monkeypatch, True)
+    monkeypatch.setattr(launch, "launch", launched)
+    monkeypatch.setattr(core, "runs_kernel", lambda x: True)
+    x = queries(dtype=torch.float16)
+    core.forward(x, x, x, 1.0)
+    core.forward(x, x, x, 1.0, out=torch.empty(x.shape))
+    assert asked == [OP] * 2
+    odd = torch.zeros(1 + x.numel(), dtype=torch.float16)[1:].view(x.shape)
+    core.forward(odd, odd, odd, 1.0)
+    cu = torch.tensor([0, 4], dtype=torch.int32)
+    core.forward(x, x, x, 1.0, packed=core.Packed(cu, cu, 4, 4))
+    assert asked == [OP] * 2
+
+
+@pytest.mark.parametrize(("over", "rows"), [("q", (64, 128, 128, 64)), ("k", (128, 64, 64, 128))])
+def test_each_consumer_has_half_of_what_the_grid_goes_over(over: str, rows: tuple[int, ...]) -> None:
+    tiles = launch.tile_rows(Config({"BLOCK_M": 128, "BLOCK_N": 128}), over)
+    assert tuple(tiles[name] for name in launch.READ) == rows
