@@ -2,7 +2,8 @@
 
 For every size bucket, each candidate is checked against the reference on a small shape and timed on a large one. The
 fastest right one replaces the op's entry in `kernels/configs/<arch>.json`, if it is faster than the present one by
-more than the noise. Needs a GPU: exit code 2 without one. Compile what was chosen with `python -m kernels.aot`.
+more than the noise. Attention has kernels in two languages: Gluon's is chosen where its best is faster than Triton's.
+Needs a GPU: exit code 2 without one. Compile what was chosen with `python -m kernels.aot`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 
 from kernels import runtime, timing, workloads
+from kernels.attention.gluon import launch as gluon
 from kernels.runtime import Config
 from kernels.workloads import Workload
 
@@ -27,6 +29,8 @@ NOISE = 0.02
 """A candidate must be faster than the present settings by this share to replace them."""
 TOLERANCE = 1e-2
 """Relative L2 distance from the float32 reference, for inputs in bf16."""
+ALWAYS_SAID = ("blocks", "warps", "stages")
+"""Of an entry; what else it has is said where it is not the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class Space:
     """One entry of the settings and what to try for it. `key`, `bucket`: its place in the file.
 
     `vary`: values by the name of a tile size or flag, "warps" or "stages"; the rest stays as it is. The `direction`
-    that uses the entry is checked on `small` and timed on `large`; both must fall into the bucket.
+    that uses the entry is checked on `small` and timed on `large`; both must fall into the bucket. `rival`: the entry,
+    tuned before, of a kernel for the same tensors.
     """
 
     key: str
@@ -43,6 +48,7 @@ class Space:
     vary: dict[str, tuple[Any, ...]]
     small: Workload
     large: Workload
+    rival: tuple[str, str] | None = None
 
     def candidates(self, present: Config) -> list[Config]:
         """The present settings first, then every combination of the others."""
@@ -71,6 +77,8 @@ def _attention() -> Iterator[Space]:
     vary = {"BLOCK_M": (64, 128), "BLOCK_N": (32, 64, 128), "warps": (4, 8), "stages": (2, 3, 4)}
     for name, direction in (("forward", "forward"), ("backward_kv", "backward"), ("backward_q", "backward")):
         yield Space(f"attention_{name}", "tma_d128", direction, vary, small, large)
+        rival = (f"attention_{name}", "tma_d128")
+        yield Space(f"attention_{name}_gluon", "d128", direction, _GLUON[name], small, large, rival)
 
 
 def _fused(op: str, bucket: str, forward: dict[str, tuple[Any, ...]], backward: dict[str, tuple[Any, ...]]) -> Any:
@@ -96,6 +104,11 @@ def _in_place(op: str, small: Workload, large: Workload, vary: dict[str, tuple[A
     return lambda: [Space(op, "any", "forward", vary, small, large)]
 
 
+_GLUON: dict[str, dict[str, tuple[Any, ...]]] = {
+    "forward": {"BLOCK_N": (64, 128), "STAGES": (2, 3, 4), "PINGPONG": (False, True)},
+    "backward_kv": {"BLOCK_M": (32, 64), "STAGES": (2, 3, 4)},
+    "backward_q": {"BLOCK_N": (64, 128), "STAGES": (2, 3, 4)},
+}
 _PROGRAMS = {"PROGRAMS": (132, 264, 528, 1056), "STAGES": (1, 2, 3)}
 _NORM = {"BLOCK_L": (1, 2), "warps": (4, 8, 16), **_PROGRAMS}
 _HEADS = {"BLOCK_L": (1, 2, 4), "BLOCK_H": (4, 8), "warps": (2, 4), **_PROGRAMS, "STAGES": (1, 2)}
@@ -133,9 +146,14 @@ def choose(candidates: Sequence[Config], measure: Callable[[Config], float]) -> 
         raise RuntimeError(f"no candidate works; the first: {trials[0].error}")
     best_ms, best = min(right)
     present_ms = trials[0].ms
-    if present_ms is not None and best_ms > present_ms * (1 - NOISE):
+    if present_ms is not None and not faster(best_ms, present_ms):
         best = 0
     return candidates[best], trials
+
+
+def faster(ms: float, than_ms: float) -> bool:
+    """By more than the noise."""
+    return ms <= than_ms * (1 - NOISE)
 
 
 def _try(config: Config, measure: Callable[[Config], float]) -> Trial:
@@ -173,13 +191,15 @@ def tune(space: Space, table: dict[str, dict[str, Config]], device: str = "cuda"
 
 @contextmanager
 def using(table: dict[str, dict[str, Config]], space: Space, config: Config) -> Iterator[None]:
-    """Settings that ops launch with for a while."""
+    """Settings that ops launch with for a while, and no kernel of Gluon's but theirs."""
     before = table[space.key][space.bucket]
     table[space.key][space.bucket] = config
+    gluon.prefer(frozenset({space.rival[0]} if space.rival else ()))
     try:
         yield
     finally:
         table[space.key][space.bucket] = before
+        gluon.prefer(None)
 
 
 def write(arch: str, chosen: dict[tuple[str, str], Config], folder: Path = runtime.CONFIGS) -> Path:
@@ -191,7 +211,9 @@ def write(arch: str, chosen: dict[tuple[str, str], Config], folder: Path = runti
     source = path if path.exists() else folder / f"{runtime.DEFAULT_ARCH}.json"
     data = json.loads(source.read_text())
     for (key, bucket), config in chosen.items():
-        data.setdefault(key, {})[bucket] = asdict(config)
+        plain = asdict(Config(config.blocks))
+        said = {name: x for name, x in asdict(config).items() if x != plain[name] or name in ALWAYS_SAID}
+        data.setdefault(key, {})[bucket] = said
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -205,13 +227,29 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     arch = runtime.arch()
     table = runtime.table(arch)
-    chosen = dict[tuple[str, str], Config]()
+    times = dict[tuple[str, str], float]()
     for space in spaces(options.op):
-        best, trials = tune(space, table)
-        chosen[space.key, space.bucket] = best
+        if space.rival is not None and arch != gluon.ARCH:
+            continue
+        try:
+            best, trials = tune(space, table)
+        except RuntimeError as error:
+            print(f"{space.key}/{space.bucket}: {error}", file=sys.stderr)
+            continue
         print(report(space, best, trials), flush=True)
-    print(f"written to {write(arch, chosen)}")
-    return 0
+        chosen = settle(space, best, trials, times)
+        print(f"written to {write(arch, {(space.key, space.bucket): chosen})}", flush=True)
+    return int(not times)
+
+
+def settle(space: Space, best: Config, trials: Sequence[Trial], times: dict[tuple[str, str], float]) -> Config:
+    """The best of a space, `chosen` where it has a rival if it is the faster. Milliseconds go to `times`."""
+    ms = next(trial.ms for trial in trials if trial.config == best)
+    assert ms is not None
+    times[space.key, space.bucket] = ms
+    if space.rival is None:
+        return best
+    return replace(best, chosen=space.rival not in times or faster(ms, times[space.rival]))
 
 
 def report(space: Space, best: Config, trials: Sequence[Trial]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ pytest.importorskip("triton")
 from kernels import runtime, timing, tune, workloads
 from kernels.runtime import Config
 from kernels.timing import Timing
+from kernels.tune import Trial
 
 CONFIGS = [Config({"BLOCK": size}, warps) for size in (64, 128) for warps in (4, 8)]
 
@@ -138,7 +139,7 @@ def test_writes_only_what_was_chosen(tmp_path: Path) -> None:
     config = replace(CONFIGS[0], stages=7)
     path = tune.write("sm_90", {("adamw", "any"): config}, tmp_path)
     written = json.loads(path.read_text())
-    assert written["adamw"].pop("any") == asdict(config)
+    assert written["adamw"].pop("any") == {"blocks": {"BLOCK": 64}, "warps": 4, "stages": 7}, "what is not the default"
     shipped["adamw"].pop("any")
     assert written == shipped
     other = json.loads(tune.write("sm_100", {("adamw", "any"): config}, tmp_path).read_text())
@@ -149,6 +150,55 @@ def test_the_shipped_file_is_as_the_tuner_writes_it(tmp_path: Path) -> None:
     text = (runtime.CONFIGS / "sm_90.json").read_text()
     (tmp_path / "sm_90.json").write_text(text)
     assert tune.write("sm_90", {}, tmp_path).read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("own_ms", "rival_ms", "chosen"),
+    [(1.0, 2.0, True), (1.0, 1.01, False), (2.0, 1.0, False), (1.0, None, True)],
+    ids=["faster", "within noise", "slower", "rival fails"],
+)
+def test_a_kernel_is_chosen_over_its_rival_when_faster(own_ms: float, rival_ms: float | None, chosen: bool) -> None:
+    rival, config = ("attention_forward", "tma_d128"), replace(CONFIGS[0], registers=168, chosen=not chosen)
+    times = {} if rival_ms is None else {rival: rival_ms}
+    settled = tune.settle(replace(space(), rival=rival), config, [Trial(config, own_ms)], times)
+    assert settled == replace(config, chosen=chosen)
+    assert tune.settle(space(), config, [Trial(config, own_ms)], {}) == config, "without a rival, as it was"
+
+
+def test_each_gluon_kernel_is_tuned_beside_its_triton_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gluon's is the faster forward, and fails backward: its entry stays as it was, and the rest is written."""
+
+    def measured(one: tune.Space, table: dict[str, dict[str, Config]]) -> tuple[Config, list[Trial]]:
+        if one.key == "attention_backward_kv_gluon":
+            raise RuntimeError("no candidate works; the first: illegal memory access")
+        config = table[one.key][one.bucket]
+        return config, [Trial(config, 1.0 if one.rival else 2.0)]
+
+    (tmp_path / "sm_90.json").write_text((runtime.CONFIGS / "sm_90.json").read_text())
+    write = tune.write
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(runtime, "arch", lambda: "sm_90")
+    monkeypatch.setattr(tune, "tune", measured)
+    monkeypatch.setattr(tune, "write", lambda arch, chosen: write(arch, chosen, tmp_path))
+    assert tune.main(["attention"]) == 0
+    written = json.loads((tmp_path / "sm_90.json").read_text())
+    chosen = {key: entry["d128"].get("chosen", True) for key, entry in written.items() if key.endswith("_gluon")}
+    assert chosen == {
+        "attention_forward_gluon": True,
+        "attention_backward_kv_gluon": False,
+        "attention_backward_q_gluon": True,
+    }
+    assert "backward_kv_gluon/d128: no candidate works" in capsys.readouterr().err
+
+
+def test_other_architectures_have_no_gluon(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = list[str]()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(runtime, "arch", lambda: "sm_100")
+    monkeypatch.setattr(tune, "tune", lambda one, table: (tried.append(one.key), tune.choose(CONFIGS, by_table({})))[1])
+    assert tune.main(["attention"]) == 1 and tried and not any("gluon" in key for key in tried)
 
 
 def test_report_shows_the_fastest_first() -> None:
