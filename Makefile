@@ -41,10 +41,11 @@ unit: $(VENV)/dev
 kernels: $(VENV)/dev
 	$(BIN)/pytest -m 'not slow' tests/kernels
 
-# On a GPU machine, with the Python that has its torch and triton: nothing is installed.
+# On a GPU machine, with the Python that has its torch and triton: nothing is installed. A kernel that hangs holds the
+# thread that a signal would interrupt, hence another one.
 GPU_PYTHON ?= python3
 test-gpu:
-	$(GPU_PYTHON) -m pytest tests/kernels tests/gpu
+	$(GPU_PYTHON) -m pytest --timeout-method thread tests/kernels tests/gpu
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow

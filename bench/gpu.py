@@ -4,14 +4,16 @@
 
 Measures the bandwidth of a copy, then each op at the shapes of training, forward and backward, beside plain and
 compiled torch, attention beside each of torch's backends by name. What fails, is wrong or no longer fits into the
-budget stays in the table and says so. Writes `bench/results/<date>-gpu.json` and `.md`. Needs a GPU: exit code 2
-without one; 1 where a kernel of ours failed.
+budget stays in the table and says so. Writes `bench/results/<date>-gpu.json` and `.md`, and does so after every shape:
+a kernel that hangs or breaks the process, most likely one of those that are not shipped and come last, takes nothing
+that was measured along. Needs a GPU: exit code 2 without one; 1 where a kernel of ours failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import logging
 import platform
 import subprocess
@@ -27,7 +29,7 @@ import torch
 from torch import Tensor
 
 from bench import gpu_ops
-from bench.gpu_ops import OURS, Implementation, NotRun
+from bench.gpu_ops import Implementation, NotRun
 from bench.gpu_report import Row, Run, to_json, to_markdown
 from kernels import timing, workloads
 from kernels.timing import Timing
@@ -74,11 +76,19 @@ def bench(
     device: str = "cuda",
     measure: Measure = timing.measure,
     others: Callable[[str], Sequence[Implementation]] = gpu_ops.implementations,
+    save: Callable[[Sequence[Row]], object] = lambda rows: None,
 ) -> list[Row]:
-    """Every implementation of every workload; the first shape of each op before the second of any."""
-    rows = [row for work in _in_turns(todo) for row in _workload(work, budget, device, measure, others(work.op))]
-    place = {work.op: index for index, work in reversed(list(enumerate(todo)))}
-    return sorted(rows, key=lambda row: place[row.op])
+    """Every implementation of every workload; the first shape of each op before the second of any.
+
+    `save` gets all rows so far, after each workload.
+    """
+    rows = list[Row]()
+    place = {(work.op, work.name): index for index, work in enumerate(todo)}
+    for late, work in itertools.product((False, True), _in_turns(todo)):
+        rows += _workload(work, budget, device, measure, others(work.op), late)
+        rows.sort(key=lambda row: (place[row.op, row.shape], workloads.DIRECTIONS.index(row.direction)))
+        save(rows)
+    return rows
 
 
 def _in_turns(todo: Sequence[Workload]) -> list[Workload]:
@@ -92,17 +102,20 @@ def _in_turns(todo: Sequence[Workload]) -> list[Workload]:
 
 
 def _workload(
-    work: Workload, budget: Budget, device: str, measure: Measure, others: Sequence[Implementation]
+    work: Workload, budget: Budget, device: str, measure: Measure, others: Sequence[Implementation], late: bool
 ) -> Iterator[Row]:
+    parts = [(direction, one) for direction in work.directions for one in others if one.late == late]
+    if not parts:
+        return
     if budget.spent:
-        yield from (_row(work, direction, one, why="skipped: time budget") for direction, one in _parts(work, others))
+        yield from (_row(work, direction, one, why="skipped: time budget") for direction, one in parts)
         return
     try:
         inputs = work.inputs(device)
     except Exception as error:
-        yield from (_row(work, direction, one, why=_failed(error)) for direction, one in _parts(work, others))
+        yield from (_row(work, direction, one, why=_failed(error)) for direction, one in parts)
         return
-    for direction, one in _parts(work, others):
+    for direction, one in parts:
         if budget.spent:
             yield _row(work, direction, one, why="skipped: time budget")
             continue
@@ -111,10 +124,6 @@ def _workload(
         budget.took(budget.used - began)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _parts(work: Workload, others: Sequence[Implementation]) -> list[tuple[str, Implementation]]:
-    return [(direction, one) for direction in work.directions for one in others]
 
 
 def _measured(
@@ -127,7 +136,7 @@ def _measured(
 ) -> Row:
     try:
         run = timing.pass_of(one.make(work), inputs, direction)
-        if one.name == OURS and (wrong := _wrong(work, direction, others, inputs)):
+        if gpu_ops.is_ours(one.name) and (wrong := _wrong(work, direction, one, others, inputs)):
             return _row(work, direction, one, why=wrong)
         return _row(work, direction, one, measure(run))
     except NotRun as reason:
@@ -136,14 +145,16 @@ def _measured(
         return _row(work, direction, one, why=_failed(error))
 
 
-def _wrong(work: Workload, direction: str, others: Sequence[Implementation], inputs: Sequence[Any]) -> str:
-    """What is wrong with ours, the first, by what the first other one finds that runs at all."""
+def _wrong(
+    work: Workload, direction: str, ours: Implementation, others: Sequence[Implementation], inputs: Sequence[Any]
+) -> str:
+    """What is wrong with one of ours, by what the first of the others finds that runs at all."""
 
     def results(one: Implementation) -> Sequence[Tensor]:
         return timing.pass_of(one.make(work), timing.copies(inputs), direction)()
 
-    got = results(others[0])
-    for other in others[1:]:
+    got = results(ours)
+    for other in (other for other in others if not gpu_ops.is_ours(other.name)):
         try:
             apart = timing.distance(got, results(other))
         except Exception as error:
@@ -198,13 +209,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     budget = Budget(options.seconds)
     todo = [work for work in everything if not options.op or work.op in options.op]
-    copy = copy_bandwidth()
-    rows = bench(todo, budget)
-    run = Run(datetime.now(UTC).date().isoformat(), machine(), budget.used, copy, rows)
-    for suffix, text in (("json", to_json(run)), ("md", to_markdown(run))):
-        (RESULTS / f"{run.date}-gpu.{suffix}").write_text(text)
+    date, about, copy = datetime.now(UTC).date().isoformat(), machine(), copy_bandwidth()
+
+    def save(rows: Sequence[Row]) -> Run:
+        run = Run(date, about, budget.used, copy, rows)
+        for suffix, text in (("json", to_json(run)), ("md", to_markdown(run))):
+            (RESULTS / f"{date}-gpu.{suffix}").write_text(text)
+        return run
+
+    run = save(bench(todo, budget, save=save))
     print(to_markdown(run))
-    return int(any(row.implementation == OURS for row in run.failed))
+    return int(any(gpu_ops.is_ours(row.implementation) for row in run.failed))
 
 
 if __name__ == "__main__":

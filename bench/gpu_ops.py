@@ -15,9 +15,12 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from kernels import workloads
+from kernels.attention.gluon import launch as gluon
+from kernels.runtime import table
 from kernels.workloads import Workload
 
 OURS = "kernel"
+"""As shipped; what is ours but not shipped is called "kernel in" its language."""
 SCORE_BYTES = 16 * 2**30
 """What the scores of attention may take: above, the math backend, which writes them out, is not run."""
 
@@ -31,15 +34,33 @@ class NotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """`make` gives the function for a workload, or raises NotRun."""
+    """`make` gives the function for a workload, or raises NotRun. `late`: to be run after all that is proven."""
 
     name: str
     make: Callable[[Workload], Function]
+    late: bool = False
 
 
 def implementations(op: str) -> Sequence[Implementation]:
     """Ours first, then what it is held against."""
-    return (Implementation(OURS, lambda work: workloads.kernel(work.op)), *_OTHERS.get(op, _TORCH))
+    return (_ours(OURS, None), *_OTHERS.get(op, _TORCH))
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith(OURS)
+
+
+def _ours(name: str, ops: frozenset[str] | None) -> Implementation:
+    """Our kernels, those of attention in Gluon for these operations, or (None) as the settings have it."""
+
+    def make(work: Workload) -> Function:
+        chosen = frozenset(op for op in gluon.EVERY if any(x.chosen for x in table(gluon.ARCH)[f"{op}_gluon"].values()))
+        if ops == chosen:
+            raise NotRun(f'it is what "{OURS}" is')
+        gluon.prefer(ops)
+        return workloads.kernel(work.op)
+
+    return Implementation(name, make, late=ops is not None)
 
 
 def _compiled(work: Workload) -> Function:
@@ -101,7 +122,11 @@ _TORCH = (
     Implementation("torch compiled", _compiled),
 )
 _OTHERS: dict[str, Sequence[Implementation]] = {
-    "attention": tuple(_sdpa(name) for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH")),
+    "attention": (
+        _ours(f"{OURS} in Gluon", gluon.EVERY),
+        _ours(f"{OURS} in Triton", frozenset()),
+        *(_sdpa(name) for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH")),
+    ),
     "adamw": (Implementation("torch fused, then a copy", _torch_adamw),),
 }
 

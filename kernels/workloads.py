@@ -18,6 +18,7 @@ WIDTH, HEADS, HEAD_DIM, MLP_WIDTH = 3072, 24, 128, 12288
 FUSED_WIDTH = 3 * WIDTH + MLP_WIDTH
 """A single block's projection: queries, keys, values and the MLP, read in place."""
 ADAMW = {"step": 1, "lr": 1e-5}
+DIRECTIONS = ("forward", "backward")
 
 FOLDERS = {"gate_residual_layernorm_modulate": "layernorm_modulate"}
 """Where an op lives that has no folder of its name."""
@@ -39,7 +40,7 @@ class Workload:
 
     @property
     def directions(self) -> tuple[str, ...]:
-        return ("forward", "backward") if self.traffic[1] else ("forward",)
+        return DIRECTIONS if self.traffic[1] else DIRECTIONS[:1]
 
 
 def kernel(op: str) -> Callable[..., tuple[Tensor, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from bench import gpu, gpu_ops
 from bench.gpu_ops import Implementation, NotRun
 from bench.gpu_report import Row, Run, to_json, to_markdown
-from kernels import workloads
+from kernels import runtime, workloads
+from kernels.attention.gluon import launch as gluon
 from kernels.timing import Timing
 from kernels.workloads import Workload
 
@@ -179,7 +180,7 @@ def test_every_kernel_has_others_beside_it() -> None:
     names = {work.op: [one.name for one in gpu_ops.implementations(work.op)] for work in workloads.all_workloads()}
     assert all(listed[0] == "kernel" and len(listed) > 1 for listed in names.values())
     backends = ["sdpa flash", "sdpa cudnn", "sdpa efficient", "sdpa math"]
-    assert names["attention"][1:] == backends
+    assert names["attention"][1:] == ["kernel in Gluon", "kernel in Triton", *backends]
     assert names["layernorm_modulate"][1:] == ["torch eager", "torch compiled"]
 
 
@@ -205,7 +206,7 @@ def tiny() -> list[Workload]:
 def test_real_ops_run_and_agree(todo: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels in the interpreter beside torch on a CPU; compiling and GPU backends are left out."""
     monkeypatch.setattr(gpu, "TOLERANCE", 0.05)  # the interpreter rounds to bf16 by cutting off
-    left_out = ("torch compiled", "sdpa flash", "sdpa cudnn", "sdpa efficient")
+    left_out = ("torch compiled", "kernel in Gluon", "kernel in Triton", "sdpa flash", "sdpa cudnn", "sdpa efficient")
     used = [one for one in gpu_ops.implementations(todo.op) if one.name not in left_out]
     rows = gpu.bench([todo], gpu.Budget(1e9), "cpu", Clock().measure, lambda op: used)
     assert [(row.implementation, row.why) for row in rows if row.why] == []
@@ -231,18 +232,59 @@ def test_copy_bandwidth_counts_both_ways(monkeypatch: pytest.MonkeyPatch) -> Non
     assert gpu.copy_bandwidth(Clock().measure, "cpu") == 2 * 16000 / 2e-3
 
 
+def test_what_is_not_shipped_comes_last_and_all_before_is_saved() -> None:
+    """A kernel that hangs takes nothing along; its rows stand beside the others of their shape all the same."""
+    saved = list[list[tuple[str, str, str]]]()
+
+    def save(rows: Sequence[Row]) -> None:
+        saved.append([(row.op, row.shape, row.implementation) for row in rows if row.direction == "forward"])
+
+    made = (fake("kernel"), replace(fake("kernel in Gluon"), late=True), fake("torch eager"))
+    todo, clock = [work(*shape) for shape in SHAPES], Clock()
+    rows = gpu.bench(todo, gpu.Budget(1e9, clock), "cpu", clock.measure, lambda op: made, save)
+    assert [len(names) for names in saved] == [2, 4, 6, 7, 8, 9]
+    assert not any("Gluon" in name for *_, name in saved[2])
+    assert saved[-1] == [(*shape, one.name) for shape in SHAPES for one in (made[0], made[2], made[1])]
+    assert len(rows) == 2 * len(saved[-1])
+
+
+def test_a_kernel_of_ours_that_is_not_shipped_must_be_right_as_well() -> None:
+    wrong = fake("kernel in Gluon", lambda x: (2.1 * x,))
+    rows = run([work("a", "x")], Clock(), 1e9, fake("kernel"), wrong, fake("torch eager"))
+    assert [row.why for row in rows[:3]] == ["", "failed: wrong by 5.0e-02 against torch eager", ""]
+
+
+def test_each_language_of_attention_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, (ours, in_gluon, in_triton, *_) = tiny()[0], gpu_ops.implementations("attention")
+    assert all(one.make(work) for one in (ours, in_gluon))
+    with pytest.raises(NotRun, match='it is what "kernel" is'):
+        in_triton.make(work)
+    table = runtime.table(gluon.ARCH)
+    for op in gluon.EVERY:
+        entry = table[f"{op}_gluon"]
+        monkeypatch.setitem(entry, "d128", replace(entry["d128"], chosen=True))
+    in_triton.make(work)
+    assert gluon._preferred == frozenset()
+    with pytest.raises(NotRun, match='it is what "kernel" is'):
+        in_gluon.make(work)
+    ours.make(work)
+    assert gluon._preferred is None
+
+
 def test_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 2
     assert capsys.readouterr().err == "bench.gpu needs a GPU, and PyTorch sees none\n"
 
 
+@pytest.mark.parametrize("name", ["kernel", "kernel in Gluon"])
 @pytest.mark.parametrize(("why", "code"), [("", 0), ("failed: x", 1), ("skipped: time budget", 0)])
-def test_writes_its_results(why: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_its_results(name: str, why: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "RESULTS", tmp_path)
     monkeypatch.setattr(gpu, "copy_bandwidth", lambda: 4e12)
     monkeypatch.setattr(gpu, "machine", lambda: {"GPU": "H200"})
-    monkeypatch.setattr(gpu, "bench", lambda todo, budget: [row("kernel", None, why), row("sdpa math", None, "failed")])
+    rows = [row(name, None, why), row("sdpa math", None, "failed")]
+    monkeypatch.setattr(gpu, "bench", lambda todo, budget, save: rows)
     assert gpu.main(["--seconds", "1", "--op", "adamw"]) == code
     assert sorted(path.name.partition("-gpu")[2] for path in tmp_path.iterdir()) == [".json", ".md"]
