@@ -103,7 +103,7 @@ def argument(name: str, dtype: torch.dtype, dim: int, config: Config, tiles: dic
         return f"tensordesc<{kind}[1,1,{config.blocks[tiles[name]]},{dim}]>"
     if name in ("scale", "scale_log2"):
         return "fp32"
-    if name in ("heads", "q_len", "k_len") or name.startswith(("lse_", "delta_")):
+    if name in ("sequences", "heads", "q_len", "k_len") or name.startswith(("lse_", "delta_")):
         return "i32"
     if name.endswith(("_b", "_l", "_h")):
         return "i32:16"

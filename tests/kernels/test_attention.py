@@ -64,6 +64,7 @@ def simulate_gluon(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> None:
     kernel = gluon.kernel
     monkeypatch.setattr(gluon, "settings", lambda op, q: SMALL[op])
     monkeypatch.setattr(gluon, "descriptor", Descriptor)
+    monkeypatch.setattr(gluon, "processors", lambda device: 2)
     monkeypatch.setattr(gluon, "kernel", lambda op: Simulated(kernel(op), seed))
 
 
@@ -110,7 +111,7 @@ def test_matches_softmax(device: str, way: str, dtype: Any, L: int, M: int, D: i
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has its own order of events")
 @pytest.mark.parametrize("seed", range(0, 80, 10))
 def test_gluon_is_right_in_any_order_of_events(device: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rings of tiles go round four times and more, with partitions and copies that are slow in turn."""
+    """Rings of tiles go round four times and more, through several tiles a program, and some warps or copies are slow."""
     simulate_gluon(monkeypatch, seed)
     assert_exact(inputs(device, torch.float32, 1, 205, 203, 1, 32), 1e-6)
 

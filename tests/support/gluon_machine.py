@@ -46,20 +46,6 @@ class _Stopped(Exception):
     """Another partition failed."""
 
 
-class Int(int):
-    """A program's number, which the kernel may ask to be wider."""
-
-    def __floordiv__(self, other: int) -> Int:
-        return Int(int(self) // other)
-
-    def __mod__(self, other: int) -> Int:
-        return Int(int(self) % other)
-
-    def to(self, dtype: Any) -> int:
-        del dtype
-        return int(self)
-
-
 @dataclass(frozen=True)
 class Descriptor:
     """A TMA descriptor of (B, H, L, D) over a (B, L, H, D) tensor; tiles have `rows` rows, zeros past the end."""
@@ -199,8 +185,8 @@ def _always() -> bool:
 class Machine:
     """One block: its partitions, copies and products under way, and whose turn it is."""
 
-    def __init__(self, program: tuple[int, ...], seed: int) -> None:
-        self.program = program
+    def __init__(self, program: tuple[int, ...], grid: tuple[int, ...], seed: int) -> None:
+        self.program, self.grid = program, grid
         self.dice = random.Random(seed)
         self.waiting = dict[int, Callable[[], bool]]()
         self.pace, self.stalled = dict[int, float](), set[int]()
@@ -334,7 +320,7 @@ def run(kernel: Any, grid: tuple[int, ...], arguments: dict[str, Any], seed: int
     """Call a Gluon kernel for every block of the grid. Tensors are pointers; `Descriptor` is what it says."""
     passed = {name: _given(x) for name, x in arguments.items()}
     for number, program in enumerate(itertools.product(*map(range, grid))):
-        machine = Machine(program, seed + number)
+        machine = Machine(program, grid, seed + number)
         _bound(kernel, _stand_ins(machine), {})(**passed)
 
 
@@ -370,11 +356,13 @@ def _stand_ins(machine: Machine) -> dict[str, Any]:
     language = SimpleNamespace(
         **{name: getattr(torch, name) for name in ("float32", "int64", "exp2", "log2", "maximum")},
         **dict.fromkeys(LAYOUTS, _no_layout),
-        program_id=lambda axis: Int(machine.program[axis]),
+        program_id=lambda axis: machine.program[axis],
+        num_programs=lambda axis: machine.grid[axis],
         arange=lambda start, end, layout: torch.arange(start, end),
         zeros=lambda shape, dtype, layout: torch.zeros(shape, dtype=dtype),
         convert_layout=lambda x, layout: x,
         cdiv=lambda a, b: -(-a // b),
+        cast=lambda x, dtype: x,
         max=lambda x, axis: x.amax(axis),
         sum=lambda x, axis: x.sum(axis),
         where=_where,

@@ -19,6 +19,7 @@ from kernels.attention.gluon.pipeline import (
     load_halves,
     matrix,
     next_place,
+    place_of,
     ring,
     store_rows,
 )
@@ -27,16 +28,15 @@ from kernels.attention.gluon.pipeline import (
 @gluon.jit
 def attention_backward_kv(
     q, k, v, dout, lse, delta, dk, dv, dk_b, dk_l, dk_h, dv_b, dv_l, dv_h, lse_b, lse_h,
-    heads, q_len, k_len, scale, scale_log2,
+    sequences, heads, q_len, k_len, scale, scale_log2,
     BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, STAGES: gl.constexpr, ACCUMULATE: gl.constexpr,
 ):  # fmt: skip
-    """Grid (k tiles, batch x heads). Descriptors with tiles of BLOCK_M queries and BLOCK_N / 2 keys.
+    """A program a tile of keys. Descriptors with tiles of BLOCK_M queries and BLOCK_N / 2 keys.
 
-    Queries past the end get lse = inf, so their weights are 0; keys past the end make rows that are not stored.
+    Queries past the end get lse = inf, so their weights are 0; keys past the end make rows that are not stored. What a
+    program would have to keep in mind to go through several tiles does not fit into the registers beside both sums.
     """
-    batch = gl.program_id(1) // heads
-    head = gl.program_id(1) % heads
-    col = gl.program_id(0) * BLOCK_N
+    batch, head, col = place_of(gl.program_id(0), heads, k_len, BLOCK_N)
     vector: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
     tiles = (
         ring(k, 2),
@@ -133,25 +133,20 @@ def _consume_kv(WHICH: gl.constexpr, common):
 @gluon.jit
 def attention_backward_q(
     q, k, v, dout, lse, delta, dq, dq_b, dq_l, dq_h, lse_b, lse_h,
-    heads, q_len, k_len, scale, scale_log2,
+    sequences, heads, q_len, k_len, scale, scale_log2,
     BLOCK_M: gl.constexpr, BLOCK_N: gl.constexpr, STAGES: gl.constexpr, ACCUMULATE: gl.constexpr,
 ):  # fmt: skip
-    """Grid (q tiles, batch x heads). Descriptors with tiles of BLOCK_M / 2 queries and BLOCK_N keys."""
-    batch = gl.program_id(1) // heads
-    head = gl.program_id(1) % heads
-    row = gl.program_id(0) * BLOCK_M
+    """Any number of programs, each through some tiles of queries. Tiles of BLOCK_M / 2 queries and BLOCK_N keys."""
     tiles = (ring(q, 2), ring(dout, 2), ring(k, STAGES), ring(v, STAGES))
     ready = (barriers(1, 1), barriers(STAGES, 1), barriers(STAGES, 1))
-    free = (barriers(STAGES, 2), barriers(STAGES, 2))
-    lse = at_head(lse, batch, head, lse_b, lse_h)
-    delta = at_head(delta, batch, head, lse_b, lse_h)
-    dq = at_head(dq, batch, head, dq_b, dq_h)
-    common = (tiles, ready, free, lse, delta, dq, dq_l, row, q_len, k_len, scale, scale_log2, ACCUMULATE)
+    free = (barriers(1, 2), barriers(STAGES, 2), barriers(STAGES, 2))
+    shape = (sequences, heads, q_len, k_len)
+    others = (lse, delta, dq, lse_b, lse_h, dq_b, dq_l, dq_h)
     gl.warp_specialize(
         [
-            (_consume_q, (0, common)),
-            (_consume_q, (1, common)),
-            (_produce_kv, ((q, k, v, dout), tiles, ready, free, batch, head, row, k_len)),
+            (_consume_q, (0, tiles, ready, free, others, shape, scale, scale_log2, ACCUMULATE)),
+            (_consume_q, (1, tiles, ready, free, others, shape, scale, scale_log2, ACCUMULATE)),
+            (_produce_kv, ((q, k, v, dout), tiles, ready, free, shape)),
         ],
         [4, 1],
         [240, 24],
@@ -159,70 +154,84 @@ def attention_backward_q(
 
 
 @gluon.jit
-def _produce_kv(sources, tiles, ready, free, batch, head, row, k_len):
+def _produce_kv(sources, tiles, ready, free, shape):
     q, k, v, dout = sources
     q_tiles, dout_tiles, k_tiles, v_tiles = tiles
     q_ready, k_ready, v_ready = ready
-    k_free, v_free = free
+    q_free, k_free, v_free = free
+    sequences, heads, q_len, k_len = shape
+    BLOCK_M: gl.constexpr = 2 * q_tiles.shape[3]
     BLOCK_N: gl.constexpr = k_tiles.shape[3]
-    mbarrier.expect(q_ready.index(0), 2 * q.block_type.nbytes + 2 * dout.block_type.nbytes)
-    load_halves(q, batch, head, row, q_tiles, q_ready.index(0))
-    load_halves(dout, batch, head, row, dout_tiles, q_ready.index(0))
-    stage, phase = 0, 0
-    tile = gl.cdiv(k_len, BLOCK_N)
-    while tile > 0:
-        tile -= 1
-        mbarrier.wait(k_free.index(stage), phase ^ 1)
-        mbarrier.expect(k_ready.index(stage), k.block_type.nbytes)
-        load(k, batch, head, tile * BLOCK_N, k_tiles, stage, k_ready.index(stage))
-        mbarrier.wait(v_free.index(stage), phase ^ 1)
-        mbarrier.expect(v_ready.index(stage), v.block_type.nbytes)
-        load(v, batch, head, tile * BLOCK_N, v_tiles, stage, v_ready.index(stage))
-        stage, phase = next_place(stage, phase, k_tiles.shape[0])
+    stage, phase, q_phase = 0, 0, 0
+    for number in range(gl.program_id(0), gl.cdiv(q_len, BLOCK_M) * heads * sequences, gl.num_programs(0)):
+        batch, head, row = place_of(number, heads, q_len, BLOCK_M)
+        mbarrier.wait(q_free.index(0), q_phase ^ 1)
+        mbarrier.expect(q_ready.index(0), 2 * q.block_type.nbytes + 2 * dout.block_type.nbytes)
+        load_halves(q, batch, head, row, q_tiles, q_ready.index(0))
+        load_halves(dout, batch, head, row, dout_tiles, q_ready.index(0))
+        q_phase ^= 1
+        tile = gl.cdiv(k_len, BLOCK_N)
+        while tile > 0:
+            tile -= 1
+            mbarrier.wait(k_free.index(stage), phase ^ 1)
+            mbarrier.expect(k_ready.index(stage), k.block_type.nbytes)
+            load(k, batch, head, tile * BLOCK_N, k_tiles, stage, k_ready.index(stage))
+            mbarrier.wait(v_free.index(stage), phase ^ 1)
+            mbarrier.expect(v_ready.index(stage), v.block_type.nbytes)
+            load(v, batch, head, tile * BLOCK_N, v_tiles, stage, v_ready.index(stage))
+            stage, phase = next_place(stage, phase, k_tiles.shape[0])
 
 
 @gluon.jit
-def _consume_q(WHICH: gl.constexpr, common):
-    tiles, ready, free, lse, delta, dq, dq_l, row, q_len, k_len, scale, scale_log2, ACCUMULATE = common
-    q_tiles, dout_tiles, k_tiles, _ = tiles
-    q_ready, _, _ = ready
+def _consume_q(WHICH: gl.constexpr, tiles, ready, free, others, shape, scale, scale_log2, ACCUMULATE: gl.constexpr):
+    q_tiles, _dout_tiles, k_tiles, _v_tiles = tiles
+    q_ready, _k_ready, _v_ready = ready
+    q_free, _k_free, _v_free = free
+    lse, delta, dq, lse_b, lse_h, dq_b, dq_l, dq_h = others
+    sequences, heads, q_len, k_len = shape
     ROWS: gl.constexpr = q_tiles.shape[3]
     D: gl.constexpr = q_tiles.shape[4]
     BLOCK_N: gl.constexpr = k_tiles.shape[3]
     STAGES: gl.constexpr = k_tiles.shape[0]
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     SUMS: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
-    row += WHICH * ROWS
-    rows = row + gl.arange(0, ROWS, gl.SliceLayout(1, SCORES))
-    lse_row = gl.load(lse + rows, mask=rows < q_len, other=float("inf")) * 1.4426950408889634
-    delta_row = gl.load(delta + rows, mask=rows < q_len, other=0.0)
-    q = matrix(q_tiles, WHICH)
-    dout = matrix(dout_tiles, WHICH)
-    acc = accumulator(dq, row, q_len, dq_l, 1 / scale, ROWS, D, ACCUMULATE, SUMS)
-    mbarrier.wait(q_ready.index(0), 0)
     count = gl.cdiv(k_len, BLOCK_N)
-    common = (tiles, ready, free, q, dout, lse_row, delta_row, scale_log2)
-    acc = _add_dq(common, acc, 0, 0, k_len - (count - 1) * BLOCK_N, True)
-    stage, phase = next_place(0, 0, STAGES)
-    for _ in range(1, count):
-        acc = _add_dq(common, acc, stage, phase, BLOCK_N, False)
+    stage, phase, q_phase = 0, 0, 0
+    for number in range(gl.program_id(0), gl.cdiv(q_len, 2 * ROWS) * heads * sequences, gl.num_programs(0)):
+        batch, head, row = place_of(number, heads, q_len, 2 * ROWS)
+        row += WHICH * ROWS
+        rows = row + gl.arange(0, ROWS, gl.SliceLayout(1, SCORES))
+        lse_row = gl.load(at_head(lse, batch, head, lse_b, lse_h) + rows, mask=rows < q_len, other=float("inf"))
+        delta_row = gl.load(at_head(delta, batch, head, lse_b, lse_h) + rows, mask=rows < q_len, other=0.0)
+        dq_head = at_head(dq, batch, head, dq_b, dq_h)
+        acc = accumulator(dq_head, row, q_len, dq_l, 1 / scale, ROWS, D, ACCUMULATE, SUMS)
+        mbarrier.wait(q_ready.index(0), q_phase)
+        q_phase ^= 1
+        common = (tiles, ready, free, WHICH, lse_row * 1.4426950408889634, delta_row, scale_log2)
+        acc = _add_dq(common, acc, stage, phase, k_len - (count - 1) * BLOCK_N, True)
         stage, phase = next_place(stage, phase, STAGES)
-    store_rows(dq, row, q_len, dq_l, acc * scale, ROWS, D)
+        for _ in range(1, count):
+            acc = _add_dq(common, acc, stage, phase, BLOCK_N, False)
+            stage, phase = next_place(stage, phase, STAGES)
+        mbarrier.arrive(q_free.index(0), count=1)
+        store_rows(dq_head, row, q_len, dq_l, acc * scale, ROWS, D)
 
 
 @gluon.jit
 def _add_dq(common, acc, stage, phase, left, MASK: gl.constexpr):
     """acc + dS K of one tile of keys, `left` of which there are. A key past the end may have an infinite weight."""
-    tiles, ready, free, q, dout, lse_row, delta_row, scale_log2 = common
-    q_tiles, _, k_tiles, v_tiles = tiles
+    tiles, ready, free, WHICH, lse_row, delta_row, scale_log2 = common
+    q_tiles, dout_tiles, k_tiles, v_tiles = tiles
     _, k_ready, v_ready = ready
-    k_free, v_free = free
+    _, k_free, v_free = free
     ROWS: gl.constexpr = q_tiles.shape[3]
     D: gl.constexpr = q_tiles.shape[4]
     BLOCK_N: gl.constexpr = k_tiles.shape[3]
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     SUMS: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
     none = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
+    q = matrix(q_tiles, WHICH)
+    dout = matrix(dout_tiles, WHICH)
     k = matrix(k_tiles, stage)
     mbarrier.wait(k_ready.index(stage), phase)
     s = warpgroup_mma(q, k.permute((1, 0)), none, use_acc=False, is_async=True)

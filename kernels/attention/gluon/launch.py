@@ -70,11 +70,17 @@ def descriptor(x_BLHD: Tensor, rows: int) -> Any:
     return TensorDescriptor(x_BLHD, *parts, layout(rows, x_BLHD.shape[-1], x_BLHD.dtype))
 
 
+def processors(device: torch.device) -> int:
+    """Streaming multiprocessors, each of which has shared memory for one block."""
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
 def launch(op: str, config: Config, tiled: dict[str, Tensor], over: str, **rest: Any) -> None:
     """Run it over the tiles of `over`. `tiled`: as the Triton kernel takes them; `rest`: the other arguments."""
     rows = tile_rows(config, over)
     passed = {name: descriptor(x, rows[name]) if name in READ else x for name, x in tiled.items()}
     q, k = tiled["q"], tiled["k"]
-    numbers = {"heads": q.shape[2], "q_len": q.shape[1], "k_len": k.shape[1]}
-    grid = (-(-tiled[over].shape[1] // (2 * rows[over])), q.shape[0] * q.shape[2])
-    kernel(op)[grid](**passed, **numbers, **rest, **config.launch())
+    numbers = {"sequences": q.shape[0], "heads": q.shape[2], "q_len": q.shape[1], "k_len": k.shape[1]}
+    tiles = -(-tiled[over].shape[1] // (2 * rows[over])) * q.shape[0] * q.shape[2]
+    programs = min(tiles, processors(q.device)) if over == "q" else tiles
+    kernel(op)[(programs,)](**passed, **numbers, **rest, **config.launch())

@@ -19,6 +19,14 @@ from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 
 
 @gluon.jit
+def place_of(number, heads, length, BLOCK: gl.constexpr):
+    """Sequence, head and first row of a program's tile. Tiles of a head follow each other: it stays in the L2 cache."""
+    per_head = gl.cdiv(length, BLOCK)
+    head = number // per_head
+    return head // heads, head % heads, number % per_head * BLOCK
+
+
+@gluon.jit
 def next_place(stage, phase, STAGES: gl.constexpr):
     """The place in the ring after `stage`, and its phase."""
     last = stage == STAGES - 1
@@ -67,7 +75,7 @@ def load_halves(source, batch, head, row, tiles, ready):
 @gluon.jit
 def at_head(base, batch, head, stride_b, stride_h):
     """Pointer to a head's first row. 64 bits: a tensor may be longer than 2^31."""
-    return base + batch.to(gl.int64) * stride_b + head.to(gl.int64) * stride_h
+    return base + gl.cast(batch, gl.int64) * stride_b + gl.cast(head, gl.int64) * stride_h
 
 
 @gluon.jit
