@@ -23,7 +23,7 @@ def cases() -> list[AotCase]:
 
 
 def _case(name: str, config: Config, grad: str, n: str, copy: dict[str, str]) -> AotCase:
-    shards = dict.fromkeys(("params", "exp_avg", "exp_avg_sq"), "*fp32:16")
+    shards = dict.fromkeys(("weights", "exp_avg", "exp_avg_sq"), "*fp32:16")
     numbers = dict.fromkeys(NUMBERS, "fp32")
     signature = {**shards, **numbers, "grad": grad, "n": n, "scale": "*fp32:16", **copy}
     return AotCase(name, adamw_kernel, signature, {} if copy else {"copy": None}, config)

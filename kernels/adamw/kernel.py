@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def adamw_kernel(
-    params,
+    weights,
     grad,
     exp_avg,
     exp_avg_sq,
@@ -28,14 +28,16 @@ def adamw_kernel(
     root_correction2,
     BLOCK: tl.constexpr,
 ):
-    """`keep`: 1 - lr * weight decay; `step_size`: lr / (1 - beta1^step); `root_correction2`: 1 / sqrt(1 - beta2^step).
+    """`weights`: the parameters, which no argument may be named for: Triton's launcher has a variable `params`.
+
+    `keep`: 1 - lr * weight decay; `step_size`: lr / (1 - beta1^step); `root_correction2`: 1 / sqrt(1 - beta2^step).
 
     `copy` and `scale` (a pointer, so that the host need not know the clip coefficient) may be None. Square root and
     division round correctly, as torch's do.
     """
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
-    p = tl.load(params + at, mask=inside)
+    p = tl.load(weights + at, mask=inside)
     g = tl.load(grad + at, mask=inside).to(tl.float32)
     m = tl.load(exp_avg + at, mask=inside)
     v = tl.load(exp_avg_sq + at, mask=inside)
@@ -45,7 +47,7 @@ def adamw_kernel(
     v = beta2 * v + one_minus_beta2 * g * g
     denominator = tl.sqrt_rn(v) * root_correction2 + eps
     p = keep * p - step_size * tl.div_rn(m, denominator)
-    tl.store(params + at, p, mask=inside)
+    tl.store(weights + at, p, mask=inside)
     tl.store(exp_avg + at, m, mask=inside)
     tl.store(exp_avg_sq + at, v, mask=inside)
     if copy is not None:
