@@ -100,11 +100,15 @@ def compile_case(case: AotCase, target: str = "sm_90") -> AotReport:
     compiled = triton.compile(source, GPUTarget("cuda", capability, 32), case.config.options())
     seconds = time.monotonic() - started
     ptx = compiled.asm["ptx"]
+    return read_report(ptx, compiled.metadata.shared, seconds, capability)
+
+
+def read_report(ptx: str, shared_bytes: int, seconds: float = 0.0, capability: int = 90) -> AotReport:
+    """What the assembler makes of a kernel that is compiled."""
     said = _assemble(ptx, capability)
     registers = max(int(n) for n in re.findall(r"Used (\d+) registers", said))
     spills = sum(int(n) for n in re.findall(r"(\d+) bytes spill", said))
-    wgmma = "wgmma.mma_async" in ptx
-    return AotReport(registers, spills, compiled.metadata.shared, wgmma, seconds, "are serialized" in said)
+    return AotReport(registers, spills, shared_bytes, "wgmma.mma_async" in ptx, seconds, "are serialized" in said)
 
 
 def _source(kernel: Any) -> Any:
@@ -186,10 +190,11 @@ def untried() -> list[str]:
 
 def table(outcomes: list[Outcome]) -> str:
     """One line a case, as aligned text."""
-    return "\n".join(
-        [_line("op", "case", ("regs", "spill", "shared", "wgmma", "s"), "")]
-        + [_line(x.op, x.case, _figures(x.report), "; ".join(x.faults())) for x in outcomes]
-    )
+    return "\n".join([_line("op", "case", ("regs", "spill", "shared", "wgmma", "s"), ""), *map(line, outcomes)])
+
+
+def line(outcome: Outcome) -> str:
+    return _line(outcome.op, outcome.case, _figures(outcome.report), "; ".join(outcome.faults()))
 
 
 def _line(op: str, case: str, figures: tuple[str, ...], faults: str) -> str:

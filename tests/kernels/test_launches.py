@@ -1,0 +1,47 @@
+"""Every op's launches compile as Triton specializes them, without a GPU.
+
+The interpreter takes any argument by any name, and compiling ahead of time takes what it is told: neither sees what
+only a launch does. Triton's interpreter is on in this process, so it is done in another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+from kernels import workloads
+from tests.kernels.test_aot import python
+
+OPS = sorted({work.op for work in workloads.all_workloads()})
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_launch(op: str) -> None:
+    done = python("-m", "tests.support.launches", op)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kernels = {line.split()[1] for line in done.stdout.splitlines()}
+    assert len(kernels) >= {"adamw": 1, "merge_partial": 1, "attention": 4}.get(op, 2), done.stdout
+
+
+PROBE = """
+import sys, torch, triton, triton.language as tl
+from tests.support import launches
+
+@triton.jit
+def fill(params, SIZE: tl.constexpr):
+    tl.store(params + tl.arange(0, SIZE), 1.0)
+
+launches.passes = lambda op: [lambda: fill[(1,)](torch.empty(16), SIZE=16)]
+sys.exit(launches.main(["fill"]))
+"""
+
+
+def test_a_launch_that_fails_is_reported(tmp_path: Path) -> None:
+    """For an argument with a name that Triton's launcher uses for itself."""
+    (tmp_path / "probe.py").write_text(PROBE)
+    done = python(str(tmp_path / "probe.py"))
+    assert done.returncode == 1, done.stderr
+    assert "fill" in done.stdout and "failed to specialize argument" in done.stdout
