@@ -166,6 +166,8 @@ def all_workloads() -> list[Workload]:
         attention("256px C, batch 4", 4, 6912),
         attention("256px image, batch 45", 45, 768),
         attention("1024px image, batch 7", 7, 4608),
+        attention("768px image, batch 13", 13, 2816),
+        attention("768px image, batch 38, 6 heads of a rank of 4", 38, 2816, 6),
         attention("768px B, batch 4, 6 heads of a rank of 4", 4, 39680, 6),
         attention("768px C, batch 3, 6 heads of a rank of 4", 3, 58112, 6),
         merge_partial("768px D, batch 2, a rank of 4", 2, 19136),

@@ -111,7 +111,7 @@ def test_matches_softmax(device: str, way: str, dtype: Any, L: int, M: int, D: i
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has its own order of events")
 @pytest.mark.parametrize("seed", range(0, 80, 10))
 def test_gluon_is_right_in_any_order_of_events(device: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rings of tiles go round four times and more, through several tiles a program, and some warps or copies are slow."""
+    """Rings of tiles go round four times and more, in several tiles a program; some warps or copies are slow."""
     simulate_gluon(monkeypatch, seed)
     assert_exact(inputs(device, torch.float32, 1, 205, 203, 1, 32), 1e-6)
 
