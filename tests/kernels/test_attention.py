@@ -20,7 +20,8 @@ from kernels.attention import attention, attention_varlen, attention_with_lse, c
 from kernels.attention.gluon import launch as gluon
 from kernels.attention.op import attention_forward
 from kernels.runtime import Config
-from tests.support.gluon_machine import Descriptor, Simulated
+from tests.support.gluon_machine import Simulated
+from tests.support.gluon_memory import Descriptor
 
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
 

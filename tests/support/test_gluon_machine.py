@@ -13,7 +13,8 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma, warpgroup_mma, warpgroup_mma_wait
 
-from tests.support.gluon_machine import Descriptor, Wrong, run
+from tests.support.gluon_machine import run
+from tests.support.gluon_memory import Descriptor, Wrong
 
 SIDE, TILES = 4, 5
 

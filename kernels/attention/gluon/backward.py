@@ -20,6 +20,7 @@ from kernels.attention.gluon.pipeline import (
     matrix,
     next_place,
     place_of,
+    produce,
     ring,
     store_rows,
 )
@@ -146,40 +147,11 @@ def attention_backward_q(
         [
             (_consume_q, (0, tiles, ready, free, others, shape, scale, scale_log2, ACCUMULATE)),
             (_consume_q, (1, tiles, ready, free, others, shape, scale, scale_log2, ACCUMULATE)),
-            (_produce_kv, ((q, k, v, dout), tiles, ready, free, shape)),
+            (produce, ((q, dout), k, v, (tiles[0], tiles[1]), tiles[2], tiles[3], ready, free, shape)),
         ],
         [4, 1],
         [240, 24],
     )
-
-
-@gluon.jit
-def _produce_kv(sources, tiles, ready, free, shape):
-    q, k, v, dout = sources
-    q_tiles, dout_tiles, k_tiles, v_tiles = tiles
-    q_ready, k_ready, v_ready = ready
-    q_free, k_free, v_free = free
-    sequences, heads, q_len, k_len = shape
-    BLOCK_M: gl.constexpr = 2 * q_tiles.shape[3]
-    BLOCK_N: gl.constexpr = k_tiles.shape[3]
-    stage, phase, q_phase = 0, 0, 0
-    for number in range(gl.program_id(0), gl.cdiv(q_len, BLOCK_M) * heads * sequences, gl.num_programs(0)):
-        batch, head, row = place_of(number, heads, q_len, BLOCK_M)
-        mbarrier.wait(q_free.index(0), q_phase ^ 1)
-        mbarrier.expect(q_ready.index(0), 2 * q.block_type.nbytes + 2 * dout.block_type.nbytes)
-        load_halves(q, batch, head, row, q_tiles, q_ready.index(0))
-        load_halves(dout, batch, head, row, dout_tiles, q_ready.index(0))
-        q_phase ^= 1
-        tile = gl.cdiv(k_len, BLOCK_N)
-        while tile > 0:
-            tile -= 1
-            mbarrier.wait(k_free.index(stage), phase ^ 1)
-            mbarrier.expect(k_ready.index(stage), k.block_type.nbytes)
-            load(k, batch, head, tile * BLOCK_N, k_tiles, stage, k_ready.index(stage))
-            mbarrier.wait(v_free.index(stage), phase ^ 1)
-            mbarrier.expect(v_ready.index(stage), v.block_type.nbytes)
-            load(v, batch, head, tile * BLOCK_N, v_tiles, stage, v_ready.index(stage))
-            stage, phase = next_place(stage, phase, k_tiles.shape[0])
 
 
 @gluon.jit

@@ -73,6 +73,38 @@ def load_halves(source, batch, head, row, tiles, ready):
 
 
 @gluon.jit
+def produce(own, k, v, own_tiles, k_tiles, v_tiles, ready, free, shape):
+    """The producer of a program that goes through tiles of queries: for each, the keys and values from last to first.
+
+    `own`: descriptors of what has rows by query, one after the other ready as one. `ready`, `free`: the barriers of
+    own, keys and values.
+    """
+    own_ready, k_ready, v_ready = ready
+    own_free, k_free, v_free = free
+    sequences, heads, q_len, k_len = shape
+    BLOCK_M: gl.constexpr = 2 * own_tiles[0].shape[3]
+    BLOCK_N: gl.constexpr = k_tiles.shape[3]
+    stage, phase, own_phase = 0, 0, 0
+    for number in range(gl.program_id(0), gl.cdiv(q_len, BLOCK_M) * heads * sequences, gl.num_programs(0)):
+        batch, head, row = place_of(number, heads, q_len, BLOCK_M)
+        mbarrier.wait(own_free.index(0), own_phase ^ 1)
+        mbarrier.expect(own_ready.index(0), 2 * len(own) * own[0].block_type.nbytes)
+        for i in gl.static_range(len(own)):
+            load_halves(own[i], batch, head, row, own_tiles[i], own_ready.index(0))
+        own_phase ^= 1
+        tile = gl.cdiv(k_len, BLOCK_N)
+        while tile > 0:
+            tile -= 1
+            mbarrier.wait(k_free.index(stage), phase ^ 1)
+            mbarrier.expect(k_ready.index(stage), k.block_type.nbytes)
+            load(k, batch, head, tile * BLOCK_N, k_tiles, stage, k_ready.index(stage))
+            mbarrier.wait(v_free.index(stage), phase ^ 1)
+            mbarrier.expect(v_ready.index(stage), v.block_type.nbytes)
+            load(v, batch, head, tile * BLOCK_N, v_tiles, stage, v_ready.index(stage))
+            stage, phase = next_place(stage, phase, k_tiles.shape[0])
+
+
+@gluon.jit
 def at_head(base, batch, head, stride_b, stride_h):
     """Pointer to a head's first row. 64 bits: a tensor may be longer than 2^31."""
     return base + gl.cast(batch, gl.int64) * stride_b + gl.cast(head, gl.int64) * stride_h
