@@ -75,8 +75,10 @@ def spaces(op: str) -> list[Space]:
 def _attention() -> Iterator[Space]:
     small, large = workloads.attention("check", 1, 1000), workloads.attention("256px D", 3, 8960)
     vary = {"BLOCK_M": (64, 128), "BLOCK_N": (32, 64, 128), "warps": (4, 8), "stages": (2, 3, 4)}
-    for name, direction in (("forward", "forward"), ("backward_kv", "backward"), ("backward_q", "backward")):
+    parts = (("forward", "forward"), ("backward_kv", "backward"), ("backward_q", "backward"))
+    for name, direction in parts:
         yield Space(f"attention_{name}", "tma_d128", direction, vary, small, large)
+    for name, direction in parts:
         rival = (f"attention_{name}", "tma_d128")
         yield Space(f"attention_{name}_gluon", "d128", direction, _GLUON[name], small, large, rival)
 
