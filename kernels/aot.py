@@ -90,17 +90,24 @@ class Outcome:
 
 def compile_case(case: AotCase, target: str = "sm_90") -> AotReport:
     """Compile for an architecture, as in "sm_90". Raises what Triton raises; AssertionError for a wrong signature."""
+    started = time.monotonic()
+    compiled = compile_kernel(case, target)
+    seconds = time.monotonic() - started
+    return read_report(compiled.asm["ptx"], compiled.metadata.shared, seconds, _capability(target))
+
+
+def compile_kernel(case: AotCase, target: str = "sm_90") -> Any:
+    """Triton's compiled kernel, of a case."""
     import triton
     from triton.backends.compiler import GPUTarget
 
     assert not interpreting(), "TRITON_INTERPRET is set: there is nothing to compile"
-    capability = int(target.removeprefix("sm_"))
-    started = time.monotonic()
     source = _source(case.kernel)(case.kernel, *_arguments(case))
-    compiled = triton.compile(source, GPUTarget("cuda", capability, 32), case.config.options())
-    seconds = time.monotonic() - started
-    ptx = compiled.asm["ptx"]
-    return read_report(ptx, compiled.metadata.shared, seconds, capability)
+    return triton.compile(source, GPUTarget("cuda", _capability(target), 32), case.config.options())
+
+
+def _capability(target: str) -> int:
+    return int(target.removeprefix("sm_"))
 
 
 def read_report(ptx: str, shared_bytes: int, seconds: float = 0.0, capability: int = 90) -> AotReport:

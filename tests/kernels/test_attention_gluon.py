@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from kernels import runtime
 from kernels.attention import core
 from kernels.attention.gluon import launch
 from kernels.runtime import Config
+from tests.kernels.test_aot import python
 
 OP = "attention_forward"
 
@@ -88,6 +90,24 @@ def test_packed_sequences_and_pointers_stay_with_triton(monkeypatch: pytest.Monk
     cu = torch.tensor([0, 4], dtype=torch.int32)
     core.forward(x, x, x, 1.0, packed=core.Packed(cu, cu, 4, 4))
     assert asked == [OP] * 2
+
+
+MACHINE_CODE = """
+import torch
+from kernels.aot import compile_kernel
+from kernels.attention.aot import gluon_case
+
+print(compile_kernel(gluon_case("attention_forward", torch.bfloat16, False)).asm["sass"])
+"""
+
+
+def test_exponentials_run_in_the_shadow_of_a_product() -> None:
+    """In each consumer's loop: two products are issued, the first is waited for, then 64 exponentials a thread and
+    two of the running maximum, and only then is the second one waited for."""
+    done = python("-c", MACHINE_CODE)
+    names = {"HGMMA": "product", "MUFU.EX2": "power", "DEPBAR.LE gsb0, 0x1": "wait1", "DEPBAR.LE gsb0, 0x0": "wait0"}
+    told = "".join(f"{names[event]} " for event in re.findall("|".join(names), done.stdout))
+    assert len(re.findall("(product ){16}wait1 (power ){66}wait0 ", told)) == 2, done.stderr
 
 
 @pytest.mark.parametrize(("over", "rows"), [("q", (64, 128, 128, 64)), ("k", (128, 64, 64, 128))])
