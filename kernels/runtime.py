@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,14 @@ def dense_rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | float, **settings: Any) -> None:
-    """Run a Triton kernel, whose type no checker knows."""
-    kernel[grid](*arguments, **settings)
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **named: Any) -> None:
+    """Run a Triton kernel, whose type no checker knows, on the device of its tensors; nothing if the grid is empty.
+
+    Every launch comes through here: Triton takes the current device, and on another one's tensors it fails or, worse,
+    reads something else.
+    """
+    if 0 in grid:
+        return
+    device = next(x.device for x in (*arguments, *named.values()) if isinstance(x, Tensor))
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        kernel[grid](*arguments, **named)

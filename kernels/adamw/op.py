@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from kernels.adamw import reference
-from kernels.runtime import config_for, use_kernel
+from kernels.runtime import config_for, launch, use_kernel
 
 
 def adamw(
@@ -57,19 +55,14 @@ def _adamw(
         args = (params, grad, exp_avg, exp_avg_sq, copy, scale, lr, beta1, beta2, eps, weight_decay, step)
         return reference.adamw(*args)
     assert params.dtype == exp_avg.dtype == exp_avg_sq.dtype == torch.float32
-    if params.numel():
-        numbers = (1 - beta1, beta2, 1 - beta2, eps, 1 - lr * weight_decay)
-        corrected = (lr / (1 - beta1**step), (1 - beta2**step) ** -0.5)
-        _launch(params, grad, exp_avg, exp_avg_sq, copy, scale, params.numel(), *numbers, *corrected)
-    return None
-
-
-def _launch(params: Tensor, *arguments: Tensor | float | None) -> None:
     from kernels.adamw import kernel
 
-    function: Any = kernel.adamw_kernel
+    numbers = (1 - beta1, beta2, 1 - beta2, eps, 1 - lr * weight_decay)
+    corrected = (lr / (1 - beta1**step), (1 - beta2**step) ** -0.5)
+    arguments = (params, grad, exp_avg, exp_avg_sq, copy, scale, params.numel(), *numbers, *corrected)
     config = config_for("adamw", "any")
-    function[(-(-params.numel() // config.blocks["BLOCK"]),)](params, *arguments, **config.launch())
+    launch(kernel.adamw_kernel, (-(-params.numel() // config.blocks["BLOCK"]),), *arguments, **config.launch())
+    return None
 
 
 @_adamw.register_fake

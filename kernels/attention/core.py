@@ -17,7 +17,7 @@ from torch import Tensor
 from kernels.attention import reference
 from kernels.attention.gluon import launch as gluon
 from kernels.attention.layout import Packed, bucket, check, descriptor, exact_dtype, fits_descriptor, has_tma, strides
-from kernels.runtime import config_for, dense_rows, interpreting, use_kernel
+from kernels.runtime import config_for, dense_rows, interpreting, launch, use_kernel
 
 LOG2_E = math.log2(math.e)
 OF_QUERIES = {"q", "out", "dout", "dq"}
@@ -60,11 +60,9 @@ def delta(out: Tensor, dout: Tensor) -> Tensor:
     made = torch.empty(batch, heads, length, dtype=torch.float32, device=out.device)
     config = config_for("attention_delta", "any")
     grid = (-(-length // config.blocks["BLOCK_M"]), batch * heads)
-    if 0 not in grid:
-        tensors = {"out": dense_rows(out), "dout": dense_rows(dout)}
-        numbers = {"delta_b": _step_b(made), "delta_h": made.stride(1), "heads": heads, "q_len": length, "D": dim}
-        kernel: Any = attention_delta
-        kernel[grid](**tensors, delta=made, **_steps(tensors), **numbers, **config.launch())
+    tensors = {"out": dense_rows(out), "dout": dense_rows(dout)}
+    numbers = {"delta_b": _step_b(made), "delta_h": made.stride(1), "heads": heads, "q_len": length, "D": dim}
+    launch(attention_delta, grid, **tensors, delta=made, **_steps(tensors), **numbers, **config.launch())
     return made
 
 
@@ -135,8 +133,7 @@ def _launch(op: str, kernel: Any, tiled: dict[str, Tensor], packed: Packed | Non
     numbers = {"heads": q.shape[2], "q_len": q.shape[1], "k_len": k.shape[1], "D": q.shape[3]}
     flags = {"TMA": tma, "PACKED": packed is not None}
     grid = (-(-longest // rows[over]), sequences * q.shape[2])
-    if 0 not in grid:
-        kernel[grid](**passed, **_steps(tiled), **numbers, **flags, **rest, **config.launch())
+    launch(kernel, grid, **passed, **_steps(tiled), **numbers, **flags, **rest, **config.launch())
 
 
 def _backward_arguments(lse: Tensor, delta: Tensor, scale: float, accumulate: bool) -> dict[str, Any]:

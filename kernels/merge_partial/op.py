@@ -6,13 +6,11 @@ It has no gradient, and needs none: with the log-sum-exp over all keys, every pa
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from kernels.merge_partial import reference
-from kernels.runtime import config_for, use_kernel
+from kernels.runtime import config_for, launch, use_kernel
 
 
 def merge_partial(out32: Tensor, lse: Tensor, out_b: Tensor, lse_b: Tensor) -> None:
@@ -40,11 +38,9 @@ def _merge_partial(out32: Tensor, lse: Tensor, out_b: Tensor, lse_b: Tensor) -> 
     assert out32.stride(-1) == 1 and out32.dtype is lse.dtype is lse_b.dtype is torch.float32
     config = config_for("merge_partial", "any")
     grid = (heads, -(-length // config.blocks["BLOCK_L"]), batch)
-    if 0 not in grid:
-        steps = (*out32.stride()[:3], *out_b.stride()[:3], *lse.stride()[:2])
-        width = 1 << (dim - 1).bit_length()
-        kernel: Any = merge
-        kernel[grid](out32, lse, out_b, lse_b, *steps, length, D=dim, WIDTH=width, **config.launch())
+    steps = (*out32.stride()[:3], *out_b.stride()[:3], *lse.stride()[:2])
+    width = 1 << (dim - 1).bit_length()
+    launch(merge, grid, out32, lse, out_b, lse_b, *steps, length, D=dim, WIDTH=width, **config.launch())
 
 
 @_merge_partial.register_fake

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.relu_linear_attention import reference
-from kernels.runtime import config_for, dense_rows, interpreting, use_kernel
+from kernels.runtime import config_for, dense_rows, interpreting, launch, use_kernel
 
 HEAD_DIM = 32
 """EfficientViT has no other, and the tiles are chosen for it."""
@@ -42,11 +42,11 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, eps: float) -> tuple[Tensor, Tenso
     from kernels.relu_linear_attention import kernel
 
     q, k, v = dense_rows(q), dense_rows(k), dense_rows(v)
-    launch = _Launch(q, "relu_linear_attention")
-    out, partial = _like(q), launch.new_state()
-    launch(kernel.state_kernel, k, v, partial, *_strides(k), *_strides(v))
+    start = _Launch(q, "relu_linear_attention")
+    out, partial = _like(q), start.new_state()
+    start(kernel.state_kernel, k, v, partial, *_strides(k), *_strides(v))
     state = partial.sum(1)
-    launch(kernel.apply_kernel, q, state, out, *_strides(q), eps=eps)
+    start(kernel.apply_kernel, q, state, out, *_strides(q), eps=eps)
     return out, state
 
 
@@ -57,10 +57,10 @@ def _backward(
     from kernels.relu_linear_attention import kernel
 
     grad, q, k, v = (dense_rows(x) for x in (grad, q, k, v))
-    launch = _Launch(q, "relu_linear_attention_backward")
-    grad_q, grad_k, grad_v, partial = _like(q), _like(q), _like(q), launch.new_state()
-    launch(kernel.queries_backward_kernel, q, grad, state, grad_q, partial, *_strides(q), *_strides(grad), eps=eps)
-    launch(kernel.keys_backward_kernel, k, v, partial.sum(1), grad_k, grad_v, *_strides(k), *_strides(v))
+    start = _Launch(q, "relu_linear_attention_backward")
+    grad_q, grad_k, grad_v, partial = _like(q), _like(q), _like(q), start.new_state()
+    start(kernel.queries_backward_kernel, q, grad, state, grad_q, partial, *_strides(q), *_strides(grad), eps=eps)
+    start(kernel.keys_backward_kernel, k, v, partial.sum(1), grad_k, grad_v, *_strides(k), *_strides(v))
     return grad_q, grad_k, grad_v
 
 
@@ -80,7 +80,7 @@ class _Launch:
         self._arguments = {**sizes, **config.launch()}
 
     def __call__(self, kernel: Any, *arguments: Tensor | int, **more: float) -> None:
-        kernel[(self._heads * self._chunks,)](*arguments, **more, **self._arguments)
+        launch(kernel, (self._heads * self._chunks,), *arguments, **more, **self._arguments)
 
     def new_state(self) -> Tensor:
         """Room for a partial state of every head and chunk."""

@@ -39,10 +39,20 @@ class Hopper:
 
 def compile_instead(compiled: Callable[[Any], None]) -> None:
     """From now on launches on CPU tensors compile, and `compiled` gets what came of it."""
-    run = JITFunction.run
+    run, launch = JITFunction.run, runtime.launch
+    inside = False
+
+    def noted(*arguments: Any, **named: Any) -> None:
+        nonlocal inside
+        inside = True
+        try:
+            launch(*arguments, **named)
+        finally:
+            inside = False
 
     def warm(self: Any, *arguments: Any, grid: Any, warmup: bool, **rest: Any) -> Any:
         del warmup
+        assert inside, "a launch that does not come through runtime.launch"
         made = run(self, *arguments, grid=grid, warmup=True, **rest)
         compiled(made)
         return made
@@ -50,7 +60,9 @@ def compile_instead(compiled: Callable[[Any], None]) -> None:
     active: Any = driver
     active.set_active(Hopper())
     JITFunction.run = warm
-    runtime.use_kernel = lambda x: True  # before the ops are imported, which take it by name
+    # Before the ops are imported, which take these by name.
+    runtime.use_kernel = lambda x: True
+    runtime.launch = noted
     from kernels.attention import core
 
     core.has_tma = lambda device: True

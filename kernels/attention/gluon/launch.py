@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels import runtime
 from kernels.attention.layout import descriptor_parts
 from kernels.runtime import Config, arch, interpreting, table
 
@@ -83,4 +84,4 @@ def launch(op: str, config: Config, tiled: dict[str, Tensor], over: str, **rest:
     numbers = {"sequences": q.shape[0], "heads": q.shape[2], "q_len": q.shape[1], "k_len": k.shape[1]}
     tiles = -(-tiled[over].shape[1] // (2 * rows[over])) * q.shape[0] * q.shape[2]
     programs = min(tiles, processors(q.device)) if over == "q" else tiles
-    kernel(op)[(programs,)](**passed, **numbers, **rest, **config.launch())
+    runtime.launch(kernel(op), (programs,), **passed, **numbers, **rest, **config.launch())
