@@ -107,7 +107,8 @@ def test_a_long_prompt_is_cut_and_counted(folders: tuple[Path, Path], caplog: py
         encoder.encode([LONG, LONG])
     assert encoder.t5_tokens.truncated == 10
     assert [record.getMessage()[:3] for record in caplog.records] == ["1 p", "10 "]
-    torch.testing.assert_close(cut[0], encoder.encode(["a red fox runs over"]).tokens_BMD[0])
+    # In a batch alike: how a product rounds depends on its rows, and so small a network makes much of it.
+    torch.testing.assert_close(cut, encoder.encode(["a red fox runs over", "a fox"]).tokens_BMD)
 
 
 def test_a_long_prompt_is_refused_where_a_person_waits(folders: tuple[Path, Path]) -> None:
