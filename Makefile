@@ -45,7 +45,7 @@ kernels: $(VENV)/dev
 # thread that a signal would interrupt, hence another one.
 GPU_PYTHON ?= python3
 test-gpu:
-	$(GPU_PYTHON) -m pytest --timeout-method thread tests/kernels tests/gpu
+	$(GPU_PYTHON) -m pytest -m 'not slow' --timeout-method thread tests/kernels tests/gpu
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow

@@ -16,12 +16,20 @@ from torch import Tensor
 
 from kernels.attention import reference
 from kernels.attention.gluon import launch as gluon
-from kernels.attention.layout import Packed, bucket, check, descriptor, exact_dtype, fits_descriptor, has_tma, strides
+from kernels.attention.layout import (
+    OF_QUERIES,
+    Packed,
+    bucket,
+    check,
+    descriptor,
+    exact_dtype,
+    fits_descriptor,
+    has_tma,
+    strides,
+)
 from kernels.runtime import config_for, dense_rows, interpreting, launch, use_kernel
 
 LOG2_E = math.log2(math.e)
-OF_QUERIES = {"q", "out", "dout", "dq"}
-"""Tensors whose tiles have BLOCK_M rows; the others have BLOCK_N."""
 
 
 def runs_kernel(x: Tensor) -> bool:

@@ -13,6 +13,8 @@ from kernels.runtime import interpreting
 HEAD_DIMS = (32, 64, 128)
 """Those that the kernels have tiles for."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+OF_QUERIES = {"q", "out", "dout", "dq"}
+"""Tensors with a row a query, whose tiles have BLOCK_M rows; those of the others have BLOCK_N."""
 DESCRIPTOR_ALIGN = 16
 """Bytes that a TMA descriptor's base and strides are multiples of."""
 

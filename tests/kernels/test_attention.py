@@ -23,7 +23,9 @@ from kernels.runtime import Config
 from tests.support.gluon_machine import Simulated
 from tests.support.gluon_memory import Descriptor
 
-TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-2, torch.bfloat16: 1e-2}
+EXACT = 1e-5 if torch.cuda.is_available() else 1e-6
+"""In float32, and of the log-sum-exp (kernels spec, tolerances): a GPU's powers and logarithms are approximate."""
+TOLERANCE = {torch.float32: EXACT, torch.float16: 1e-2, torch.bfloat16: 1e-2}
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +105,7 @@ def assert_exact(tensors: list[Tensor], tolerance: float) -> None:
     dout = torch.randn(out.shape).to(out)
     assert out.dtype == q.dtype and out.shape == q.shape and lse.shape == (q.shape[0], q.shape[2], q.shape[1])
     assert error(out.detach(), expected) <= tolerance
-    assert lse.dtype == torch.float32 and error(lse.detach(), expected_lse) <= 1e-6
+    assert lse.dtype == torch.float32 and error(lse.detach(), expected_lse) <= EXACT
     pairs = zip(gradients(out, dout, tensors), gradients(expected, dout, wide), strict=True)
     assert max(error(made, right) for made, right in pairs) <= tolerance
 
@@ -119,12 +121,12 @@ def test_matches_softmax(device: str, way: str, dtype: Any, L: int, M: int, D: i
 def test_gluon_is_right_in_any_order_of_events(device: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rings of tiles go round four times and more, in several tiles a program; some warps or copies are slow."""
     simulate_gluon(monkeypatch, seed)
-    assert_exact(inputs(device, torch.float32, 1, 205, 203, 1, 32), 1e-6)
+    assert_exact(inputs(device, torch.float32, 1, 205, 203, 1, 32), EXACT)
 
 
 @pytest.mark.parametrize("way", ["tma"], indirect=True)
 def test_other_head_dimensions_are_padded(device: str, way: str) -> None:
-    assert_exact(inputs(device, torch.float32, 1, 20, 37, 1, 40), 1e-6)
+    assert_exact(inputs(device, torch.float32, 1, 20, 37, 1, 40), EXACT)
 
 
 def test_a_head_dimension_too_large_is_refused(device: str) -> None:
@@ -164,7 +166,7 @@ def test_fused_projection_is_read_in_place(device: str, way: str) -> None:
     assert q.stride(1) == 21_504 and all(core.dense_rows(x) is x for x in (q, k, v))
     out, lse = core.forward(q, k, v, D**-0.5)
     expected, expected_lse = exact(q, k, v)
-    assert error(out, expected) <= TOLERANCE[dtype] and error(lse, expected_lse) <= 1e-6
+    assert error(out, expected) <= TOLERANCE[dtype] and error(lse, expected_lse) <= EXACT
 
 
 @pytest.mark.parametrize("order", ["bhld", "lbhd", "blhd+1", "dlhb"])
@@ -175,7 +177,7 @@ def test_any_stride(device: str, order: str) -> None:
     back = [names.index(name) for name in "blhd"]
     shape, shift = [sizes[name] for name in names], int(order.endswith("+1"))
     flat = [torch.randn(2 * 35 * 2 * 32 + shift).to(device)[shift:] for _ in range(3)]
-    assert_exact([x.view(shape).permute(back).requires_grad_() for x in flat], 1e-6)
+    assert_exact([x.view(shape).permute(back).requires_grad_() for x in flat], EXACT)
 
 
 @pytest.mark.parametrize(("steps", "fits"), [((35 * 72, 72, 32), True), ((35 * 70, 70, 32), False)])
@@ -191,7 +193,7 @@ def test_a_batch_of_one_may_have_any_batch_stride(device: str) -> None:
     flat = [torch.randn(35 * 64).to(device) for _ in range(3)]
     tensors = [x.as_strided((1, 35, 2, 32), (7, 64, 32, 1)).requires_grad_() for x in flat]
     assert all(layout.fits_descriptor(x) for x in tensors)
-    assert_exact(tensors, 1e-6)
+    assert_exact(tensors, EXACT)
 
 
 def test_offsets_pass_32_bits(device: str, way: str) -> None:
@@ -232,7 +234,7 @@ def test_gradient_of_lse(device: str) -> None:
     weight = torch.randn(lse.shape).to(lse)
     made = torch.autograd.grad((lse * weight).sum() + out.sum(), tensors)
     right = torch.autograd.grad((expected_lse * weight).sum() + expected.sum(), wide)
-    assert max(error(a, b) for a, b in zip(made, right, strict=True)) <= 1e-6
+    assert max(error(a, b) for a, b in zip(made, right, strict=True)) <= EXACT
 
 
 def test_gradient_of_lse_alone(device: str) -> None:
@@ -242,7 +244,7 @@ def test_gradient_of_lse_alone(device: str) -> None:
         torch.autograd.grad(lse.sum(), x)
         for lse, x in ((attention_with_lse(q, k, v)[1], k), (exact(*wide)[1], wide[1]))
     )
-    assert error(made, right) <= 1e-6
+    assert error(made, right) <= EXACT
 
 
 LENGTHS = {"unequal": ([5, 33, 16], [18, 1, 40]), "empty": ([7, 0, 9, 3], [0, 12, 20, 1]), "one": ([20], [37])}
@@ -339,7 +341,7 @@ class TestReference:
         monkeypatch.setattr(core, "_launch", launched)
 
     def test_matches_softmax(self) -> None:
-        assert_exact(inputs("cpu", torch.float32, 2, 9, 13, 2, 24), 1e-6)
+        assert_exact(inputs("cpu", torch.float32, 2, 9, 13, 2, 24), EXACT)
 
     def test_gradients_by_finite_differences(self) -> None:
         tensors = [x.detach().double().requires_grad_() for x in inputs("cpu", torch.float32, 1, 3, 4, 2, 5)]

@@ -31,18 +31,19 @@ def on_hopper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     launch.prefer(None)
 
 
-def queries(dim: int = 128, dtype: Any = torch.bfloat16) -> Tensor:
-    return torch.zeros(1, 4, 2, dim, dtype=dtype)
+def queries(dim: int = 128, dtype: Any = torch.bfloat16, device: str = "cpu") -> Tensor:
+    return torch.zeros(1, 4, 2, dim, dtype=dtype, device=device)
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, chosen: bool) -> Config:
-    entry = runtime.table("sm_90")[f"{OP}_gluon"]
+def choose(monkeypatch: pytest.MonkeyPatch, chosen: bool, op: str = OP) -> Config:
+    entry = runtime.table("sm_90")[f"{op}_gluon"]
     monkeypatch.setitem(entry, "d128", replace(entry["d128"], chosen=chosen))
     return entry["d128"]
 
 
-def test_none_runs_that_was_not_measured_to_be_faster() -> None:
-    """What is shipped: nothing has been measured on a GPU yet."""
+def test_none_runs_that_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for op in launch.MODULES:
+        choose(monkeypatch, False, op)
     assert [launch.settings(op, queries()) for op in launch.MODULES] == [None] * 3
 
 
@@ -70,7 +71,7 @@ def test_stays_out_of_what_it_cannot_do(which: str, monkeypatch: pytest.MonkeyPa
     assert launch.settings(OP, q) is None
 
 
-def test_packed_sequences_and_pointers_stay_with_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_sequences_and_pointers_stay_with_triton(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that no descriptor takes; the others go to Gluon, float32 destinations of the ring as well."""
     asked = list[str]()
 
@@ -80,14 +81,13 @@ def test_packed_sequences_and_pointers_stay_with_triton(monkeypatch: pytest.Monk
 
     choose(monkeypatch, True)
     monkeypatch.setattr(launch, "launch", launched)
-    monkeypatch.setattr(core, "runs_kernel", lambda x: True)
-    x = queries(dtype=torch.float16)
+    x = queries(dtype=torch.float16, device=device)
     core.forward(x, x, x, 1.0)
-    core.forward(x, x, x, 1.0, out=torch.empty(x.shape))
+    core.forward(x, x, x, 1.0, out=torch.empty(x.shape, device=device))
     assert asked == [OP] * 2
-    odd = torch.zeros(1 + x.numel(), dtype=torch.float16)[1:].view(x.shape)
+    odd = torch.zeros(1 + x.numel(), dtype=torch.float16, device=device)[1:].view(x.shape)
     core.forward(odd, odd, odd, 1.0)
-    cu = torch.tensor([0, 4], dtype=torch.int32)
+    cu = torch.tensor([0, 4], dtype=torch.int32, device=device)
     core.forward(x, x, x, 1.0, packed=core.Packed(cu, cu, 4, 4))
     assert asked == [OP] * 2
 

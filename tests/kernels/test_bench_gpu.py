@@ -256,13 +256,17 @@ def test_a_kernel_of_ours_that_is_not_shipped_must_be_right_as_well() -> None:
 
 def test_each_language_of_attention_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     work, (ours, in_gluon, in_triton, *_) = tiny()[0], gpu_ops.implementations("attention")
+
+    def ship(chosen: bool) -> None:
+        for op in gluon.EVERY:
+            entry = runtime.table(gluon.ARCH)[f"{op}_gluon"]
+            monkeypatch.setitem(entry, "d128", replace(entry["d128"], chosen=chosen))
+
+    ship(False)
     assert all(one.make(work) for one in (ours, in_gluon))
     with pytest.raises(NotRun, match='it is what "kernel" is'):
         in_triton.make(work)
-    table = runtime.table(gluon.ARCH)
-    for op in gluon.EVERY:
-        entry = table[f"{op}_gluon"]
-        monkeypatch.setitem(entry, "d128", replace(entry["d128"], chosen=True))
+    ship(True)
     in_triton.make(work)
     assert gluon._preferred == frozenset()
     with pytest.raises(NotRun, match='it is what "kernel" is'):

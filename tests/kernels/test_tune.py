@@ -176,7 +176,9 @@ def test_each_gluon_kernel_is_tuned_beside_its_triton_twin(
         config = table[one.key][one.bucket]
         return config, [Trial(config, 1.0 if one.rival else 2.0)]
 
-    (tmp_path / "sm_90.json").write_text((runtime.CONFIGS / "sm_90.json").read_text())
+    data = json.loads((runtime.CONFIGS / "sm_90.json").read_text())
+    data["attention_backward_kv_gluon"]["d128"]["chosen"] = False
+    (tmp_path / "sm_90.json").write_text(json.dumps(data))
     write = tune.write
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(runtime, "arch", lambda: "sm_90")

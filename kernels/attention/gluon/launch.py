@@ -13,15 +13,13 @@ import torch
 from torch import Tensor
 
 from kernels import runtime
-from kernels.attention.layout import descriptor_parts
+from kernels.attention.layout import OF_QUERIES, descriptor_parts
 from kernels.runtime import Config, arch, interpreting, table
 
 MODULES = {"attention_forward": "forward", "attention_backward_kv": "backward", "attention_backward_q": "backward"}
 """The module that has an op's kernel, of the same name."""
 READ = ("q", "k", "v", "dout")
 """Tensors that come through descriptors; the others are written through pointers."""
-OF_QUERIES = {"q", "dout"}
-
 EVERY = frozenset(MODULES)
 ARCH = "sm_90"
 """The architecture whose instructions they are made of; no later one has them."""

@@ -6,9 +6,9 @@ wait for its bytes, and `free`, on which the producer waits for both consumers t
 or 1 and turns with every round; waiting for the phase before the first (1) passes at once, as all places are free at
 the start. Products run on the tensor cores while the warps go on; `warpgroup_mma_wait(n)` waits until n are left.
 
-A product is read off its registers late: what is computed in its shadow must come before the wait in the machine
-code. ptxas moves a wait up past arithmetic, but not past a branch; so where work has to stay in the shadow, a wait
-on a barrier (a loop) stands between it and the wait for the product.
+What is to be computed while a product runs must stand before the wait for it, in the machine code too. ptxas moves a
+wait up past arithmetic, but not past a branch: where work has to stay in the shadow of a product, a wait on a barrier
+(a loop) comes after it and before the wait for the product.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def load_halves(source, batch, head, row, tiles, ready):
 def produce(own, k, v, own_tiles, k_tiles, v_tiles, ready, free, shape):
     """The producer of a program that goes through tiles of queries: for each, the keys and values from last to first.
 
-    `own`: descriptors of what has rows by query, one after the other ready as one. `ready`, `free`: the barriers of
-    own, keys and values.
+    `own`: descriptors of what has a row a query, ready and free together. `ready`, `free`: the barriers of own, of keys
+    and of values.
     """
     own_ready, k_ready, v_ready = ready
     own_free, k_free, v_free = free
