@@ -42,6 +42,8 @@ class Reason(StrEnum):
     NOT_A_FILE = "not_a_file"
     NOT_MEDIA = "not_media"
     FORBIDDEN_FORMAT = "forbidden_format"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    OUTSIDE = "outside"
     NO_VIDEO = "no_video_stream"
     UNSUPPORTED_CODEC = "unsupported_codec"
     NO_FRAMES = "no_frames"
@@ -53,8 +55,11 @@ class Reason(StrEnum):
     LOW_FPS = "low_fps"
     BAD_ASPECT = "bad_aspect"
     BANNED_PROFILE = "banned_profile"
+    INTERLACED = "interlaced"
+    HDR = "high_dynamic_range"
     NO_CLIP = "no_clip"
 
+    OTHER_FRAMES = "other_frames"
     UNREADABLE = "unreadable"
     CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"
@@ -70,6 +75,7 @@ class Reason(StrEnum):
 
 _QUARANTINES = frozenset(
     {
+        Reason.OTHER_FRAMES,
         Reason.UNREADABLE,
         Reason.CRASHED,
         Reason.TIMED_OUT,
@@ -85,6 +91,8 @@ REASONS: Mapping[Reason, str] = {
     Reason.NOT_A_FILE: "a pipe, device or folder, not a file with an end",
     Reason.NOT_MEDIA: "no allowed demuxer knows these bytes",
     Reason.FORBIDDEN_FORMAT: "a playlist or a reference to other files",
+    Reason.UNSUPPORTED_FORMAT: "a container that Ziggurat does not take",
+    Reason.OUTSIDE: "a name or a link that leads out of the folder that was named",
     Reason.NO_VIDEO: "the container holds no video stream",
     Reason.UNSUPPORTED_CODEC: "no decoder for this codec is built in",
     Reason.NO_FRAMES: "not one frame could be decoded",
@@ -96,7 +104,10 @@ REASONS: Mapping[Reason, str] = {
     Reason.LOW_FPS: "fewer frames per second than the rule's minimum (measured: fps)",
     Reason.BAD_ASPECT: "width / height outside the rule's range (measured: width / height)",
     Reason.BANNED_PROFILE: "an H.264 profile that the rules drop",
+    Reason.INTERLACED: "pictures of two fields, and the recipe rejects them (measured: share of combed frames)",
+    Reason.HDR: "high dynamic range, and the recipe rejects it",
     Reason.NO_CLIP: "no shot is long enough for a clip (measured: longest shot in seconds)",
+    Reason.OTHER_FRAMES: "decoding again gave other frames than were measured",
     Reason.UNREADABLE: "the bytes could not be read (permission, network, changed while reading)",
     Reason.CRASHED: "the decoder's process died by a signal (measured: signal number)",
     Reason.TIMED_OUT: "no progress within the limit (measured: seconds)",
@@ -106,6 +117,31 @@ REASONS: Mapping[Reason, str] = {
     Reason.INTERNAL: "a fault of Ziggurat: the detail holds where",
 }
 """One line each, shown by `ziggurat why` and in docs/reasons.md."""
+
+
+class Ending(StrEnum):
+    """Why a clip ends where it does. All but the first three are breaks of the material itself."""
+
+    SHOT = "shot"
+    LENGTH = "length"
+    END = "end"
+    GAP = "gap"
+    RATE = "rate"
+    SIZE = "size"
+    JOIN = "join"
+    DAMAGE = "damage"
+
+
+ENDINGS: Mapping[Ending, str] = {
+    Ending.SHOT: "the shot ends",
+    Ending.LENGTH: "the longest clip that the recipe allows",
+    Ending.END: "the video ends",
+    Ending.GAP: "a gap in time",
+    Ending.RATE: "another frame rate begins",
+    Ending.SIZE: "another picture size or shape begins",
+    Ending.JOIN: "another stream begins: files that were joined",
+    Ending.DAMAGE: "damaged or missing pictures",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +276,12 @@ VIDEOS = pa.schema(
         pa.field("attempts", pa.int32()),
         pa.field("job", pa.string()),
         pa.field("fingerprint", pa.string()),
+        pa.field("extra", pa.string()),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""The ledger: one row per content hash, written last. `uris` and `modified` run in parallel."""
+"""The ledger: one row per content hash, written last. `uris` and `modified` run in parallel. `extra`: the columns of a
+list that are the user's own, one JSON object."""
 
 
 def _score_fields() -> list[pa.Field]:
@@ -272,6 +310,12 @@ CLIPS = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("fps", pa.float64()),
         pa.field("frames", pa.int32()),
+        pa.field("plan", pa.string()),
+        pa.field("ended_by", pa.string()),
+        pa.field("conversion", pa.string()),
+        pa.field("first_check", pa.int64()),
+        pa.field("last_check", pa.int64()),
+        pa.field("all_check", pa.int64()),
         *_score_fields(),
         pa.field("laplacian", pa.list_(pa.float32(), LAPLACIANS)),
         pa.field("embedding", pa.list_(pa.float16(), EMBEDDING_WIDTH)),
@@ -286,6 +330,9 @@ CLIPS = pa.schema(
 )
 """Small and hot: scores, captions, embedding, lineage. `media` is the SHA-256 of the encoded clip, null until cut.
 
+`plan`: fingerprint of the plan it was measured under. `ended_by`: an `Ending`. `conversion`: what was done to its light
+and fields ("tone-mapped from smpte2084", "deinterlaced tff"), null where nothing was. `first_check`, `last_check`:
+CRC-32 of the first plane of its first and last source frame as decoded; `all_check`: of every eighth line of all.
 Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
 
 SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])

@@ -77,6 +77,7 @@ def clips_table(video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Map
         row |= {
             "clip_id": clip_id(video_id, clip.start_frame, clip.end_frame, plan),
             "video_id": video_id,
+            "plan": plan,
             "crop": [clip.crop.x, clip.crop.y, clip.crop.width, clip.crop.height],
             "laplacian": list(clip.laplacian),
         }
