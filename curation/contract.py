@@ -178,9 +178,9 @@ class Verdict:
 class Facts:
     """What the container and its packets say. `width`, `height`: as displayed, after rotation and sample aspect.
 
-    `fps` (the average), `nominal_fps` (from the median interval) and `duration_s` come from packet timestamps and
-    `bit_rate` from packet sizes, not from the header. `first_s` is the first frame's time in the container's clock.
-    `rotation` is what a player turns the picture by: 0, 90, 180 or 270 degrees clockwise.
+    `fps`, `variable_rate` and `duration_s` come from packet timestamps and `bit_rate` from packet sizes, not from the
+    header: `fps` is the rate of the longest stretch without a gap. `rotation` is what a player turns the picture by: 0,
+    90, 180 or 270 degrees clockwise, after mirroring it left to right where it is `mirrored`.
     """
 
     container: str
@@ -192,14 +192,13 @@ class Facts:
     width: int
     height: int
     rotation: int
+    mirrored: bool
     sar: float
     fps: float
-    nominal_fps: float
     variable_rate: bool
     duration_s: float
     frames: int
     bit_rate: float
-    first_s: float
 
     @property
     def bpp(self) -> float:
@@ -223,10 +222,12 @@ class Crop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A piece of one shot. Source frames `start_frame` up to `end_frame` (exclusive), in decode order, from 0.
+    """A piece of one shot. Source frames `start_frame` up to `end_frame` (exclusive), in the order shown, from 0.
 
     `start_s` and `end_s` count from the source's first frame; `key_s` is where a decoder must start to reach the clip.
-    `width`, `height`, `fps`, `frames`: as encoded.
+    `width`, `height`, `fps`, `frames`: as encoded. `first_check`, `last_check`, `all_check`: what the pictures that it
+    was measured on were (see `media.frames.checksum`); the cutting pass must meet them. `ended_by`: an `Ending`.
+    `conversion`: what was done to its light and fields, None where nothing was.
     """
 
     shot: int
@@ -240,6 +241,11 @@ class Span:
     height: int
     fps: float
     frames: int
+    ended_by: Ending
+    first_check: int
+    last_check: int
+    all_check: int
+    conversion: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,7 +338,7 @@ CLIPS = pa.schema(
 
 `plan`: fingerprint of the plan it was measured under. `ended_by`: an `Ending`. `conversion`: what was done to its light
 and fields ("tone-mapped from smpte2084", "deinterlaced tff"), null where nothing was. `first_check`, `last_check`:
-CRC-32 of the first plane of its first and last source frame as decoded; `all_check`: of every eighth line of all.
+checksums of its first and last source frame as decoded; `all_check`: of all of them (see `media.frames.checksum`).
 Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
 
 SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])

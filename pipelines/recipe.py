@@ -49,12 +49,16 @@ class ShotsSection(Section):
 
 
 class ClipsSection(Section):
-    """The format of a clip."""
+    """The format of a clip. `frames` takes the place of both lengths; `fps` is a rate to come near to."""
 
     min_s: float = Field(default=2.0, gt=0)
     max_s: float = Field(default=8.0, gt=0)
+    frames: int | None = Field(default=None, ge=1, le=100_000)
     max_side: int = Field(default=1080, ge=16, le=8192)
     max_fps: float = Field(default=30000 / 1001, gt=0, le=240)
+    fps: float | None = Field(default=None, gt=0, le=240)
+    hdr: Literal["tonemap", "reject"] = "tonemap"
+    interlaced: Literal["deinterlace", "reject"] = "deinterlace"
     remove_borders: bool = True
     border_limit: float = Field(default=24.0, ge=0, le=255)
 
@@ -62,6 +66,10 @@ class ClipsSection(Section):
     def _ordered(self) -> ClipsSection:
         if self.min_s > self.max_s:
             raise ValueError(f"min_s {self.min_s} must not be above max_s {self.max_s}")
+        if self.frames is not None and {"min_s", "max_s"} & self.model_fields_set:
+            raise ValueError("frames takes the place of min_s and max_s: give one or the other")
+        if self.fps is not None and self.fps > self.max_fps:
+            raise ValueError(f"fps {self.fps:g} must not be above max_fps {self.max_fps:g}")
         return self
 
 

@@ -1,8 +1,8 @@
 """The cutting pass: a second decode, of kept clips only, that yields them as H.264 MP4 files (report, section 2.1.1).
 
-Runs inside the sandbox on one segment of a source. It goes forward through the source and jumps to a key frame only
-where that leaves frames out, so no frame of a segment is decoded twice. Clips start on exactly the frame that was
-measured; they have a constant rate, upright pictures, square pixels and no borders.
+Runs inside the sandbox on one segment of a source. Every clip is proven: the checksums of its first, last and all its
+source frames are those that the measuring pass left, or there is no clip. Clips have a constant rate, upright pictures,
+square pixels and no borders.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
-import numpy as np
 
-from curation.contract import Clip, Facts, Reason
+from curation.contract import Clip, Reason
 from curation.media.encode import Mp4, repack
 from curation.media.found import Tally
-from curation.media.frames import Decoder, check_size, planar
-from curation.media.geometry import Cadence, cadence
+from curation.media.frames import Picture, checksum_of, planar
 from curation.media.plan import Encode, MediaPlan
-from curation.media.probe import Timeline, Unfit, describe, open_media, scan
+from curation.media.probe import Unfit, describe
+from curation.media.rates import Cadence, cadence
+from curation.media.reel import Reel
 
 
 def cut(
@@ -32,87 +32,60 @@ def cut(
 ) -> Iterator[tuple[Clip, bytes] | Tally]:
     """Yield each clip with its MP4 bytes, in order of time, then the tally.
 
-    `clips` come from one source and were measured with the same `plan`. Raises `Unfit(BROKEN)` where a frame that was
-    measured cannot be decoded again.
+    `clips` come from one source and were measured with the same `plan`. Raises `Unfit(OTHER_FRAMES)` where the frames
+    that were measured cannot be decoded again.
     """
-    with open_media(path) as (container, stream):
-        timeline = scan(container, stream, progress)
-    with open_media(path, plan.hwaccel) as (container, stream):
-        check_size(stream, max_pixels)
-        rough = describe(container, stream, timeline)
-        decoder = Decoder(container, stream, timeline, 1 / rough.nominal_fps)
-        reel = _Reel(decoder, timeline, 0.5 / rough.nominal_fps)
-        for clip in sorted(clips, key=lambda c: c.start_s):
-            reel.advance(clip.start_s)
-            if reel.head is None:
-                raise Unfit(Reason.BROKEN, clip.start_s, "the clip's first frame could not be decoded again")
-            facts = describe(container, stream, timeline, reel.head[1])
-            out = Mp4(clip, encode, reel.head[1])
-            for frame in _ticks(reel, clip, facts, cadence(facts, plan.clips.max_fps), progress):
-                out.add(frame)
-            yield clip, out.close()
-        yield decoder.tally
+    with Reel(path, plan, max_pixels, progress) as reel:
+        for clip in sorted(clips, key=lambda c: c.start_frame):
+            yield clip, _made(reel, clip, plan, encode)
+        yield reel.tally
 
 
-class _Reel:
-    """The decoder with one frame of sight: `head` is the next frame as (seconds from the first frame, frame).
-
-    A frame is decoded when it is looked at, not before: what follows a segment is another worker's.
-    """
-
-    def __init__(self, decoder: Decoder, timeline: Timeline, half: float) -> None:
-        self.decoder, self._timeline, self._half = decoder, timeline, half
-        self._frames = iter(decoder)
-        self._head: tuple[float, av.VideoFrame] | None = None
-        self._at = -np.inf
-
-    @property
-    def head(self) -> tuple[float, av.VideoFrame] | None:
-        """The next frame, or None after the last one."""
-        if self._head is None and (found := next(self._frames, None)) is not None:
-            self._at = found[0] - self._timeline.first_s
-            self._head = (self._at, found[1])
-        return self._head
-
-    def drop(self) -> None:
-        """Go past the head."""
-        self._head = None
-
-    def advance(self, start_s: float) -> None:
-        """Make the frame shown at `start_s` the head: by a jump to a key frame where that skips frames."""
-        keys = self._timeline.key_times
-        before = keys[keys <= start_s + self._half]
-        if not self._timeline.by_order and len(before) and before[-1] > max(self._at, 0.0) + 2 * self._half:
-            self.decoder.seek(self._timeline.first_s + float(before[-1]))
-            self._frames = iter(self.decoder)
-            self._head = None
-        while self.head is not None and self.head[0] < start_s - self._half:
-            self.drop()
+def _made(reel: Reel, clip: Clip, plan: MediaPlan, encode: Encode) -> bytes:
+    if clip.end_frame > reel.timeline.pictures:
+        raise Unfit(Reason.OTHER_FRAMES, None, f"frame {clip.end_frame - 1} is not in the file")
+    pace = cadence(reel.timeline.run_of(clip.start_frame), plan.clips, plan.rules.min_fps)
+    for _ in reel.approaches(clip.start_frame):
+        head = reel.head
+        if head is None or (head.index, head.check) != (clip.start_frame, clip.first_check):
+            continue
+        if (data := _encoded(reel, head, clip, pace, encode)) is not None:
+            return data
+    raise Unfit(Reason.OTHER_FRAMES, None, f"frames {clip.start_frame} to {clip.end_frame - 1}, tried from the start")
 
 
-def _ticks(
-    reel: _Reel, clip: Clip, facts: Facts, pace: Cadence, progress: Callable[[int], None]
-) -> Iterator[av.VideoFrame]:
-    """The clip's frames at its constant rate: exactly `clip.frames`, whole source frames dropped or repeated."""
-    emitted = taken = 0
-    first_tick: int | None = None
-    last: av.VideoFrame | None = None
-    while emitted < clip.frames and reel.head is not None:
-        time, frame = reel.head
-        tick = pace.tick(taken, time)
-        first_tick = tick if first_tick is None else first_tick
-        if tick - first_tick >= clip.frames:
-            break
-        while last is not None and emitted < tick - first_tick:
-            yield last
-            emitted += 1
-        if emitted == tick - first_tick:
-            last = repack(planar(frame), clip, facts)
-            yield last
-            emitted += 1
-        taken += 1
+def _encoded(reel: Reel, first: Picture, clip: Clip, pace: Cadence, encode: Encode) -> bytes | None:
+    """The clip's file from the head on; None where other frames come than were measured."""
+    facts = describe(reel.container, reel.stream, reel.timeline, first)
+    checks: list[int] = []
+    out: Mp4 | None = None
+    for frame in _ticks(_taken(reel, clip, checks), clip, pace):
+        out = out or Mp4(clip, encode, frame)
+        out.add(repack(frame, clip, facts))
+    same = len(checks) == clip.end_frame - clip.start_frame and checksum_of(checks) == clip.all_check
+    return out.close() if out and same and checks[-1] == clip.last_check else None
+
+
+def _taken(reel: Reel, clip: Clip, checks: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The clip's source frames with their numbers; their checksums go into `checks`."""
+    while len(checks) < clip.end_frame - clip.start_frame and (head := reel.head) is not None:
+        checks.append(head.check)
+        yield head.index, planar(head.frame)
         reel.drop()
-        progress(reel.decoder.tally.decoded)
+
+
+def _ticks(frames: Iterator[tuple[int, av.VideoFrame]], clip: Clip, pace: Cadence) -> Iterator[av.VideoFrame]:
+    """The clip's frames at its constant rate: exactly `clip.frames`, whole source frames dropped or repeated."""
+    first, emitted = pace.tick(clip.start_frame), 0
+    last: av.VideoFrame | None = None
+    for index, frame in frames:
+        tick = pace.tick(index) - first
+        while last is not None and emitted < min(tick, clip.frames):
+            yield last
+            emitted += 1
+        if emitted == tick < clip.frames:
+            yield frame
+            emitted, last = emitted + 1, frame
     while last is not None and emitted < clip.frames:
         yield last
         emitted += 1

@@ -60,12 +60,13 @@ def _options(encode: Encode) -> dict[str, str]:
 
 def repack(frame: av.VideoFrame, clip: Clip, facts: Facts) -> av.VideoFrame:
     """The clip's picture of a 4:2:0 source frame: cropped, upright, scaled; the frame itself where nothing changes."""
-    if facts.rotation == 0 and (frame.width, frame.height) == (clip.width, clip.height):
+    if facts.rotation == 0 and not facts.mirrored and (frame.width, frame.height) == (clip.width, clip.height):
         return frame
     out = av.VideoFrame(clip.width, clip.height, "yuv420p")
     for index, plane in enumerate(planes(frame)):
         part = 1 if index == 0 else 2
-        picture = fit(upright(view(plane, clip.crop, part), facts.rotation), clip.width // part, clip.height // part)
+        turned = upright(view(plane, clip.crop, part), facts.rotation, facts.mirrored)
+        picture = fit(turned, clip.width // part, clip.height // part)
         _fill(out, index, picture)
     out.color_range = frame.color_range
     out.colorspace = frame.colorspace

@@ -12,11 +12,14 @@ from curation.contract import Span
 
 @dataclass(slots=True)
 class Tally:
-    """What decoding one source cost so far."""
+    """What decoding one source cost so far: pictures decoded, errors, pictures that do not move forward in time, and
+    pictures that damage may have reached, which are not handed out.
+    """
 
     decoded: int = 0
     damaged: int = 0
     unordered: int = 0
+    suspect: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,83 +1,212 @@
-"""Decoding: the frames of one source with their times, and their planes as arrays without a copy.
+"""Decoding: the sound pictures of one source, each with its number and time, and their planes as arrays without a copy.
 
-Both passes read frames from here. Damaged packets are counted and skipped; the pass decides how many are too many.
+Both passes read pictures from here. A picture that the decoder marks or conceals, and all that may be predicted from
+it, is left out and ends what came before it: see `Picture.broken_by`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import av
 import av.error
 import numpy as np
+import xxhash
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.format import VideoFormat
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
-from curation.contract import Reason
+from curation.contract import Ending, Reason
 from curation.media.found import Tally
-from curation.media.geometry import Plane
-from curation.media.probe import Timeline, Unfit
+from curation.media.geometry import Orientation, Plane, orientation
+from curation.media.probe import Unfit
+from curation.media.timeline import Timeline
 
 Planes = tuple[Plane, Plane, Plane]
 """Y, U and V of an 8-bit 4:2:0 frame."""
 
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
+_HOPELESS = 1000
+"""Errors after which a decoder that has shown nothing is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What must not change within a shot: coded size in pixels, sample aspect ratio, orientation."""
+
+    width: int
+    height: int
+    sar: float
+    orientation: Orientation
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: its number in the timeline, and seconds from the first one.
+
+    `broken_by`: why what came before it does not go on with it; None where it does. `check`: see `checksum`.
+    """
+
+    index: int
+    time_s: float
+    frame: av.VideoFrame
+    shape: Shape
+    check: int
+    broken_by: Ending | None = None
 
 
 class Decoder:
-    """Frames of the video stream in display order, as (time in seconds in the container's clock, frame).
+    """The pictures of the video stream in display order.
 
-    A frame without a timestamp gets the one before plus one `interval` (seconds); frames that do not move forward in
-    time are dropped and counted.
+    Pictures that do not move forward in time are dropped and counted, and end what came before them.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream, timeline: Timeline, interval: float) -> None:
-        self.tally = Tally()
-        self._container, self._stream, self._timeline, self._interval = container, stream, timeline, interval
-        self._base = float(stream.time_base or 1)
-        self._last: float | None = None
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, timeline: Timeline, tally: Tally | None = None
+    ) -> None:
+        self.tally = tally or Tally()
+        self._container, self._stream, self._timeline = container, stream, timeline
+        self._container_sar = float(stream.sample_aspect_ratio or 0)
+        self._first_sar = self._codec_sar()
+        self._start(-1)
 
-    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        for frame in self._decoded():
+    def __iter__(self) -> Iterator[Picture]:
+        for frame, hit in self._judged():
             self.tally.decoded += 1
-            time = self._time(frame)
-            if self._last is not None and time <= self._last:
+            index = self._number(frame)
+            if index is None or index <= self._last:
                 self.tally.unordered += 1
+                self._lost = True
                 continue
-            self._last = time
-            yield time, frame
+            before, self._last = self._last, index
+            if self._is_sound(index, hit, frame.key_frame):
+                yield self._picture(frame, index, before)
+            else:
+                self.tally.suspect += 1
+                self._lost = True
 
-    def seek(self, time_s: float) -> None:
-        """Go to the last key frame at or before `time_s` (container's clock). Not for a timeline by order."""
+    @property
+    def ending(self) -> Ending:
+        """Why nothing follows the last picture that was handed out."""
+        missing = self._last + 1 < self._timeline.pictures and not self._timeline.by_order
+        return Ending.DAMAGE if self._lost or missing else Ending.END
+
+    def seek(self, picture: int) -> None:
+        """Go to the container's idea of the last key picture at or before number `picture`. Not by order.
+
+        Nothing says where it lands: the next picture's number, and its checksum, do.
+        """
         assert not self._timeline.by_order
-        self._container.seek(int(time_s / self._base), stream=self._stream, backward=True)
-        self._last = None
+        self._container.seek(self._timeline.stamp_of(picture), stream=self._stream, backward=True)
+        part = next(part for part in self._timeline.parts if part.first <= picture < part.end)
+        self._start(part.first - 1)
+        self._sought = part.end
 
-    def _time(self, frame: av.VideoFrame) -> float:
-        shown = self.tally.decoded - 1
-        if self._timeline.by_order and shown < len(self._timeline.times):
-            return self._timeline.first_s + float(self._timeline.times[shown])
-        if frame.pts is not None and not self._timeline.by_order:
-            return frame.pts * self._base
-        return 0.0 if self._last is None else self._last + self._interval
+    def _start(self, last: int) -> None:
+        self._last = last
+        self._sought: int | None = None
+        self._lost = False
+        self._clean_at: int | None = None
+        self._shape: Shape | None = None
+        self._turned: Orientation | None = None
+        self._bad: set[int | None] = set()
+        self._sars: dict[int | None, float] = {}
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
+    def _picture(self, frame: av.VideoFrame, index: int, before: int) -> Picture:
+        sar = self._sars.pop(frame.pts, None) or self._sar()
+        if frame.key_frame or self._turned is None:  # a display matrix is the stream's, so key pictures carry it
+            self._turned = orientation(frame)
+        shape = Shape(frame.width, frame.height, sar, self._turned)
+        broken_by = self._broken_by(shape, index, before)
+        self._shape, self._lost = shape, False
+        return Picture(index, float(self._timeline.times[index]), frame, shape, checksum(frame), broken_by)
+
+    def _broken_by(self, shape: Shape, index: int, before: int) -> Ending | None:
+        """Why the pictures up to number `before` do not go on with this one."""
+        if self._shape is None:
+            return None
+        for ending in (self._timeline.breaks.get(number) for number in range(before + 1, index + 1)):
+            if ending is not None:
+                return ending
+        if shape != self._shape:
+            return Ending.SIZE
+        return Ending.DAMAGE if self._lost or index > before + 1 else None
+
+    def _number(self, frame: av.VideoFrame) -> int | None:
+        """The number of a decoded picture; None where it is not in the timeline."""
+        timeline, following = self._timeline, self._last + 1
+        if timeline.by_order or (frame.pts is None and self._sought is None):
+            return following if following < timeline.pictures else None
+        if frame.pts is None:
+            return None
+        return timeline.picture_at(frame.pts, self._last, self._sought)
+
+    def _is_sound(self, index: int, hit: bool, key: bool) -> bool:
+        """Whether a picture is neither hit nor predicted from one that is.
+
+        The decoder's mark sits on the picture hit only, so suspicion stays until the next clean start is shown.
+        """
+        if hit or index < self._timeline.led:
+            self._suspect_from(index)
+        elif self._clean_at is not None and (key or index >= self._clean_at):
+            self._clean_at = None
+        return self._clean_at is None
+
+    def _suspect_from(self, index: int) -> None:
+        self._clean_at = self._timeline.refreshed_after(index)
+
+    def _judged(self) -> Iterator[tuple[av.VideoFrame, bool]]:
+        """Frames, and whether the decoder or the demuxer says that it is hit."""
+        for frames in self._decoded():
+            for frame in frames:
+                yield frame, frame.is_corrupt or (frame.pts in self._bad and frame.pts is not None)
+
+    def _decoded(self) -> Iterator[list[av.VideoFrame]]:
         packets = self._container.demux(self._stream)
+        packet: Packet | None = None
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                yield from packet.decode()  # type: ignore[misc]
+                if packet.is_corrupt:
+                    self._damage(packet)
+                frames = packet.decode()
+                self._remember_sar(packet)
+                yield frames  # type: ignore[misc]
             except av.error.MemoryError as error:
                 raise MemoryError from error
             except av.error.EOFError:
                 return
             except av.error.FFmpegError as error:
                 self.tally.damaged += 1
-                if self.tally.damaged > 1000 and not self.tally.decoded:
+                self._damage(packet)
+                if self.tally.damaged > _HOPELESS and not self.tally.decoded:
                     raise Unfit(Reason.NO_FRAMES, detail=str(error)) from error
+
+    def _damage(self, packet: Packet | None) -> None:
+        """All that is decoded after a packet that is damaged may be predicted from it."""
+        self._suspect_from(max(self._last, 0))
+        if packet is not None:
+            self._bad.add(packet.pts)
+
+    def _remember_sar(self, packet: Packet) -> None:
+        """The sample aspect ratio is the codec's when the packet goes in; its picture may come out much later."""
+        if packet.pts is not None and (sar := self._sar()) != self._sars.get(packet.pts):
+            self._sars[packet.pts] = sar
+        if len(self._sars) > 64:
+            self._sars.pop(next(iter(self._sars)))
+
+    def _sar(self) -> float:
+        codec = self._codec_sar()
+        return (self._container_sar if codec == self._first_sar else codec) or codec or 1.0
+
+    def _codec_sar(self) -> float:
+        return float(self._stream.codec_context.sample_aspect_ratio or 0)
 
 
 def check_size(stream: VideoStream, max_pixels: int) -> None:
@@ -86,6 +215,34 @@ def check_size(stream: VideoStream, max_pixels: int) -> None:
     if pixels > max_pixels:
         raise Unfit(Reason.TOO_MANY_PIXELS, float(pixels))
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
+
+
+def checksum(frame: av.VideoFrame) -> int:
+    """63 bits that stand for a decoded picture: XXH3 of its first plane (luma, mostly), as the decoder gave it."""
+    if frame.planes[0].line_size < 0:  # rows from the bottom up, which a buffer of PyAV does not show
+        frame = frame.reformat(format="yuv420p", threads=1)
+    plane = frame.planes[0]
+    width = _row_bytes(frame.format.name, frame.width)
+    rows = np.ndarray((frame.height, width), np.uint8, memoryview(plane), strides=(plane.line_size, 1))
+    return xxhash.xxh3_64_intdigest(np.ascontiguousarray(rows).data) >> 1
+
+
+def checksum_of(checks: Iterator[int] | list[int]) -> int:
+    """63 bits that stand for a row of pictures, from the checksum of each."""
+    return xxhash.xxh3_64_intdigest(np.array(list(checks), np.int64).tobytes()) >> 1
+
+
+@functools.cache
+def _bits_a_pixel(name: str) -> int:
+    """Bits of a pixel in the first plane of a pixel format."""
+    format_ = VideoFormat(name)
+    if format_.is_planar:
+        return -(-format_.components[0].bits // 8) * 8
+    return format_.padded_bits_per_pixel
+
+
+def _row_bytes(name: str, width: int) -> int:
+    return -(-_bits_a_pixel(name) * width // 8)
 
 
 def planar(frame: av.VideoFrame) -> av.VideoFrame:

@@ -1,14 +1,14 @@
-"""Picture geometry that both passes share: the size of a clip, its cadence, and fitting a plane into them.
+"""Picture geometry that both passes share: the size of a clip, which way is up, and fitting a plane.
 
 The measuring pass scores exactly the pixels that the cutting pass encodes, because both call `fit`.
 """
 
 from __future__ import annotations
 
-import math
+import struct
 from dataclasses import dataclass
-from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 
@@ -21,43 +21,48 @@ SAR_TOLERANCE = 0.01
 """Sample aspect ratios this close to 1 are rounding in the file, not shape: no resampling for them."""
 
 
+_MATRIX = struct.Struct("=9i")
+
+
 @dataclass(frozen=True, slots=True)
-class Cadence:
-    """How source frames become a clip's constant-rate frames: whole frames are dropped or repeated, never blended.
+class Orientation:
+    """How a player turns coded pictures: mirrored left to right first, then rotated clockwise by 0, 90, 180, 270."""
 
-    `stride`: every how manieth source frame is taken; 0 for a variable rate, where frames are taken on a grid of
-    `rate` ticks a second. `fps` is the clip's frame rate; it is below `rate` by at most 0.2 % (30 becomes 29.97).
-    """
-
-    stride: int
-    rate: float
-    fps: Fraction
-
-    def tick(self, index: int, time_s: float) -> int:
-        """The clip-rate tick of source frame `index` at `time_s` seconds after the first frame."""
-        if self.stride:
-            return index // self.stride
-        return math.floor(time_s * self.rate + 0.1)
+    rotation: int = 0
+    mirrored: bool = False
 
 
-def cadence(facts: Facts, max_fps: float) -> Cadence:
-    """The cadence that brings a source to at most `max_fps` (see `Cadence`)."""
-    slack = max_fps * 1.002
-    if facts.variable_rate:
-        rate = min(facts.nominal_fps, max_fps)
-        return Cadence(0, rate, _ratio(rate))
-    stride = max(1, math.ceil(facts.nominal_fps / slack))
-    rate = facts.nominal_fps / stride
-    return Cadence(stride, rate, _ratio(min(rate, max_fps)))
+UPRIGHT = Orientation()
 
 
-def _ratio(fps: float) -> Fraction:
-    """The usual fraction for a frame rate: 25, 24000/1001 and so on, else one with a small denominator."""
-    for denominator in (1, 1001):
-        numerator = round(fps * denominator / 1000) * 1000 if denominator == 1001 else round(fps)
-        if abs(numerator / denominator - fps) < 2e-3:
-            return Fraction(numerator, denominator)
-    return Fraction(fps).limit_denominator(1000)
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """The orientation that a frame's display matrix says, to the nearest right angle."""
+    try:
+        found = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know another kind of side data that the frame has: it tells the angle only
+        return Orientation(-int(frame.rotation) % 360 // 90 * 90)
+    if found is None:
+        return UPRIGHT
+    a, b, _, c, d, *_ = _MATRIX.unpack(bytes(found)[: _MATRIX.size])  # x' = a x + c y, y' = b x + d y
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return _ALONG[a < 0, d < 0]
+    return _ACROSS[c < 0, b < 0]
+
+
+# By whether a player shows the picture's columns from right to left, its rows from the bottom.
+_ALONG = {
+    (False, False): UPRIGHT,
+    (True, False): Orientation(0, True),
+    (True, True): Orientation(180),
+    (False, True): Orientation(180, True),
+}
+# The same where rows and columns change places.
+_ACROSS = {
+    (False, False): Orientation(270, True),
+    (True, False): Orientation(90),
+    (True, True): Orientation(90, True),
+    (False, True): Orientation(270),
+}
 
 
 def displayed(width: int, height: int, sar: float, rotation: int) -> tuple[float, float]:
@@ -83,9 +88,11 @@ def view(plane: Plane, crop: Crop, subsampling: int = 1) -> Plane:
     return plane[y : y + crop.height // subsampling, x : x + crop.width // subsampling]
 
 
-def upright(plane: Plane, rotation: int) -> Plane:
-    """The plane as a player shows it. Costs nothing for rotation 0."""
-    return plane if rotation == 0 else np.ascontiguousarray(np.rot90(plane, -rotation // 90))
+def upright(plane: Plane, rotation: int, mirrored: bool = False) -> Plane:
+    """The plane, or a picture (height, width, 3), as a player shows it. Costs nothing where that is as coded."""
+    if rotation == 0 and not mirrored:
+        return plane
+    return np.ascontiguousarray(np.rot90(plane[:, ::-1] if mirrored else plane, -rotation // 90))
 
 
 def fit(plane: Plane, width: int, height: int) -> Plane:

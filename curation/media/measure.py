@@ -1,34 +1,27 @@
 """The measuring pass: one decode of a source yields its facts, its clips and all their frame measures.
 
-    packets -> Facts -> rules -> frames -> scene scores -> boundaries -> clips -> (motion, sharpness, jitter, samples)
+    packets -> Timeline -> Facts -> rules -> pictures -> segments -> shots -> clips with measures and samples
 
-Runs inside the sandbox, before anything is encoded. A boundary is known only some frames later (the detector's
-lookahead), so frames wait in a short queue and are measured once no boundary can come before them.
+Runs inside the sandbox, before anything is encoded. Where the material breaks (a gap, another rate, size or stream,
+damage) a new segment begins, with its own geometry and rate; `segment` finds the shots and clips of each.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
-import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
-from curation.contract import Facts, Reason
-from curation.filters.jitter import small_bgr
+from curation.contract import Ending, Facts, Reason
 from curation.media.found import ClipMeasure, Tally
-from curation.media.frames import Decoder, Planes, check_size, planar, planes
-from curation.media.geometry import Cadence, cadence
-from curation.media.openclip import OpenClip, Waiting
+from curation.media.frames import Decoder, Picture, check_size
 from curation.media.plan import MediaPlan
-from curation.media.probe import Timeline, Unfit, describe, open_media, scan
+from curation.media.probe import Unfit, describe, open_media, timeline_of
 from curation.media.rules import judge
-from curation.media.scene import SceneScore
-from curation.media.shots import DETECTORS, Boundary, ShotDetector
-
-MIN_SIDE = 16
-"""A smaller picture is one macroblock or less: nothing to measure, and nothing that H.264 encodes well."""
+from curation.media.segment import MIN_SIDE, Segment
+from curation.media.timeline import Timeline
 
 
 def measure(
@@ -40,125 +33,84 @@ def measure(
     """
     with open_media(path) as (container, stream):
         check_size(stream, max_pixels)
-        timeline = scan(container, stream, progress)
+        timeline = timeline_of(path, container, stream, progress)
         rough = describe(container, stream, timeline)
-        if timeline.packets and min(rough.width, rough.height) and judge(rough, timeline, plan.rules):
-            yield rough  # a rejected video keeps the facts that it was judged by
-        _judge_packets(rough, timeline, plan)
+        if timeline.packets and min(rough.width, rough.height):
+            yield from _judged(rough, timeline, plan)  # a rejected video keeps the facts that it was judged by
     with open_media(path, plan.hwaccel) as (container, stream):
         check_size(stream, max_pixels)
-        rough = describe(container, stream, timeline)
-        decoder = Decoder(container, stream, timeline, 1 / rough.nominal_fps)
-        frames = iter(decoder)
-        first = next(frames, None)
+        decoder = Decoder(container, stream, timeline)
+        pictures = iter(decoder)
+        first = next(pictures, None)
         if first is None:
             raise Unfit(Reason.NO_FRAMES)
-        facts = describe(container, stream, timeline, first[1])
-        if judge(facts, timeline, plan.rules):
-            yield facts
-        _judge_packets(facts, timeline, plan)
+        facts = describe(container, stream, timeline, first)
+        yield from _judged(facts, timeline, plan)
         if min(facts.coded_width, facts.coded_height) < MIN_SIDE:
             raise Unfit(Reason.NO_CLIP, 0.0, f"a picture of {facts.coded_width}x{facts.coded_height} pixels")
         yield facts
-        pass_ = _Pass(facts, plan, first[0])
-        yield from pass_.push(*first)
-        for time, frame in frames:
+        pass_ = _Pass(container, stream, timeline, plan, first)
+        yield from pass_.push(first)
+        for picture in pictures:
             progress(decoder.tally.decoded)
-            yield from pass_.push(time, frame)
-        yield from pass_.finish()
-        _judge_decoding(decoder.tally, facts, plan)
+            yield from pass_.push(picture)
+        yield from pass_.finish(decoder.ending)
+        _judge_decoding(decoder.tally, timeline, plan)
         if not pass_.clips:
             raise Unfit(Reason.NO_CLIP, pass_.longest_s)
         yield decoder.tally
 
 
-def _judge_packets(facts: Facts, timeline: Timeline, plan: MediaPlan) -> None:
+def _judged(facts: Facts, timeline: Timeline, plan: MediaPlan) -> Iterator[Facts]:
+    """Nothing, or the facts and then `Unfit`."""
     if verdict := judge(facts, timeline, plan.rules):
+        yield facts
         raise Unfit(verdict.reason, verdict.measured, verdict.detail)
 
 
-def _judge_decoding(tally: Tally, facts: Facts, plan: MediaPlan) -> None:
-    share = tally.decoded / facts.frames
+def _judge_decoding(tally: Tally, timeline: Timeline, plan: MediaPlan) -> None:
+    expected = max(1, timeline.packets - timeline.led)  # what comes before the first start nobody can decode
+    share = tally.decoded / expected
     if share < plan.rules.min_decoded:
-        raise Unfit(Reason.BROKEN, share, f"{tally.decoded} of {facts.frames} frames could be decoded")
+        raise Unfit(Reason.BROKEN, share, f"{tally.decoded} of {expected} frames could be decoded")
     if tally.unordered / tally.decoded > plan.rules.max_untimed:
         raise Unfit(Reason.BAD_TIMESTAMPS, tally.unordered / tally.decoded)
 
 
 class _Pass:
-    """Takes frames in order and yields finished clips."""
+    """Takes pictures in order, parts them into segments and counts what they yield."""
 
-    def __init__(self, facts: Facts, plan: MediaPlan, origin: float) -> None:
-        self._facts, self._plan, self._origin = facts, plan, origin
-        self._cadence: Cadence = cadence(facts, plan.clips.max_fps)
-        self._scene = SceneScore()
-        self._detector: ShotDetector = DETECTORS[plan.shots.detector](**plan.shots.options)
-        self._delay = self._detector.lookahead + plan.shots.trim_frames
-        self._queue: deque[Waiting] = deque()
-        self._boundaries: deque[Boundary] = deque()
-        self._frames = 0
-        self._shot = 0
-        self._start_next: int | None = 0
-        self._clip: OpenClip | None = None
-        self._key_s = 0.0
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, timeline: Timeline, plan: MediaPlan, first: Picture
+    ) -> None:
+        self._container, self._stream, self._timeline, self._plan = container, stream, timeline, plan
+        self._segment = self._begin(first, 0)
+        self._longest_s = 0.0
         self.clips = 0
-        self.longest_s = 0.0
 
-    def push(self, time: float, frame: av.VideoFrame) -> Iterator[ClipMeasure]:
-        frame = planar(frame)
-        if self._frames and (frame.width, frame.height) != (self._facts.coded_width, self._facts.coded_height):
-            frame = frame.reformat(width=self._facts.coded_width, height=self._facts.coded_height, threads=1)
-        yuv = planes(frame)
-        score = self._scene.push(yuv[0])
-        self._announce(self._detector.push(score, self._scene.mafd, self._picture(yuv)))
-        self._key_s = time - self._origin if frame.key_frame else self._key_s
-        self._queue.append(Waiting(self._frames, time - self._origin, self._key_s, frame, yuv))
-        self._frames += 1
-        while len(self._queue) > self._delay:
-            yield from self._settle(self._queue.popleft())
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest shot."""
+        return max(self._longest_s, self._segment.longest_s)
 
-    def finish(self) -> Iterator[ClipMeasure]:
-        self._announce(self._detector.finish())
-        while self._queue:
-            yield from self._settle(self._queue.popleft())
-        yield from self._close(self._frames)
+    def push(self, picture: Picture) -> Iterator[ClipMeasure]:
+        if picture.broken_by is not None:
+            yield from self._end(picture.broken_by)
+            self._segment = self._begin(picture, self._segment.shot)
+        yield from self._counted(self._segment.push(picture))
 
-    def _picture(self, yuv: Planes) -> np.ndarray | None:
-        wanted = self._detector.wants_picture
-        return small_bgr(*yuv, width=wanted[0], height=wanted[1]) if wanted else None
+    def finish(self, ending: Ending) -> Iterator[ClipMeasure]:
+        yield from self._end(ending)
 
-    def _announce(self, boundaries: list[Boundary]) -> None:
-        trim = self._plan.shots.trim_frames
-        self._boundaries.extend(Boundary(max(0, b.end - trim), b.start + trim) for b in boundaries)
+    def _begin(self, picture: Picture, shot: int) -> Segment:
+        facts = describe(self._container, self._stream, self._timeline, picture)
+        return Segment(facts, self._timeline, self._plan, picture, shot)
 
-    def _settle(self, waiting: Waiting) -> Iterator[ClipMeasure]:
-        """Measure a frame whose shot is certain."""
-        while self._boundaries and waiting.index >= self._boundaries[0].end:
-            yield from self._close(waiting.index)
-            self._start_next = self._boundaries.popleft().start
-            self._shot += 1
-        tick = self._cadence.tick(waiting.index, waiting.time_s)
-        if self._clip is None:
-            if self._start_next is None or waiting.index < self._start_next:
-                return
-            self._open(waiting, tick)
-        elif self._clip.is_full(tick):
-            yield from self._close(waiting.index)
-            self._open(waiting, tick)
-        assert self._clip is not None
-        self._clip.push(tick, waiting)
+    def _end(self, ending: Ending) -> Iterator[ClipMeasure]:
+        yield from self._counted(self._segment.finish(ending))
+        self._longest_s = self.longest_s
 
-    def _open(self, waiting: Waiting, tick: int) -> None:
-        if self._cadence.stride and waiting.index % self._cadence.stride:
-            return  # the clip begins with the next frame of the cadence
-        self._clip = OpenClip(self._facts, self._plan.clips, self._cadence, self._shot, tick)
-
-    def _close(self, end_frame: int) -> Iterator[ClipMeasure]:
-        if self._clip is None:
-            return
-        self.longest_s = max(self.longest_s, self._clip.seconds)
-        measured = self._clip.close(end_frame)
-        self._clip = None
-        if measured is not None:
+    def _counted(self, clips: Iterator[ClipMeasure]) -> Iterator[ClipMeasure]:
+        for clip in clips:
             self.clips += 1
-            yield measured
+            yield clip

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import av
 import cv2
 
-from curation.contract import LAPLACIANS, Crop, Facts
+from curation.contract import LAPLACIANS, Crop, Ending, Facts
 from curation.filters.blur import laplacian_variance, sharpness
 from curation.filters.jitter import Jitter, small_bgr
 from curation.filters.motion import Motion
 from curation.media.borders import Borders
 from curation.media.found import ClipMeasure
-from curation.media.frames import Planes
-from curation.media.geometry import Cadence, Plane, clip_size, displayed, fit, view
+from curation.media.frames import Planes, checksum_of
+from curation.media.geometry import Plane, clip_size, displayed, fit, upright, view
 from curation.media.plan import ClipPlan
+from curation.media.rates import Cadence
 
 SAMPLE_SIDE = 640
 """Longer side of a sample frame: what text detection works at, and more than CLIP needs."""
@@ -31,14 +32,14 @@ _GRID_PIXELS = 1920 * 1080
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A decoded frame on its way into a clip: its time, and that of the last key frame up to it.
+    """A decoded frame on its way into a clip: its number, its time and the checksum of what was decoded.
 
     The planes are views of the frame's own memory.
     """
 
     index: int
     time_s: float
-    key_s: float
+    check: int
     frame: av.VideoFrame
     planes: Planes
 
@@ -52,18 +53,21 @@ class _Kept:
 class OpenClip:
     """One clip under measurement. `push` frames in order, then `close` with the index after its last one."""
 
-    def __init__(self, facts: Facts, plan: ClipPlan, cadence: Cadence, shot: int, tick: int) -> None:
+    def __init__(
+        self, facts: Facts, plan: ClipPlan, cadence: Cadence, shot: int, tick: int, key_s: float = 0.0
+    ) -> None:
         self._facts, self._plan, self._cadence, self._shot = facts, plan, cadence, shot
         self._first_tick = self._last_tick = tick
-        self._capacity = int(plan.max_s * float(cadence.fps))
+        self._least, self._most = plan.lengths(float(cadence.fps))
         big = max(1.0, facts.coded_width * facts.coded_height / _GRID_PIXELS)
         self._grid = max(1, round(cadence.rate / CANDIDATES_PER_S * big**0.5))
         self._motion, self._jitter = Motion(), Jitter()
         self._borders = Borders(plan.border_limit)
         self._candidates: list[_Kept] = []
         self._last: _Kept | None = None
+        self._checks: list[int] = []
         self._start_frame = -1
-        self._start_s = self._key_s = 0.0
+        self._start_s, self._key_s = 0.0, key_s
         self._inside = Crop(0, 0, facts.coded_width // 2 * 2, facts.coded_height // 2 * 2)
         self._size = self._clip_size(self._inside)
 
@@ -71,20 +75,17 @@ class OpenClip:
     def frames(self) -> int:
         return self._last_tick - self._first_tick + 1
 
-    @property
-    def seconds(self) -> float:
-        return self.frames / float(self._cadence.fps)
-
     def is_full(self, tick: int) -> bool:
         """Whether a frame at `tick` would make the clip longer than the plan's maximum."""
-        return tick - self._first_tick >= self._capacity
+        return tick - self._first_tick >= self._most
 
     def push(self, tick: int, source: Waiting) -> None:
-        """The next source frame; one that the cadence drops changes nothing."""
+        """The next source frame; of one that the cadence drops only the checksum is kept."""
+        self._checks.append(source.check)
         if self._last is not None and tick == self._last_tick:
             return
         if self._last is None:
-            self._start_frame, self._start_s, self._key_s = source.index, source.time_s, source.key_s
+            self._start_frame, self._start_s = source.index, source.time_s
         self._last_tick, self._last = tick, _Kept(tick, source)
         if not self._candidates or tick - self._candidates[-1].tick >= self._grid:
             self._candidates.append(self._last)
@@ -94,10 +95,11 @@ class OpenClip:
         self._motion.push(self._fitted(y))
         self._jitter.push(small_bgr(view(y, inside), view(u, inside, 2), view(v, inside, 2)))
 
-    def close(self, end_frame: int) -> ClipMeasure | None:
+    def close(self, end_frame: int, ending: Ending) -> ClipMeasure | None:
         """The finished clip, or None where it is shorter than the plan's minimum."""
-        if self.seconds < self._plan.min_s or self._last is None:
+        if self.frames < self._least or self._last is None:
             return None
+        assert len(self._checks) == end_frame - self._start_frame, "a clip holds every source frame between its ends"
         crop = self._inside
         width, height = clip_size(crop, self._facts, self._plan.max_side)
         grid = self._candidates if self._candidates[-1].tick == self._last.tick else [*self._candidates, self._last]
@@ -117,6 +119,10 @@ class OpenClip:
             height=height,
             fps=float(self._cadence.fps),
             frames=self.frames,
+            ended_by=ending,
+            first_check=self._checks[0],
+            last_check=self._checks[-1],
+            all_check=checksum_of(self._checks),
             motion=self._motion.mean(self.frames),
             jitter=self._jitter.mean(),
             laplacian=variances,
@@ -152,13 +158,9 @@ class OpenClip:
         x, y = width / frame.width, height / frame.height
         left, top = round(crop.x * x), round(crop.y * y)
         part = bgr[top : top + max(1, round(crop.height * y)), left : left + max(1, round(crop.width * x))]
-        if self._facts.rotation:
-            part = cv2.rotate(part, _ROTATE[self._facts.rotation])
+        part = upright(part, self._facts.rotation, self._facts.mirrored)
         _, jpeg = cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, SAMPLE_QUALITY])
         return jpeg.tobytes()
-
-
-_ROTATE = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 def _nearest(frames: list[_Kept], tick: float) -> Waiting:

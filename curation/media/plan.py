@@ -6,13 +6,14 @@ the same clips. How clips are encoded (`Encode`) and how long a decoder may take
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from curation.identity import fingerprint
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,31 @@ class ShotPlan:
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """The format of a clip (report, section 2.1.1). `max_side` in pixels; `border_limit` is a luma level, 0 to 255."""
+    """The format of a clip (report, section 2.1.1). `max_side` in pixels; `border_limit` is a luma level, 0 to 255.
+
+    `frames`: every clip has so many, in place of `min_s` and `max_s`. `fps`: the rate to come near to by a regular
+    stride, in place of the highest one that `max_fps` allows. `hdr`, `interlaced`: what becomes of such material.
+    """
 
     min_s: float = 2.0
     max_s: float = 8.0
+    frames: int | None = None
     max_side: int = 1080
     max_fps: float = 30000 / 1001
+    fps: float | None = None
+    hdr: Literal["tonemap", "reject"] = "tonemap"
+    interlaced: Literal["deinterlace", "reject"] = "deinterlace"
     remove_borders: bool = True
     border_limit: float = 24.0
+
+    def lengths(self, fps: float) -> tuple[int, int]:
+        """The least and the most frames of a clip at `fps`. Where no whole number lies between, the nearest one."""
+        if self.frames is not None:
+            return self.frames, self.frames
+        least, most = math.ceil(self.min_s * fps - 1e-6), math.floor(self.max_s * fps + 1e-6)
+        if least > most:
+            least = most = round((self.min_s + self.max_s) / 2 * fps)
+        return max(1, least), max(1, most)
 
 
 @dataclass(frozen=True, slots=True)

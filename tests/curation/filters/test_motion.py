@@ -15,8 +15,9 @@ from curation.contract import Clip, Facts
 from curation.filters.motion import Motion
 from curation.media.encode import repack
 from curation.media.frames import Decoder, planar, planes
-from curation.media.geometry import cadence
-from curation.media.probe import open_media, scan
+from curation.media.probe import open_media
+from curation.media.rates import cadence
+from curation.media.timeline import scan
 from tests.support.measuring import LENIENT, Result, as_clips, measured
 from tests.support.shared import real_videos
 
@@ -43,12 +44,12 @@ def clip_frames(path: Path, facts: Facts, clip: Clip) -> list[np.ndarray]:
     with open_media(path) as (container, stream):
         timeline = scan(container, stream)
     kept: dict[int, np.ndarray] = {}
-    pace = cadence(facts, LENIENT.clips.max_fps)
+    pace = cadence(timeline.run_of(clip.start_frame), LENIENT.clips)
     with open_media(path) as (container, stream):
-        for index, (time, frame) in enumerate(Decoder(container, stream, timeline, 1 / facts.nominal_fps)):
-            if clip.start_frame <= index < clip.end_frame:
-                tick = pace.tick(index, time - timeline.first_s)
-                kept.setdefault(tick, planes(repack(planar(frame), clip, facts))[0].copy())
+        for picture in Decoder(container, stream, timeline):
+            if clip.start_frame <= picture.index < clip.end_frame:
+                luma = planes(repack(planar(picture.frame), clip, facts))[0]
+                kept.setdefault(pace.tick(picture.index), luma.copy())
     first = min(kept)
     ordered: list[np.ndarray] = []
     for tick in range(first, first + clip.frames):

@@ -10,7 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from curation.contract import Reason
 from curation.media.plan import Encode
+from curation.media.probe import Unfit
 from pipelines.curate import segments
 from tests.support import media
 from tests.support.measuring import as_clips, cuts, measured
@@ -115,12 +117,10 @@ def test_an_upright_picture_is_the_players(tmp_path: Path) -> None:
     assert psnr(made, np.rot90(coded, -1)) > 30
 
 
-def test_a_frame_that_is_gone_is_a_verdict(tmp_path: Path) -> None:
-    from curation.contract import Reason
-    from curation.media.probe import Unfit
-
+@pytest.mark.parametrize("field", ["first_check", "last_check", "all_check", "end_frame"])
+def test_other_frames_than_were_measured_are_a_verdict_and_no_clip(field: str) -> None:
     path = media.sample("plain.mp4")
     (clip,) = as_clips(measured(path))
     with pytest.raises(Unfit) as caught:
-        cuts(path, [replace(clip, start_s=100.0)])
-    assert caught.value.verdict.reason is Reason.BROKEN
+        cuts(path, [replace(clip, **{field: getattr(clip, field) + 1})])
+    assert caught.value.verdict.reason is Reason.OTHER_FRAMES

@@ -1,7 +1,6 @@
-"""Geometry: sizes, cadences, and the one function that fits a plane."""
+"""Geometry: sizes, orientation, and the one function that fits a plane."""
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,37 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.contract import Crop, Facts
-from curation.media.geometry import cadence, clip_size, fit, upright, view
+from curation.media.geometry import clip_size, fit, upright, view
 
-NTSC = 30000 / 1001
-FACTS = Facts("mov", "h264", "High", "yuv420p", 1920, 1080, 1920, 1080, 0, 1.0, 25.0, 25.0, False, 10.0, 250, 1e6, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("fps", "stride", "clip_fps"),
-    [
-        (23.976, 1, Fraction(24000, 1001)),
-        (25.0, 1, Fraction(25)),
-        (29.97, 1, Fraction(30000, 1001)),
-        (30.0, 1, Fraction(30000, 1001)),
-        (48.0, 2, Fraction(24)),
-        (50.0, 2, Fraction(25)),
-        (59.94, 2, Fraction(30000, 1001)),
-        (60.0, 2, Fraction(30000, 1001)),
-        (120.0, 4, Fraction(30000, 1001)),
-    ],
-)
-def test_a_constant_rate_is_brought_under_30_by_whole_frames(fps: float, stride: int, clip_fps: Fraction) -> None:
-    pace = cadence(replace(FACTS, nominal_fps=fps), NTSC)
-    assert (pace.stride, pace.fps) == (stride, clip_fps)
-    assert pace.fps < 30
-    assert [pace.tick(i, i / fps) for i in range(0, 4 * stride, stride)] == [0, 1, 2, 3]
-
-
-def test_a_variable_rate_is_put_on_a_grid() -> None:
-    pace = cadence(replace(FACTS, nominal_fps=50.0, variable_rate=True), 25.0)
-    assert pace.stride == 0
-    assert [pace.tick(i, t) for i, t in enumerate((0.0, 0.021, 0.04, 0.2))] == [0, 0, 1, 5]
+FACTS = Facts("mov", "h264", "High", "yuv420p", 1920, 1080, 1920, 1080, 0, False, 1.0, 25.0, False, 10.0, 250, 1e6)
 
 
 @given(

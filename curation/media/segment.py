@@ -1,0 +1,121 @@
+"""One segment of a source under measurement: pictures that go on with each other, one geometry, one rate.
+
+Part of the measuring pass, which begins a new segment wherever the material breaks. A boundary between shots is known
+only some frames later (the detector's lookahead), so frames wait in a short queue and are measured once no boundary can
+come before them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from curation.contract import Ending, Facts
+from curation.filters.jitter import small_bgr
+from curation.media.found import ClipMeasure
+from curation.media.frames import Picture, Planes, planar, planes
+from curation.media.openclip import OpenClip, Waiting
+from curation.media.plan import MediaPlan
+from curation.media.rates import Run, cadence
+from curation.media.scene import SceneScore
+from curation.media.shots import DETECTORS, Boundary, ShotDetector
+from curation.media.timeline import Timeline
+
+MIN_SIDE = 16
+"""A smaller picture is one macroblock or less: nothing to measure, and nothing that H.264 encodes well."""
+
+
+class Segment:
+    """Takes pictures in order and yields finished clips. `shot`: the number of its first shot."""
+
+    def __init__(self, facts: Facts, timeline: Timeline, plan: MediaPlan, first: Picture, shot: int) -> None:
+        self._facts, self._timeline, self._plan = facts, timeline, plan
+        self._run: Run = timeline.run_of(first.index)
+        self._cadence = cadence(self._run, plan.clips, plan.rules.min_fps)
+        self._scene = SceneScore()
+        self._detector: ShotDetector = DETECTORS[plan.shots.detector](**plan.shots.options)
+        self._delay = self._detector.lookahead + plan.shots.trim_frames
+        self._queue: deque[Waiting] = deque()
+        self._boundaries: deque[Boundary] = deque()
+        self._first, self._next = first.index, first.index
+        self._start_next: int | None = first.index
+        self._shot_start = first.index
+        self._clip: OpenClip | None = None
+        self._fits = _fits(facts, self._run, plan)
+        self.shot = shot
+        self.longest_s = 0.0
+
+    def push(self, picture: Picture) -> Iterator[ClipMeasure]:
+        """The next picture: its number is one more than the last one's."""
+        frame = planar(picture.frame)
+        yuv = planes(frame)
+        score = self._scene.push(yuv[0])
+        self._announce(self._detector.push(score, self._scene.mafd, self._small(yuv)))
+        self._queue.append(Waiting(picture.index, picture.time_s, picture.check, frame, yuv))
+        self._next = picture.index + 1
+        while len(self._queue) > self._delay:
+            yield from self._settle(self._queue.popleft())
+
+    def finish(self, ending: Ending) -> Iterator[ClipMeasure]:
+        """No picture goes on with the last one, for this reason."""
+        self._announce(self._detector.finish())
+        while self._queue:
+            yield from self._settle(self._queue.popleft())
+        yield from self._close(self._next, ending)
+        self._end_shot(self._next)
+
+    def _small(self, yuv: Planes) -> np.ndarray | None:
+        wanted = self._detector.wants_picture
+        return small_bgr(*yuv, width=wanted[0], height=wanted[1]) if wanted else None
+
+    def _announce(self, boundaries: list[Boundary]) -> None:
+        trim, first = self._plan.shots.trim_frames, self._first
+        self._boundaries.extend(Boundary(max(first, first + b.end - trim), first + b.start + trim) for b in boundaries)
+
+    def _settle(self, waiting: Waiting) -> Iterator[ClipMeasure]:
+        """Measure a frame whose shot is certain."""
+        while self._boundaries and waiting.index >= self._boundaries[0].end:
+            yield from self._close(waiting.index, Ending.SHOT)
+            boundary = self._boundaries.popleft()
+            self._end_shot(boundary.end)
+            self._start_next = self._shot_start = boundary.start
+        tick = self._cadence.tick(waiting.index)
+        if self._clip is not None and self._clip.is_full(tick):
+            yield from self._close(waiting.index, Ending.LENGTH)
+        if self._clip is None:
+            self._open(waiting, tick)
+        if self._clip is not None:
+            self._clip.push(tick, waiting)
+
+    def _open(self, waiting: Waiting, tick: int) -> None:
+        """Begin a clip with this frame, unless it lies between two shots or between two frames of the cadence."""
+        if not self._fits or self._start_next is None or waiting.index < self._start_next:
+            return
+        if self._cadence.leads(waiting.index):
+            start = 0 if self._timeline.by_order else self._timeline.start_before(waiting.index)
+            key_s = float(self._timeline.times[start])
+            self._clip = OpenClip(self._facts, self._plan.clips, self._cadence, self.shot, tick, key_s)
+
+    def _close(self, end_frame: int, ending: Ending) -> Iterator[ClipMeasure]:
+        if self._clip is not None:
+            measured = self._clip.close(end_frame, ending)
+            self._clip = None
+            if measured is not None:
+                yield measured
+
+    def _end_shot(self, end_frame: int) -> None:
+        if end_frame > self._shot_start:
+            times = self._timeline.times
+            seconds = float(times[end_frame - 1] - times[self._shot_start]) + self._run.interval
+            self.longest_s = max(self.longest_s, seconds)
+        self.shot += 1
+
+
+def _fits(facts: Facts, run: Run, plan: MediaPlan) -> bool:
+    """Whether the rules that judge a source let this segment of it pass."""
+    rules = plan.rules
+    slow = run.average < rules.min_fps and run.rate < rules.min_fps
+    shaped = rules.min_aspect <= facts.aspect <= rules.max_aspect
+    return shaped and not slow and min(facts.coded_width, facts.coded_height) >= MIN_SIDE

@@ -1,0 +1,286 @@
+"""The timeline: one scan of a source's packets gives the clock, the index of every picture, and where it breaks.
+
+First step of both passes, before a picture is decoded: so both count pictures and seconds alike. A *part* is a stretch
+whose timestamps rise; files that were joined, and streams that were cut off and began again, have several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from curation.contract import Ending
+from curation.media.rates import Run, runs
+from curation.media.recovery import pictures_until_clean
+
+_COUNTED = "mov"
+"""The container whose header counts real pictures; AVI's count includes repeats that have no packet."""
+
+_BACK_S = 0.25
+"""Decoding times that go back by more are another part; writers round them by less."""
+
+_REORDERED_S = 3.0
+"""The same of presentation times, where there are no decoding times: no codec reorders pictures over so long."""
+
+_UNTIMED = 0.5
+"""Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
+
+_BY_ORDER = ("avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "vc1", "dv")
+"""Formats without presentation times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Pictures `first` up to `end` (exclusive) of one part: `stamps` are theirs, in ticks of the stream, in order."""
+
+    first: int
+    stamps: np.ndarray
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.stamps)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What the packets of the video stream say. Pictures are counted from 0 in the order in which they are shown.
+
+    `times`: seconds from the first picture; they never fall, over all parts. `starts`: pictures at which a decoder can
+    truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture shown
+    is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an intra
+    refresh is complete.
+    """
+
+    parts: tuple[Part, ...]
+    times: np.ndarray
+    starts: np.ndarray
+    tick: float
+    bytes: int
+    packets: int
+    announced: int
+    untimed: float
+    by_order: bool
+    joins: tuple[int, ...] = ()
+    led: int = 0
+    refreshes: tuple[int, ...] = ()
+
+    @property
+    def pictures(self) -> int:
+        return len(self.times)
+
+    def by_frame(self) -> Timeline:
+        """The timeline of a field-coded stream, whose packets hold half a picture each."""
+        parts = tuple(Part(-(-part.first // 2), part.stamps[::2]) for part in self.parts)
+        return replace(
+            self,
+            parts=parts,
+            times=self.times[::2],
+            starts=np.unique(self.starts // 2),
+            packets=-(-self.packets // 2),
+            announced=-(-self.announced // 2),
+            joins=tuple(part.first for part in parts[1:]),
+            led=self.led // 2,
+            refreshes=tuple(picture // 2 for picture in self.refreshes),
+        )
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """Stretches of one rate without a gap, in order; together they hold every picture."""
+        return tuple(run for run, _ in self._pieces)
+
+    @cached_property
+    def breaks(self) -> dict[int, Ending]:
+        """By the picture with which something else begins: why what was before ends."""
+        joins = set(self.joins)
+        otherwise = {True: Ending.JOIN, False: Ending.GAP}
+        return {run.first: why or otherwise[run.first in joins] for run, why in self._pieces if run.first}
+
+    @cached_property
+    def _pieces(self) -> list[tuple[Run, Ending | None]]:
+        """Timestamps that repeat part the runs as well: their clock is broken there."""
+        repeated = np.flatnonzero(np.diff(self.times) <= 0) + 1
+        return runs(self.times, [*self.joins, *repeated.tolist()]) if self.pictures else []
+
+    @cached_property
+    def main(self) -> Run | None:
+        """The longest run: what the source's rate is said to be."""
+        return max(self.runs, key=lambda run: run.seconds, default=None)
+
+    def run_of(self, picture: int) -> Run:
+        """The run that holds `picture`."""
+        firsts = [run.first for run in self.runs]
+        return self.runs[int(np.searchsorted(firsts, picture, side="right")) - 1]
+
+    def picture_at(self, stamp: int, after: int, before: int | None = None) -> int | None:
+        """The first picture after number `after` (and before `before`) with this stamp, None where there is none."""
+        for part in self.parts:
+            if part.end - 1 <= after:
+                continue
+            if before is not None and part.first >= before:
+                return None
+            least = max(0, after + 1 - part.first)
+            at = least + int(np.searchsorted(part.stamps[least:], stamp))
+            if at < len(part.stamps) and part.stamps[at] == stamp:
+                return part.first + at
+        return None
+
+    def stamp_of(self, picture: int) -> int:
+        """The stamp of a picture, in ticks."""
+        part = next(part for part in self.parts if part.first <= picture < part.end)
+        return int(part.stamps[picture - part.first])
+
+    def refreshed_after(self, picture: int) -> int:
+        """The picture from which on an intra refresh has replaced all that was predicted from `picture`.
+
+        The second one after it: pictures after a single recovery point were seen to be wrong without a mark.
+        """
+        later = [number for number in self.refreshes if number > picture]
+        return later[1] if len(later) > 1 else self.pictures
+
+    def start_before(self, picture: int) -> int:
+        """The last picture at or before `picture` at which a decoder can start; 0 where none is known."""
+        at = int(np.searchsorted(self.starts, picture, side="right")) - 1
+        return int(self.starts[at]) if at >= 0 else 0
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What is collected packet by packet."""
+
+    tick: float
+    stamps: list[list[int]] = field(default_factory=lambda: [[]])
+    keys: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
+    bytes: int = 0
+    packets: int = 0
+    hidden: int = 0
+    untimed: int = 0
+    reordered: bool = False
+    new_streams: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
+    refreshes: list[tuple[tuple[int, int], int]] = field(default_factory=list)  # place of a key, pictures to wait
+    decoded_at: int | None = None
+    latest: int | None = None
+
+    def take(self, packet: Packet, codec: str, extradata: bytes | None) -> None:
+        self.packets += 1
+        self.bytes += packet.size
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None:
+            self.untimed += 1
+            return
+        if self._goes_back(packet, stamp):
+            self.stamps.append([])
+            self.latest = None
+        self.decoded_at = packet.dts if packet.dts is not None else self.decoded_at
+        self.latest = max(stamp, self.latest) if self.latest is not None else stamp
+        self.stamps[-1].append(stamp)
+        self.reordered = self.reordered or packet.pts != packet.dts
+        if packet.is_keyframe:
+            self._take_key(packet, (len(self.stamps) - 1, stamp), codec, extradata)
+
+    def _take_key(self, packet: Packet, place: tuple[int, int], codec: str, extradata: bytes | None) -> None:
+        if packet.has_sidedata("new_extradata"):
+            self.new_streams.append(place)
+        wait = pictures_until_clean(codec, bytes(packet), extradata)
+        if wait:
+            self.refreshes.append((place, wait))
+        else:
+            self.keys.append(place)
+
+    def _goes_back(self, packet: Packet, stamp: int) -> bool:
+        if packet.dts is not None and self.decoded_at is not None:
+            return (self.decoded_at - packet.dts) * self.tick > _BACK_S
+        return self.latest is not None and (self.latest - stamp) * self.tick > _REORDERED_S
+
+
+def scan(
+    container: InputContainer, stream: VideoStream, progress: Callable[[int], None] = lambda packets: None
+) -> Timeline:
+    """Read every packet of `stream` without decoding one. Leaves the container at its end: open it again to decode."""
+    codec, extradata = stream.codec_context.name, stream.codec_context.extradata
+    found = _Scan(float(stream.time_base or 1))
+    try:
+        for packet in container.demux(stream):
+            if packet.is_discard:
+                found.hidden += 1  # an edit list leaves it out
+            elif packet.size and not _is_unseen(packet, codec):
+                found.take(packet, codec, extradata)
+                progress(found.packets)
+    except av.error.FFmpegError:
+        pass  # a container torn in the middle: what was read before counts, and `announced` tells how much is missing
+    announced = stream.frames - found.hidden if _COUNTED in container.format.name else 0
+    format_ = container.format.name
+    by_order = format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
+    return _timeline(found, announced, by_order, 1 / guessed_rate(stream))
+
+
+def _is_unseen(packet: Packet, codec: str) -> bool:
+    """Whether a packet holds a picture that is only referred to, never shown (VP8, RFC 6386 section 9.1)."""
+    return codec == "vp8" and not memoryview(packet)[0] >> 4 & 1  # pyright: ignore[reportArgumentType]
+
+
+def guessed_rate(stream: VideoStream) -> float:
+    """Pictures a second as the header says: for streams without timestamps."""
+    return float(stream.guessed_rate or stream.average_rate or stream.codec_context.framerate or 25)
+
+
+def _timeline(found: _Scan, announced: int, by_order: bool, interval: float) -> Timeline:
+    parts, times, joins, repeated = _parts(found, interval)
+    starts = _pictures(parts, found.keys)
+    refreshes = _pictures(parts, [place for place, _ in found.refreshes])
+    refreshes = [picture + wait for picture, (_, wait) in zip(refreshes, found.refreshes, strict=True)]
+    joins += [picture for picture in _pictures(parts, found.new_streams) if picture]
+    if found.untimed > _UNTIMED * found.packets:  # the codec's own rate, then
+        times, by_order = np.arange(found.packets) * interval, True
+        parts, joins, starts, refreshes = [], [], [], []
+    return Timeline(
+        parts=tuple(part for _, part in parts),
+        times=times,
+        starts=np.unique(np.array(starts, np.int64)),
+        tick=found.tick,
+        bytes=found.bytes,
+        packets=found.packets,
+        announced=max(found.packets, announced),
+        untimed=(found.untimed + repeated) / found.packets if parts else 0.0,
+        by_order=by_order,
+        joins=tuple(sorted(set(joins))),
+        led=min(starts, default=(refreshes[1:] or refreshes or [0])[0]),
+        refreshes=tuple(sorted(refreshes)),
+    )
+
+
+def _pictures(parts: list[tuple[int, Part]], places: list[tuple[int, int]]) -> list[int]:
+    """The numbers of the pictures with these stamps in these parts."""
+    known = dict(parts)
+    return [known[number].first + int(np.searchsorted(known[number].stamps, stamp)) for number, stamp in places]
+
+
+def _parts(found: _Scan, interval: float) -> tuple[list[tuple[int, Part]], np.ndarray, list[int], int]:
+    """The parts by their number, the time of each picture, where parts begin, and how many stamps were repeated.
+
+    A part begins one usual interval after the part before it has ended, whatever its own clock says.
+    """
+    parts: list[tuple[int, Part]] = []
+    times: list[np.ndarray] = []
+    joins: list[int] = []
+    count = repeated = 0
+    for number, raw in enumerate(found.stamps):
+        stamps = np.sort(np.array(raw, np.int64))
+        if not len(stamps):
+            continue
+        steps = np.diff(stamps) * found.tick
+        repeated += int((steps == 0).sum())
+        own = (stamps - stamps[0]) * found.tick
+        if times:
+            joins.append(count)
+            own = own + times[-1][-1] + (float(np.median(steps)) if len(steps) else interval)
+        parts.append((number, Part(count, stamps)))
+        times.append(own)
+        count += len(stamps)
+    return parts, np.concatenate(times) if times else np.empty(0), joins, repeated
