@@ -53,8 +53,8 @@ class Timeline:
     """What the packets of the video stream say. Pictures are counted from 0 in the order in which they are shown.
 
     `times`: seconds from the first picture; they never fall, over all parts. `starts`: pictures at which a decoder can
-    truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture shown
-    is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an intra
+    truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture
+    shown is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an intra
     refresh is complete.
     """
 

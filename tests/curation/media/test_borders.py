@@ -4,6 +4,8 @@ import csv
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.contract import Crop
 from curation.media.borders import Borders
@@ -46,9 +48,41 @@ def test_a_dark_side_without_a_twin_is_scene(frame: np.ndarray) -> None:
 
 
 def test_a_border_must_be_black_in_every_frame() -> None:
-    subtitle = picture(14, 14)
-    subtitle[108:116, 20:140] = 235
-    assert found(picture(14, 14), subtitle) == Crop(0, 0, 160, 120)
+    bright = picture(0, 0)
+    assert found(picture(14, 14), bright) == Crop(0, 0, 160, 120)
+
+
+@given(
+    bars=st.tuples(st.integers(12, 40), st.integers(0, 5)),
+    overlay=st.tuples(st.integers(0, 30), st.integers(2, 20), st.integers(0, 100), st.integers(10, 100)),
+    upper=st.booleans(),
+    upright=st.booleans(),
+)
+def test_what_lies_on_a_bar_does_not_keep_it(
+    bars: tuple[int, int], overlay: tuple[int, int, int, int], upper: bool, upright: bool
+) -> None:
+    """A logo or a subtitle of any place and size that leaves half of the bar's lines black, and its edges."""
+    width, more = bars
+    plain = picture(width, width + more, height=240, width=320)
+    from_edge, height, left, length = overlay
+    height = min(height, (width - 4) // 2)
+    top = 2 + from_edge % (width - height - 3)
+    covered = plain.copy()
+    rows = slice(top, top + height) if upper else slice(240 - top - height, 240 - top)
+    covered[rows, left : left + length] = 235
+    frames = [frame.T if upright else frame for frame in (plain, covered, plain)]
+    crop = found(*map(np.ascontiguousarray, frames))
+    start, size = (crop.x, crop.width) if upright else (crop.y, crop.height)
+    assert start == width + width % 2
+    assert 240 - start - size in (width + more, width + more + 1)
+
+
+def test_bars_of_unlike_width_are_bars_where_they_are_one_even_black() -> None:
+    assert found(picture(30, 40, height=240)) == Crop(0, 30, 160, 170)
+    uneven = picture(30, 40, height=240)
+    uneven[200:] = np.linspace(23, 16, 40).astype(np.uint8)[:, None]
+    uneven[:30] = np.linspace(16, 23, 30).astype(np.uint8)[:, None]
+    assert found(uneven) == Crop(0, 0, 160, 240)
 
 
 def test_black_frames_say_nothing() -> None:
