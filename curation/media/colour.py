@@ -30,8 +30,8 @@ WIDE = DISPLAY_P3 | {BT2020}
 
 _RGB, _RESERVED, _ICTCP, _IPT = 0, 3, 14, 15
 _UNTOLD = (0, UNSPECIFIED, _RESERVED)
-_HDR = {PQ: "smpte2084", HLG: "arib-std-b67"}
-_GAMUTS = {BT2020: "bt2020", 11: "smpte431", 12: "smpte432"}
+HDR = {PQ: "smpte2084", HLG: "arib-std-b67"}
+GAMUTS = {BT2020: "bt2020", 11: "smpte431", 12: "smpte432"}
 _OF_MATRIX = {BT709: (BT709, BT709), BT470BG: (BT470BG, SMPTE170M), SMPTE170M: (SMPTE170M, SMPTE170M)}
 _OF_MATRIX |= {BT2020: (BT2020, BT2020_10), 10: (BT2020, BT2020_10), 7: (7, 7)}
 """Primaries and transfer that go with a matrix."""
@@ -65,12 +65,12 @@ class Light:
     @property
     def hdr(self) -> bool:
         """Whether it is HDR10 or HLG."""
-        return self.transfer in _HDR
+        return self.transfer in HDR
 
     @property
     def mapped(self) -> str | None:
         """The name of what its colours are mapped to BT.709 from: a transfer (HDR) or primaries; None: they stay."""
-        return _HDR.get(self.transfer) or _GAMUTS.get(self.primaries)
+        return HDR.get(self.transfer) or GAMUTS.get(self.primaries)
 
     @property
     def shown(self) -> Light:
@@ -106,17 +106,17 @@ def is_rgb(frame: av.VideoFrame) -> bool:
 
 def _believed(light: Light, width: int, height: int) -> Light:
     primaries, transfer, matrix = light.primaries, light.transfer, light.matrix
-    lies = light.depth < 10 and transfer in _HDR
+    lies = light.depth < 10 and transfer in HDR
     if lies:
         primaries, transfer = BT709, BT709
     if light.rgb or matrix in _UNTOLD:
-        wide = not light.rgb and (primaries == BT2020 or transfer in _HDR)
+        wide = not light.rgb and (primaries == BT2020 or transfer in HDR)
         matrix = BT2020 if wide else _by_size(width, height)
     usual = _OF_MATRIX.get(matrix, (BT709, BT709))
     if transfer in _UNTOLD:
         transfer = usual[1]
     if primaries in _UNTOLD:
-        primaries = BT2020 if transfer in _HDR else usual[0]
+        primaries = BT2020 if transfer in HDR else usual[0]
     return replace(light, primaries=primaries, transfer=transfer, matrix=matrix)
 
 
@@ -146,7 +146,7 @@ def refusal(light: Light, hdr: Literal["tonemap", "reject"]) -> Verdict | None:
     HDR in ICtCp or IPT is refused either way: libswscale has no conversion for these.
     """
     if light.hdr and hdr == "reject":
-        return Verdict(Reason.HDR, detail=_HDR[light.transfer])
+        return Verdict(Reason.HDR, detail=HDR[light.transfer])
     if light.matrix in (_ICTCP, _IPT):
         return Verdict(Reason.HDR, detail="colours in ICtCp or IPT cannot be converted")
     return None
