@@ -4,7 +4,7 @@ Both passes put every frame through a `Converter` (by way of `develop.py`), so s
 What is 8-bit 4:2:0 SDR already goes through untouched and uncopied; all else takes one libavfilter graph, kept as long
 as frames stay alike:
 
-    [alpha over black]  ->  [HDR or wide gamut: RGB in 16 bits, through the table of `tone.py`]  ->  yuv420p
+    [alpha over black]  ->  [HDR or wide gamut: RGB in 16 bits, through the table of `tone.py`]  ->  yuv420p, rounded
 
 Matrix and range of a source are kept, except that RGB becomes limited-range YUV of the matrix that its size implies,
 and whatever went through the table is limited-range BT.709. The tables are handed to the graph in memory: the decoder's
@@ -27,6 +27,9 @@ PLANAR = frozenset({"yuv420p", "yuvj420p"})
 
 Filter = tuple[str, str]
 _MATRIX = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+_EXACT = "flags=bilinear:sws_dither=none"
+"""Dither would count as sharpness: the Laplacian's variance of a smooth picture rises from 3 to 8."""
+
 _RANGE = {LIMITED: "limited", FULL: "full"}
 
 
@@ -127,12 +130,16 @@ def _to_rgb(light: Light) -> list[Filter]:
 
 def _to_yuv(like: av.VideoFrame, light: Light) -> list[Filter]:
     shown = light.shown
-    source = "in_range=full:" if light.mapped or _has_alpha(like) else _input(light)
-    matrix = _MATRIX.get(shown.matrix, "auto")
-    return [("scale", f"{source}out_color_matrix={matrix}:out_range={_RANGE[shown.range]}"), ("format", "yuv420p")]
+    source = f"in_range=full:{_EXACT}:" if light.mapped or _has_alpha(like) else _input(light)
+    scale = ("scale", f"{source}out_color_matrix={_MATRIX.get(shown.matrix, 'auto')}:out_range={_RANGE[shown.range]}")
+    last = ("format", "yuv420p")
+    if light.mapped or (light.rgb and light.depth > 8):
+        # From deep RGB straight to 8 bits libswscale dithers whatever it is told.
+        return [scale, ("format", "yuv420p16le"), ("scale", _EXACT), last]
+    return [scale, last]
 
 
 def _input(light: Light) -> str:
     """Options of `scale` that say how to read a source; it keeps transfer and primaries, which are not its business."""
     matrix = "auto" if light.rgb else _MATRIX.get(light.matrix, "auto")
-    return f"in_color_matrix={matrix}:in_range={_RANGE[light.range]}:flags=bilinear:"
+    return f"in_color_matrix={matrix}:in_range={_RANGE[light.range]}:{_EXACT}:"
