@@ -140,6 +140,7 @@ class Deinterlacer:
     def __init__(self, parity: Parity) -> None:
         self._options = f"mode=send_frame:parity={parity}:deint=all"
         self._key: tuple[object, ...] | None = None
+        self._graph: Graph | None = None  # its filters do not keep it alive
         self._source: FilterContext | None = None
         self._sink: FilterContext | None = None
         self._held: deque[av.VideoFrame] = deque()
@@ -170,7 +171,7 @@ class Deinterlacer:
 
     def _restart(self, like: av.VideoFrame, key: tuple[object, ...]) -> list[av.VideoFrame]:
         made = self.flush()
-        graph = Graph()
+        self._graph = graph = Graph()
         graph.threads = 1
         base = Fraction(1, 1000)
         self._source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=base)

@@ -51,6 +51,9 @@ def tags(primaries: str, transfer: str, matrix: str) -> tuple[str, ...]:
     return "-color_primaries", primaries, "-color_trc", transfer, "-colorspace", matrix
 
 
+BT709 = tags("bt709", "bt709", "bt709")
+
+
 @functools.cache
 def texture(seed: int = 1, side: int = _SIDE) -> np.ndarray:
     """A smooth coloured picture (side, side, 3) with some detail, to be moved about."""

@@ -17,10 +17,10 @@ from curation.filters.blur import laplacian_variance
 from curation.media.convert import Converter
 from curation.media.frames import planes
 from tests.support import light
-from tests.support.light import FFV1, UNTAGGED, X264, X265_10, tags, to_yuv
+from tests.support.light import BT709, FFV1, UNTAGGED, X264, X265_10, tags, to_yuv
 
 SD, HD = (480, 270), (1280, 720)
-BT709 = tags("bt709", "bt709", "bt709")
+
 WIDE = tags("bt2020", "bt2020-10", "bt2020nc")
 
 
