@@ -8,7 +8,7 @@ way of `develop.py`). A file's flags are a weak hint only: they tell how it was 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -32,37 +32,50 @@ BAND, BANDS = 16, 16
 
 # Tuned on real clips and on the same ones woven into fields; the figures are in docs/colour.md.
 _STILL, _NOISE = 1.04, 0.02
-_CLEAR, _CLEAR_FLAGGED = 2.0, 1.5
-_SHARE = 1 / 3
-_LEAST, _LEAST_FLAGGED = 2, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """From which ratio on, of so many moving frames, a parity is believed; `agree`: the share of them that say so."""
+
+    ratio: float
+    moving: int
+    agree: float = 0.75
+
+
+_BARS = (_Bar(1.5, 2), _Bar(1.3, 6, 0.9))
+_BAR_FLAGGED = _Bar(1.2, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Mean distances of one picture's lines from what their neighbours suggest, in levels.
+    """Mean distances of one picture's lines from what the lines above and below suggest, in levels.
 
-    `own`: from the line itself. `tff`, `bff`: from the same line of the neighbouring pictures that is nearer in time
-    (before or after it) if the material has this parity.
+    `own`: of the lines themselves. `tff`, `bff`: of the same lines in the neighbouring pictures, taken from
+    the one (before or after) that is nearer in time if the material has this parity.
     """
 
     own: float
     tff: float
     bff: float
 
-    def parity(self, clear: float) -> Parity | Literal["progressive"] | None:
-        """None: nothing moves enough to tell."""
-        near, far = sorted((self.tff - self.own, self.bff - self.own))
-        if far <= (_STILL - 1) * self.own + _NOISE:
-            return None
-        # In interlaced video the line itself is one field away, just as the nearer neighbour is: `near` is about 0.
-        # In progressive video the line itself is of the same moment, both neighbours are a whole picture away.
-        if far <= clear * near or max(self.tff, self.bff) <= _STILL * min(self.tff, self.bff):
-            return "progressive"
-        return "tff" if self.tff < self.bff else "bff"
+    @property
+    def moves(self) -> bool:
+        """Whether enough changes between pictures to tell anything."""
+        return max(self.tff, self.bff) > _STILL * self.own + _NOISE
+
+    @property
+    def ratio(self) -> float:
+        """How much farther the bottom-first neighbours are than the top-first ones, beyond the lines themselves."""
+        return (max(self.bff - self.own, 0.0) + _NOISE) / (max(self.tff - self.own, 0.0) + _NOISE)
 
 
 class FieldTest:
-    """Collects evidence over the sampled frames of one shot; costs about 2 ms for a 1080p frame."""
+    """Collects evidence over the sampled frames of one shot; costs about 2 ms for a 1080p frame.
+
+    In progressive video both neighbours of a line are a whole picture away, so the two distances are equal: on average
+    within 2 %. In interlaced video one is a field away, as the line itself is, and the other three.
+    """
 
     def __init__(self) -> None:
         self._looks: list[_Look] = []
@@ -80,29 +93,25 @@ class FieldTest:
 
     @property
     def share(self) -> float:
-        """The share of the frames pushed that are combed in the more frequent parity."""
-        return max(self._counts()[:2]) / len(self._looks) if self._looks else 0.0
+        """The share of the frames pushed that are clearly combed in the more frequent parity."""
+        ratios = [look.ratio for look in self._looks if look.moves]
+        clear = _BARS[-1].ratio
+        most = max(sum(ratio >= clear for ratio in ratios), sum(ratio <= 1 / clear for ratio in ratios))
+        return most / len(self._looks) if self._looks else 0.0
 
     def verdict(self) -> Parity | None:
-        """The parity of interlaced material; None where it is progressive, or moves too little to tell.
-
-        Two frames and a third of all that move must be clearly of one parity, and twice as many as of the other. A
-        third, because hard telecine combs two pictures of five. Where the file's flags agree, one frame will do.
-        """
-        tff, bff, progressive = self._counts()
-        least = _LEAST_FLAGGED if self._mostly_flagged else _LEAST
-        count, other, parity = (tff, bff, PARITIES[0]) if tff >= bff else (bff, tff, PARITIES[1])
-        enough = count >= least and count >= _SHARE * (count + other + progressive) and count >= 0.1 * len(self._looks)
-        return parity if enough and count > 2 * other else None
-
-    @property
-    def _mostly_flagged(self) -> bool:
-        return 2 * self._flagged > len(self._looks)
-
-    def _counts(self) -> tuple[int, int, int]:
-        clear = _CLEAR_FLAGGED if self._mostly_flagged else _CLEAR
-        found = [look.parity(clear) for look in self._looks]
-        return found.count("tff"), found.count("bff"), found.count("progressive")
+        """The parity of interlaced material; None where it is progressive, or moves too little to tell."""
+        moving = [look for look in self._looks if look.moves]
+        if not moving or len(moving) < 0.1 * len(self._looks):
+            return None
+        # The ratio of the sums, not the mean of the ratios: what moves most tells most.
+        ratio = _Look(*(sum(values) / len(moving) for values in zip(*map(astuple, moving), strict=True))).ratio
+        parity = PARITIES[0] if ratio > 1 else PARITIES[1]
+        agree = sum((look.ratio > 1) == (ratio > 1) for look in moving) / len(moving)
+        bars = (*_BARS, _BAR_FLAGGED) if 2 * self._flagged > len(self._looks) else _BARS
+        strength = max(ratio, 1 / ratio)
+        found = any(strength >= bar.ratio and len(moving) >= bar.moving and agree >= bar.agree for bar in bars)
+        return parity if found else None
 
 
 def _sample(luma: Plane) -> np.ndarray:
