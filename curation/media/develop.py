@@ -68,7 +68,8 @@ class Development:
 
     With `parity` each is held back until the next one is there, and `flush` gives the last one; else it comes at once,
     and what is plain already comes as it is, uncopied. `context` is the decoder's (see `Converter`). A reader that goes
-    back in the file takes a new one.
+    back in the file takes a new one. A deinterlaced picture is made from its neighbours too: to get the same one again,
+    push the frame before it and the one after.
     """
 
     def __init__(self, parity: Parity | None = None, context: Tagged | None = None) -> None:
