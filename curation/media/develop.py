@@ -53,14 +53,11 @@ class Conversion:
                 parity = part.removeprefix(_DEINTERLACED)
             else:
                 mapped = part.removeprefix(_TONE).removeprefix(_GAMUT)
-        known = {None, *HDR.values(), *GAMUTS.values()}
-        if (
-            parity not in (None, *PARITIES)
-            or mapped not in known
-            or (made := cls(cast(Parity, parity), mapped)).text != text
-        ):
-            raise ValueError(f"no conversion: {text!r}")
-        return made
+        if parity in (None, *PARITIES) and mapped in (None, *HDR.values(), *GAMUTS.values()):
+            made = cls(cast("Parity | None", parity), mapped)
+            if made.text == text:
+                return made
+        raise ValueError(f"no conversion: {text!r}")
 
 
 class Development:

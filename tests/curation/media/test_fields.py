@@ -117,6 +117,7 @@ def test_real_clips(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_all_real_clips() -> None:
     """No false alarm; of the woven ones at most one in twelve is missed (nearly still pictures)."""
     missed = 0
