@@ -13,6 +13,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from curation.contract import Clip, Facts
+from curation.media.colour import copy_tags
 from curation.media.frames import planes
 from curation.media.geometry import Plane, fit, upright, view
 from curation.media.plan import Encode
@@ -22,7 +23,10 @@ _MOOV_BASE, _MOOV_PER_FRAME = 4096, 28
 
 
 class Mp4:
-    """One H.264 stream in an MP4 file in memory. `like` lends its colour tags."""
+    """One H.264 stream in an MP4 file in memory.
+
+    `like` is one of its pictures: its primaries, transfer, matrix and range go into the stream and into the `colr` box.
+    """
 
     def __init__(self, clip: Clip, encode: Encode, like: av.VideoFrame) -> None:
         self._buffer = io.BytesIO()
@@ -34,8 +38,7 @@ class Mp4:
         stream.time_base = 1 / rate
         context = stream.codec_context
         context.thread_count = 1
-        context.color_range = like.color_range
-        context.colorspace = like.colorspace
+        copy_tags(like, context)
         self._stream, self._tick, self._base = stream, 0, 1 / rate
 
     def add(self, frame: av.VideoFrame) -> None:
@@ -68,8 +71,7 @@ def repack(frame: av.VideoFrame, clip: Clip, facts: Facts) -> av.VideoFrame:
         turned = upright(view(plane, clip.crop, part), facts.rotation, facts.mirrored)
         picture = fit(turned, clip.width // part, clip.height // part)
         _fill(out, index, picture)
-    out.color_range = frame.color_range
-    out.colorspace = frame.colorspace
+    copy_tags(frame, out)
     return out
 
 
