@@ -138,7 +138,7 @@ ENDINGS: Mapping[Ending, str] = {
     Ending.END: "the video ends",
     Ending.GAP: "a gap in time",
     Ending.RATE: "another frame rate begins",
-    Ending.SIZE: "another picture size or shape begins",
+    Ending.SIZE: "another picture size, shape or light begins",
     Ending.JOIN: "another stream begins: files that were joined",
     Ending.DAMAGE: "damaged or missing pictures",
 }

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts, Reason, Verdict
 from curation.media import faults
-from curation.media.found import Tally
+from curation.media.found import Again, Tally
 from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Unfit
 from curation.media.wire import Message, WireError, receive, send
@@ -77,6 +77,8 @@ def _measure(request: Message, answers: BinaryIO) -> None:
             send(answers, "facts", asdict(item))
         elif isinstance(item, Tally):
             send(answers, "tally", asdict(item))
+        elif isinstance(item, Again):
+            send(answers, "again")
         else:
             fields = {**asdict(item), "samples": []}
             send(answers, "clip", fields, item.samples)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import av
 
-from curation.contract import Clip, Reason
+from curation.contract import Clip, Facts, Reason
+from curation.media.develop import Conversion, Development
 from curation.media.encode import Mp4, repack
 from curation.media.found import Tally
-from curation.media.frames import Picture, checksum_of, planar
+from curation.media.frames import Picture, checksum_of
 from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Unfit, describe
 from curation.media.rates import Cadence, cadence
@@ -45,33 +46,79 @@ def _made(reel: Reel, clip: Clip, plan: MediaPlan, encode: Encode) -> bytes:
     if clip.end_frame > reel.timeline.pictures:
         raise Unfit(Reason.OTHER_FRAMES, None, f"frame {clip.end_frame - 1} is not in the file")
     pace = cadence(reel.timeline.run_of(clip.start_frame), plan.clips, plan.rules.min_fps)
-    for _ in reel.approaches(clip.start_frame):
-        head = reel.head
-        if head is None or (head.index, head.check) != (clip.start_frame, clip.first_check):
-            continue
-        if (data := _encoded(reel, head, clip, pace, encode)) is not None:
-            return data
+    parity = Conversion.parse(clip.conversion).parity
+    for _ in reel.approaches(max(0, clip.start_frame - 1) if parity else clip.start_frame):
+        development = Development(parity, reel.stream.codec_context)
+        if (first := _led_in(reel, clip, development)) is not None:
+            facts = describe(reel.container, reel.stream, reel.timeline, first)
+            taken = _Taken(reel, clip, development)
+            if (data := _encoded(taken, clip, pace, facts, encode)) is not None:
+                return data
     raise Unfit(Reason.OTHER_FRAMES, None, f"frames {clip.start_frame} to {clip.end_frame - 1}, tried from the start")
 
 
-def _encoded(reel: Reel, first: Picture, clip: Clip, pace: Cadence, encode: Encode) -> bytes | None:
-    """The clip's file from the head on; None where other frames come than were measured."""
-    facts = describe(reel.container, reel.stream, reel.timeline, first)
-    checks: list[int] = []
+def _led_in(reel: Reel, clip: Clip, development: Development) -> Picture | None:
+    """The clip's first source frame, where that is the head; None where another is.
+
+    What stands before it in the same segment goes into the development: a deinterlaced picture is made of both.
+    """
+    before = reel.head
+    if before is not None and before.index < clip.start_frame:
+        reel.drop()
+        if reel.head is not None and reel.head.broken_by is None:
+            development.push(before.frame)
+    head = reel.head
+    same = head is not None and (head.index, head.check) == (clip.start_frame, clip.first_check)
+    return head if same else None
+
+
+class _Taken:
+    """The clip's source frames, developed, with their numbers. `checks`: the checksum of each as decoded, so far."""
+
+    def __init__(self, reel: Reel, clip: Clip, development: Development) -> None:
+        self._reel, self._clip, self._development = reel, clip, development
+        self.checks: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        start, reel = self._clip.start_frame, self._reel
+        given = 0
+        while len(self.checks) < self._clip.end_frame - start and (head := reel.head) is not None:
+            self.checks.append(head.check)
+            for frame in self._made_of(head):
+                yield start + given, frame
+                given += 1
+            reel.drop()
+        for frame in self._rest():
+            if given < len(self.checks):
+                yield start + given, frame
+                given += 1
+
+    def _made_of(self, picture: Picture) -> list[av.VideoFrame]:
+        """What is ready once `picture` is pushed; not what led in to the clip's first frame."""
+        made = self._development.push(picture.frame)
+        return [frame for frame in made if len(self.checks) > 1 or self._development.parity is None]
+
+    def _rest(self) -> list[av.VideoFrame]:
+        """What is held back: it is made from the picture after the clip, where one goes on with it."""
+        if self._development.parity is None:
+            return []
+        after = self._reel.head
+        made = self._development.push(after.frame) if after is not None and after.broken_by is None else []
+        return made + self._development.flush()
+
+    def holds(self, clip: Clip) -> bool:
+        """Whether the frames were those that were measured."""
+        whole = len(self.checks) == clip.end_frame - clip.start_frame
+        return whole and self.checks[-1] == clip.last_check and checksum_of(self.checks) == clip.all_check
+
+
+def _encoded(taken: _Taken, clip: Clip, pace: Cadence, facts: Facts, encode: Encode) -> bytes | None:
+    """The clip's file; None where other frames came than were measured."""
     out: Mp4 | None = None
-    for frame in _ticks(_taken(reel, clip, checks), clip, pace):
+    for frame in _ticks(iter(taken), clip, pace):
         out = out or Mp4(clip, encode, frame)
         out.add(repack(frame, clip, facts))
-    same = len(checks) == clip.end_frame - clip.start_frame and checksum_of(checks) == clip.all_check
-    return out.close() if out and same and checks[-1] == clip.last_check else None
-
-
-def _taken(reel: Reel, clip: Clip, checks: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The clip's source frames with their numbers; their checksums go into `checks`."""
-    while len(checks) < clip.end_frame - clip.start_frame and (head := reel.head) is not None:
-        checks.append(head.check)
-        yield head.index, planar(head.frame)
-        reel.drop()
+    return out.close() if out and taken.holds(clip) else None
 
 
 def _ticks(frames: Iterator[tuple[int, av.VideoFrame]], clip: Clip, pace: Cadence) -> Iterator[av.VideoFrame]:

@@ -70,6 +70,7 @@ class Development:
     """
 
     def __init__(self, parity: Parity | None = None, context: Tagged | None = None) -> None:
+        self.parity: Parity | None = parity
         self._deinterlacer = Deinterlacer(parity) if parity else None
         self._converter = Converter(context)
 

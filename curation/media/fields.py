@@ -34,6 +34,11 @@ BAND, BANDS = 16, 16
 _STILL, _NOISE = 1.04, 0.02
 
 
+_LOOKS_A_SECOND = 2.0
+_ENOUGH = 8
+"""Looks at a shot after which it is judged before it has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Bar:
     """From which ratio on, of so many moving frames, a parity is believed; `agree`: the share of them that say so."""
@@ -138,6 +143,45 @@ def _look(before: np.ndarray, luma: np.ndarray, after: np.ndarray) -> _Look:
         tff=(off(before, 0) + off(after, 1)) / size,
         bff=(off(before, 1) + off(after, 0)) / size,
     )
+
+
+class Interlaced(Exception):
+    """Raised by the measuring pass when a shot turns out to be interlaced; `share` of its frames are clearly combed."""
+
+    def __init__(self, parity: Parity, share: float) -> None:
+        super().__init__(parity)
+        self.parity, self.share = parity, share
+
+
+class Fields:
+    """Feeds a `FieldTest` for each shot of a segment with some frames a second, and raises `Interlaced`."""
+
+    def __init__(self, rate: float) -> None:
+        self._every = max(2, round(rate / _LOOKS_A_SECOND))
+        self._test = FieldTest()
+        self._seen: deque[tuple[Plane, av.VideoFrame, bool]] = deque(maxlen=3)
+        self._count = self._looks = 0
+
+    def push(self, luma: Plane, frame: av.VideoFrame, flagged: bool) -> None:
+        """The next frame, with its luma as a view that lives as long as `frame`."""
+        self._seen.append((luma, frame, flagged))
+        self._count += 1
+        if len(self._seen) == 3 and self._count % self._every == 0:
+            before, now, after = self._seen
+            self._test.push(before[0], now[0], after[0], now[2])
+            self._looks += 1
+            if self._looks >= _ENOUGH:
+                self._judge()
+
+    def end_shot(self) -> None:
+        """What follows is another shot."""
+        self._judge()
+        self._test, self._looks = FieldTest(), 0
+        self._seen.clear()
+
+    def _judge(self) -> None:
+        if (parity := self._test.verdict()) is not None:
+            raise Interlaced(parity, self._test.share)
 
 
 class Deinterlacer:

@@ -22,6 +22,11 @@ class Tally:
     suspect: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The pass begins again with what it has learnt of the source: clips that came before do not count."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipMeasure(Span):
     """A finished clip without its id, and what was measured on it; `samples` are JPEG files."""

@@ -29,19 +29,22 @@ from curation.media.timeline import Timeline
 Planes = tuple[Plane, Plane, Plane]
 """Y, U and V of an 8-bit 4:2:0 frame."""
 
-_PLANAR = frozenset({"yuv420p", "yuvj420p"})
 _HOPELESS = 1000
 """Errors after which a decoder that has shown nothing is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What must not change within a shot: coded size in pixels, sample aspect ratio, orientation."""
+    """What must not change within a shot: coded size in pixels, sample aspect ratio, orientation, pixel format, and the
+    numbers that tag its light.
+    """
 
     width: int
     height: int
     sar: float
     orientation: Orientation
+    format: str
+    light: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ class Decoder:
         sar = self._sars.pop(frame.pts, None) or self._sar()
         if frame.key_frame or self._turned is None:  # a display matrix is the stream's, so key pictures carry it
             self._turned = orientation(frame)
-        shape = Shape(frame.width, frame.height, sar, self._turned)
+        light = (frame.color_primaries, frame.color_trc, int(frame.colorspace), int(frame.color_range))
+        shape = Shape(frame.width, frame.height, sar, self._turned, frame.format.name, light)
         broken_by = self._broken_by(shape, index, before)
         self._shape, self._lost = shape, False
         return Picture(index, float(self._timeline.times[index]), frame, shape, checksum(frame), broken_by)
@@ -243,11 +247,6 @@ def _bits_a_pixel(name: str) -> int:
 
 def _row_bytes(name: str, width: int) -> int:
     return -(-_bits_a_pixel(name) * width // 8)
-
-
-def planar(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame as 8-bit 4:2:0; itself where it is that already."""
-    return frame if frame.format.name in _PLANAR else frame.reformat(format="yuv420p", threads=1)
 
 
 def planes(frame: av.VideoFrame) -> Planes:

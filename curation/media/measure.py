@@ -15,7 +15,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from curation.contract import Ending, Facts, Reason
-from curation.media.found import ClipMeasure, Tally
+from curation.media.colour import light_of, refusal
+from curation.media.develop import Development
+from curation.media.fields import Interlaced, Parity
+from curation.media.found import Again, ClipMeasure, Tally
 from curation.media.frames import Decoder, Picture, check_size
 from curation.media.plan import MediaPlan
 from curation.media.probe import Unfit, describe, open_media, timeline_of
@@ -26,9 +29,10 @@ from curation.media.timeline import Timeline
 
 def measure(
     path: Path, plan: MediaPlan, max_pixels: int, progress: Callable[[int], None] = lambda frames: None
-) -> Iterator[Facts | ClipMeasure | Tally]:
+) -> Iterator[Facts | ClipMeasure | Tally | Again]:
     """Yield the facts, then each clip as its shot ends, then the tally. Raises `Unfit` with the verdict.
 
+    After `Again` all of it comes once more: the source has turned out to be interlaced.
     `progress` is called with the number of frames decoded so far, after each.
     """
     with open_media(path) as (container, stream):
@@ -37,6 +41,24 @@ def measure(
         rough = describe(container, stream, timeline)
         if timeline.packets and min(rough.width, rough.height):
             yield from _judged(rough, timeline, plan)  # a rejected video keeps the facts that it was judged by
+    try:
+        yield from _decoded(path, timeline, plan, max_pixels, progress, None)
+    except Interlaced as found:
+        if plan.clips.interlaced == "reject":
+            raise Unfit(Reason.INTERLACED, found.share, f"{found.parity}: interlaced fields") from None
+        yield Again()
+        yield from _decoded(path, timeline, plan, max_pixels, progress, found.parity)
+
+
+def _decoded(
+    path: Path,
+    timeline: Timeline,
+    plan: MediaPlan,
+    max_pixels: int,
+    progress: Callable[[int], None],
+    parity: Parity | None,
+) -> Iterator[Facts | ClipMeasure | Tally]:
+    """The decode itself, deinterlacing where a parity is given. Raises `Interlaced` where it turns out to be needed."""
     with open_media(path, plan.hwaccel) as (container, stream):
         check_size(stream, max_pixels)
         decoder = Decoder(container, stream, timeline)
@@ -48,8 +70,10 @@ def measure(
         yield from _judged(facts, timeline, plan)
         if min(facts.coded_width, facts.coded_height) < MIN_SIDE:
             raise Unfit(Reason.NO_CLIP, 0.0, f"a picture of {facts.coded_width}x{facts.coded_height} pixels")
+        if refused := refusal(light_of(first.frame, stream.codec_context), plan.clips.hdr):
+            raise Unfit(refused.reason, refused.measured, refused.detail)
         yield facts
-        pass_ = _Pass(container, stream, timeline, plan, first)
+        pass_ = _Pass(container, stream, timeline, plan, first, parity)
         yield from pass_.push(first)
         for picture in pictures:
             progress(decoder.tally.decoded)
@@ -81,9 +105,16 @@ class _Pass:
     """Takes pictures in order, parts them into segments and counts what they yield."""
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, timeline: Timeline, plan: MediaPlan, first: Picture
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        timeline: Timeline,
+        plan: MediaPlan,
+        first: Picture,
+        parity: Parity | None,
     ) -> None:
         self._container, self._stream, self._timeline, self._plan = container, stream, timeline, plan
+        self._parity = parity
         self._segment = self._begin(first, 0)
         self._longest_s = 0.0
         self.clips = 0
@@ -104,7 +135,8 @@ class _Pass:
 
     def _begin(self, picture: Picture, shot: int) -> Segment:
         facts = describe(self._container, self._stream, self._timeline, picture)
-        return Segment(facts, self._timeline, self._plan, picture, shot)
+        development = Development(self._parity, self._stream.codec_context)
+        return Segment(facts, self._timeline, self._plan, picture, shot, development)
 
     def _end(self, ending: Ending) -> Iterator[ClipMeasure]:
         yield from self._counted(self._segment.finish(ending))

@@ -54,9 +54,17 @@ class OpenClip:
     """One clip under measurement. `push` frames in order, then `close` with the index after its last one."""
 
     def __init__(
-        self, facts: Facts, plan: ClipPlan, cadence: Cadence, shot: int, tick: int, key_s: float = 0.0
+        self,
+        facts: Facts,
+        plan: ClipPlan,
+        cadence: Cadence,
+        shot: int,
+        tick: int,
+        key_s: float = 0.0,
+        conversion: str | None = None,
     ) -> None:
         self._facts, self._plan, self._cadence, self._shot = facts, plan, cadence, shot
+        self._conversion = conversion
         self._first_tick = self._last_tick = tick
         self._least, self._most = plan.lengths(float(cadence.fps))
         big = max(1.0, facts.coded_width * facts.coded_height / _GRID_PIXELS)
@@ -123,6 +131,7 @@ class OpenClip:
             first_check=self._checks[0],
             last_check=self._checks[-1],
             all_check=checksum_of(self._checks),
+            conversion=self._conversion,
             motion=self._motion.mean(self.frames),
             jitter=self._jitter.mean(),
             laplacian=variances,

@@ -88,6 +88,8 @@ class Sandbox:
             match message.kind:
                 case "facts":
                     facts = message.read(_FACTS)
+                case "again":
+                    clips.clear()
                 case "clip":
                     fields = {**message.body, "samples": message.blobs}
                     clips.append(_CLIP.validate_python(fields))

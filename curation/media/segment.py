@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+import av
 import numpy as np
 
 from curation.contract import Ending, Facts
 from curation.filters.jitter import small_bgr
+from curation.media.colour import refusal
+from curation.media.develop import Conversion, Development
+from curation.media.fields import Fields
 from curation.media.found import ClipMeasure
-from curation.media.frames import Picture, Planes, planar, planes
+from curation.media.frames import Picture, Planes, planes
 from curation.media.openclip import OpenClip, Waiting
 from curation.media.plan import MediaPlan
 from curation.media.rates import Run, cadence
@@ -30,41 +34,62 @@ MIN_SIDE = 16
 class Segment:
     """Takes pictures in order and yields finished clips. `shot`: the number of its first shot."""
 
-    def __init__(self, facts: Facts, timeline: Timeline, plan: MediaPlan, first: Picture, shot: int) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        timeline: Timeline,
+        plan: MediaPlan,
+        first: Picture,
+        shot: int = 0,
+        development: Development | None = None,
+    ) -> None:
         self._facts, self._timeline, self._plan = facts, timeline, plan
         self._run: Run = timeline.run_of(first.index)
         self._cadence = cadence(self._run, plan.clips, plan.rules.min_fps)
         self._scene = SceneScore()
         self._detector: ShotDetector = DETECTORS[plan.shots.detector](**plan.shots.options)
         self._delay = self._detector.lookahead + plan.shots.trim_frames
+        self._development = development or Development()
+        light = self._development.light(first.frame)
+        self._conversion = Conversion.of(light, self._development.parity)
+        self._fields = Fields(self._run.rate) if self._development.parity is None else None
+        self._developing: deque[Picture] = deque()
         self._queue: deque[Waiting] = deque()
         self._boundaries: deque[Boundary] = deque()
         self._first, self._next = first.index, first.index
         self._start_next: int | None = first.index
         self._shot_start = first.index
         self._clip: OpenClip | None = None
-        self._fits = _fits(facts, self._run, plan)
+        self._fits = _fits(facts, self._run, plan) and refusal(light, plan.clips.hdr) is None
         self.shot = shot
         self.longest_s = 0.0
 
     def push(self, picture: Picture) -> Iterator[ClipMeasure]:
-        """The next picture: its number is one more than the last one's."""
-        frame = planar(picture.frame)
+        """The next picture: its number is one more than the last one's. Raises `Interlaced` once that is known."""
+        self._developing.append(picture)
+        for frame in self._development.push(picture.frame):
+            yield from self._take(self._developing.popleft(), frame)
+
+    def finish(self, ending: Ending) -> Iterator[ClipMeasure]:
+        """No picture goes on with the last one, for this reason."""
+        for frame in self._development.flush():
+            yield from self._take(self._developing.popleft(), frame)
+        self._announce(self._detector.finish())
+        while self._queue:
+            yield from self._settle(self._queue.popleft())
+        yield from self._close(self._next, ending)
+        self._end_shot(self._next)
+
+    def _take(self, picture: Picture, frame: av.VideoFrame) -> Iterator[ClipMeasure]:
         yuv = planes(frame)
+        if self._fields is not None:
+            self._fields.push(yuv[0], frame, picture.frame.interlaced_frame)
         score = self._scene.push(yuv[0])
         self._announce(self._detector.push(score, self._scene.mafd, self._small(yuv)))
         self._queue.append(Waiting(picture.index, picture.time_s, picture.check, frame, yuv))
         self._next = picture.index + 1
         while len(self._queue) > self._delay:
             yield from self._settle(self._queue.popleft())
-
-    def finish(self, ending: Ending) -> Iterator[ClipMeasure]:
-        """No picture goes on with the last one, for this reason."""
-        self._announce(self._detector.finish())
-        while self._queue:
-            yield from self._settle(self._queue.popleft())
-        yield from self._close(self._next, ending)
-        self._end_shot(self._next)
 
     def _small(self, yuv: Planes) -> np.ndarray | None:
         wanted = self._detector.wants_picture
@@ -96,7 +121,9 @@ class Segment:
         if self._cadence.leads(waiting.index):
             start = 0 if self._timeline.by_order else self._timeline.start_before(waiting.index)
             key_s = float(self._timeline.times[start])
-            self._clip = OpenClip(self._facts, self._plan.clips, self._cadence, self.shot, tick, key_s)
+            self._clip = OpenClip(
+                self._facts, self._plan.clips, self._cadence, self.shot, tick, key_s, self._conversion.text
+            )
 
     def _close(self, end_frame: int, ending: Ending) -> Iterator[ClipMeasure]:
         if self._clip is not None:
@@ -110,6 +137,8 @@ class Segment:
             times = self._timeline.times
             seconds = float(times[end_frame - 1] - times[self._shot_start]) + self._run.interval
             self.longest_s = max(self.longest_s, seconds)
+        if self._fields is not None:
+            self._fields.end_shot()
         self.shot += 1
 
 

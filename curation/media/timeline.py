@@ -54,8 +54,8 @@ class Timeline:
 
     `times`: seconds from the first picture; they never fall, over all parts. `starts`: pictures at which a decoder can
     truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture
-    shown is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an intra
-    refresh is complete.
+    shown is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an
+    intra refresh is complete.
     """
 
     parts: tuple[Part, ...]

@@ -9,7 +9,7 @@ from pathlib import Path
 from curation.contract import Clip, Facts, Span
 from curation.identity import clip_id
 from curation.media.cut import cut
-from curation.media.found import ClipMeasure, Tally
+from curation.media.found import Again, ClipMeasure, Tally
 from curation.media.measure import measure
 from curation.media.plan import Encode, MediaPlan, Rules
 
@@ -29,7 +29,9 @@ class Result:
 
 def measured(path: Path, plan: MediaPlan = LENIENT) -> Result:
     """One measuring pass; raises `Unfit` as the pass does."""
-    facts, *clips, tally = measure(path, plan, MAX_PIXELS)
+    found = list(measure(path, plan, MAX_PIXELS))
+    again = max((at + 1 for at, item in enumerate(found) if isinstance(item, Again)), default=0)
+    facts, *clips, tally = found[again:]
     assert isinstance(facts, Facts)
     assert isinstance(tally, Tally)
     return Result(facts, [c for c in clips if isinstance(c, ClipMeasure)], tally)

@@ -11,7 +11,8 @@ from scenedetect import FrameTimecode, StatsManager
 from scenedetect.detectors import ContentDetector
 
 from curation.filters.jitter import WIDTH, Jitter, small_bgr
-from curation.media.frames import planar, planes
+from curation.media.convert import Converter
+from curation.media.frames import planes
 from tests.support import media
 from tests.support.shared import VIDEOS, need
 
@@ -31,7 +32,7 @@ def both(path: Path) -> tuple[float, float]:
         for index, frame in enumerate(container.decode(container.streams.video[0])):
             if index == FRAMES:
                 break
-            ours.push(small_bgr(*planes(planar(frame))))
+            ours.push(small_bgr(*planes(Converter()(frame))))
             picture = frame.to_ndarray(format="bgr24")
             height = round(picture.shape[0] * WIDTH / picture.shape[1])
             if picture.shape[1] > WIDTH:

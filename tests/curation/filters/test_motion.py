@@ -13,8 +13,9 @@ import pytest
 
 from curation.contract import Clip, Facts
 from curation.filters.motion import Motion
+from curation.media.convert import Converter
 from curation.media.encode import repack
-from curation.media.frames import Decoder, planar, planes
+from curation.media.frames import Decoder, planes
 from curation.media.probe import open_media
 from curation.media.rates import cadence
 from curation.media.timeline import scan
@@ -45,10 +46,11 @@ def clip_frames(path: Path, facts: Facts, clip: Clip) -> list[np.ndarray]:
         timeline = scan(container, stream)
     kept: dict[int, np.ndarray] = {}
     pace = cadence(timeline.run_of(clip.start_frame), LENIENT.clips)
+    convert = Converter()
     with open_media(path) as (container, stream):
         for picture in Decoder(container, stream, timeline):
             if clip.start_frame <= picture.index < clip.end_frame:
-                luma = planes(repack(planar(picture.frame), clip, facts))[0]
+                luma = planes(repack(convert(picture.frame), clip, facts))[0]
                 kept.setdefault(pace.tick(picture.index), luma.copy())
     first = min(kept)
     ordered: list[np.ndarray] = []
