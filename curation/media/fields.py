@@ -150,7 +150,8 @@ class Interlaced(Exception):
 
     def __init__(self, parity: Parity, share: float) -> None:
         super().__init__(parity)
-        self.parity, self.share = parity, share
+        self.parity: Parity = parity
+        self.share = share
 
 
 class Fields:

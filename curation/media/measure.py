@@ -114,7 +114,7 @@ class _Pass:
         parity: Parity | None,
     ) -> None:
         self._container, self._stream, self._timeline, self._plan = container, stream, timeline, plan
-        self._parity = parity
+        self._parity: Parity | None = parity
         self._segment = self._begin(first, 0)
         self._longest_s = 0.0
         self.clips = 0
