@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from curation.filters.ocr import OcrParameters
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.media.shots import DETECTORS
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
@@ -81,12 +82,29 @@ class EncodeSection(Section):
 
 
 class OcrSection(Section):
-    """Text detection. `python`: the interpreter of the environment that holds PaddleOCR."""
+    """Text detection. `python`: the interpreter of the environment that holds PaddleOCR.
+
+    The others say what counts as text, see `curation.filters.ocr.OcrParameters`; "none" leaves that test out.
+    """
 
     enabled: bool = True
     from_tier: str | None = None
     engine: Literal["rapidocr", "paddleocr"] = "rapidocr"
     python: str | None = None
+    confidence: float = Field(default=0.7, ge=0, lt=1)
+    reading: Annotated[float, Field(ge=0, lt=1)] | Literal["none"] = 0.7
+    characters: int = Field(default=3, ge=1, le=100)
+    line: Annotated[float, Field(ge=1, le=1000)] | Literal["none"] = 3.0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What differs from run to run of `OcrParameters`, as JSON can hold it."""
+        found = self.model_dump(include={"confidence", "reading", "characters", "line"})
+        return {key: None if value == "none" else value for key, value in found.items()}
+
+    @property
+    def parameters(self) -> OcrParameters:
+        return OcrParameters(**self.options)
 
 
 class AestheticSection(Section):
@@ -97,7 +115,7 @@ class AestheticSection(Section):
     missing: Literal["fail", "skip"] = "fail"
     clip_weights: str | None = None
     head_weights: str | None = None
-    device: str = "cpu"
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -123,11 +141,16 @@ class CutSection(Section):
 
 
 class RunSection(Section):
-    """How a run is laid out. `hwaccel`: decode on a GPU. `window`: sources taken through all stages at a time."""
+    """How a run is laid out. `hwaccel`: decode on a GPU. `window`: sources taken through all stages at a time.
+
+    `attempts`: how often an item may fail, or cost a worker, before it ends with that as its reason. `stop_after`: how
+    many videos in a row may fail for one cause before it is the set-up that is at fault; 0 for any number.
+    """
 
     hwaccel: Literal["none", "cuda"] = "none"
     window: int = Field(default=2000, ge=1)
     attempts: int = Field(default=3, ge=1)
+    stop_after: int = Field(default=10, ge=0)
     stall_s: float = Field(default=120.0, gt=0)
 
 

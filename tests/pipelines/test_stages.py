@@ -16,11 +16,12 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.sources import list_sources
+from pipelines.attempts import Attempts
 from pipelines.cutting import CutStage
 from pipelines.foreman import Claim, Foreman
 from pipelines.measuring import Measure, MeasureStage
 from pipelines.results import CutOrder, Landed, Place, SameContent
-from pipelines.scoring import SampledClips, Score
+from pipelines.scoring import SampledClips, Score, Unscored
 from tests.support import media
 from tests.support.measuring import as_clips, measured
 
@@ -132,8 +133,21 @@ class Brightness:
 
 def test_a_filter_fills_its_column_or_says_why() -> None:
     samples = measured(media.sample("plain.mp4")).clips[0].samples
-    scored = Score(Brightness())(SampledClips(("a", "b"), (samples, ())), silent)  # type: ignore[arg-type]
+    scored = Score(Brightness())(SampledClips(("a", "b"), ("v", "v"), (samples, ())), silent)  # type: ignore[arg-type]
     rows = scored.table.to_pylist()
     assert rows[0]["aesthetic"] > 10
     assert (rows[0]["aesthetic_by"], rows[0]["aesthetic_why"]) == ("brightness-1", None)
     assert (rows[1]["aesthetic"], rows[1]["aesthetic_by"], rows[1]["aesthetic_why"]) == (None, None, NO_SAMPLES)
+
+
+@pytest.mark.parametrize("sample", [b"", b"no jpeg", b"\xff\xd8\xff\xe0" + bytes(64)])
+def test_a_sample_that_is_no_picture_costs_its_own_clip_only(sample: bytes) -> None:
+    good = measured(media.sample("plain.mp4")).clips[0].samples
+    item = SampledClips(("a", "b", "c"), ("v", "w", "v"), (good, (good[0], sample), good))
+    give_up = Unscored("aesthetic", "brightness-1")
+    found = list(Attempts(Score(Brightness()), Foreman(1), 2, give_up, None)("key", item, silent))
+    rows = {row["clip_id"]: row for scored in found for row in scored.table.to_pylist()}
+    assert [rows[clip]["aesthetic_why"] for clip in "ac"] == [None, None]
+    assert rows["b"]["aesthetic"] is None
+    assert rows["b"]["aesthetic_by"] == "brightness-1", "the next run leaves it alone"
+    assert rows["b"]["aesthetic_why"] == "internal_error: SampleError: a sample frame cannot be decoded"
