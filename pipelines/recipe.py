@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -92,15 +92,22 @@ class OcrSection(Section):
     engine: Literal["rapidocr", "paddleocr"] = "rapidocr"
     python: str | None = None
     confidence: float = Field(default=0.7, ge=0, lt=1)
-    reading: Annotated[float, Field(ge=0, lt=1)] | Literal["none"] = 0.7
+    reading: float | None = Field(default=0.7, ge=0, lt=1)
     characters: int = Field(default=3, ge=1, le=100)
-    line: Annotated[float, Field(ge=1, le=1000)] | Literal["none"] = 3.0
+    line: float | None = Field(default=3.0, ge=1, le=1000)
+    low: float = Field(default=0.15, ge=0, le=1)
+
+    @field_validator("reading", "line", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "none":
+            raise ValueError('a number or "none" is allowed')
+        return None if value == "none" else value
 
     @property
     def options(self) -> dict[str, Any]:
         """What differs from run to run of `OcrParameters`, as JSON can hold it."""
-        found = self.model_dump(include={"confidence", "reading", "characters", "line"})
-        return {key: None if value == "none" else value for key, value in found.items()}
+        return self.model_dump(include={"confidence", "reading", "characters", "line", "low"})
 
     @property
     def parameters(self) -> OcrParameters:
