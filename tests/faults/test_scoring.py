@@ -1,0 +1,82 @@
+"""A filter that fails, dies or is killed: its neighbours are scored, what it finished is kept, and nothing loops."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from curation.pyramid import journal
+from curation.pyramid.store import Pyramid
+from pipelines.attempts import HOLD_S
+from tests.support import scoring
+from tests.support.scoring import BY, Options
+
+CLIPS = 64
+"""Two items of the scoring stage: neighbours are in the same item and in the other one."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    scoring.pyramid(tmp_path / "p", CLIPS)
+    return tmp_path / "p"
+
+
+def missing(place: Path) -> dict[int, tuple[float | None, str | None, str | None]]:
+    return {number: row for number, row in scoring.scores(place).items() if row != (float(number), BY, None)}
+
+
+def test_a_filter_that_raises_costs_its_clip_only_and_is_not_asked_again(place: Path) -> None:
+    told = scoring.run(place, Options(poison=(3, 20, 63)))
+    assert told == {"scored": {"text_area": CLIPS - 3}, "not_scored": {"text_area: internal_error": 3}}
+    assert missing(place) == {
+        number: (None, BY, f"internal_error: ValueError: clip {number} is odd") for number in (3, 20, 63)
+    }
+    assert scoring.run(place, Options()) == {"scored": {}, "not_scored": {}}, "settled until somebody asks"
+    assert scoring.run(place, Options(retry=True)) == {"scored": {"text_area": 3}, "not_scored": {}}
+    assert missing(place) == {}
+
+
+def test_a_filter_that_kills_its_process_costs_its_clip_only(place: Path) -> None:
+    told = scoring.run(place, Options(deadly=(5,), attempts=2))
+    assert told["scored"] == {"text_area": CLIPS - 1}
+    assert missing(place) == {5: (None, BY, "worker_lost")}
+
+
+def test_ten_in_a_row_stop_the_run_and_the_next_one_scores_them_all(place: Path) -> None:
+    told = scoring.run(place, Options(poison=tuple(range(CLIPS))))
+    assert "10 videos in a row failed for one cause: internal_error: ValueError: clip " in told["cause"]
+    assert len(missing(place)) == CLIPS
+    assert set(scoring.scores(place).values()) == {(None, None, None)}, "it left a trace"
+    assert scoring.run(place, Options())["scored"] == {"text_area": CLIPS}
+    assert missing(place) == {}
+
+
+def test_a_filter_that_cannot_start_stops_the_run_with_its_cause(place: Path) -> None:
+    told = scoring.run(place, Options(broken=True))
+    assert told["cause"] == "stage ocr: it cannot start: RuntimeError: a library is of another version"
+    assert set(scoring.scores(place).values()) == {(None, None, None)}
+
+
+def test_a_kill_in_a_long_scoring_stage_loses_seconds_of_it(place: Path, tmp_path: Path) -> None:
+    log, sleep_s = tmp_path / "log", 1.0
+    process = subprocess.Popen(scoring.command(place, Options(sleep_s=sleep_s, log=str(log))), cwd=scoring.ROOT)
+    while process.poll() is None and not (log.exists() and log.stat().st_size >= 40):
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family, "it ended before it could be killed"
+    for member in [psutil.Process(process.pid), *family]:  # a machine that goes down takes the workers with it
+        if member.is_running():
+            member.kill()
+    process.wait()
+    measured = log.stat().st_size
+    journal.recover(Pyramid.open(place))
+    kept = CLIPS - len(missing(place))
+    workers = 2
+    # A worker holds back what takes it HOLD_S, and each clip takes at least `sleep_s`.
+    assert measured - kept <= workers * HOLD_S / sleep_s
+    assert scoring.run(place, Options())["scored"] == {"text_area": CLIPS - kept}
+    assert missing(place) == {}
