@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,13 +128,13 @@ class Brightness:
     name = score = "aesthetic"
     fingerprint = "brightness-1"
 
-    def measure(self, clips: list[list[np.ndarray]]) -> list[Measured]:
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
         return [Measured(float(np.mean(c)) if c else None, None if c else NO_SAMPLES) for c in clips]
 
 
 def test_a_filter_fills_its_column_or_says_why() -> None:
     samples = measured(media.sample("plain.mp4")).clips[0].samples
-    scored = Score(Brightness())(SampledClips(("a", "b"), ("v", "v"), (samples, ())), silent)  # type: ignore[arg-type]
+    scored = Score(Brightness())(SampledClips(("a", "b"), ("v", "v"), (samples, ())), silent)
     rows = scored.table.to_pylist()
     assert rows[0]["aesthetic"] > 10
     assert (rows[0]["aesthetic_by"], rows[0]["aesthetic_why"]) == ("brightness-1", None)

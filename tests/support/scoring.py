@@ -40,8 +40,8 @@ STEP = 4
 class Options:
     """How the filter behaves, by numbers of clips. `log`: a file to which it adds a byte for each clip measured."""
 
-    poison: tuple[int, ...] = ()
-    deadly: tuple[int, ...] = ()
+    poison: Sequence[int] = ()
+    deadly: Sequence[int] = ()
     sleep_s: float = 0.0
     log: str = ""
     broken: bool = False
@@ -137,8 +137,7 @@ def main(place: str, options: str) -> None:
     from pipelines.landing import Account
     from pipelines.recipe import Recipe
 
-    told = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(options).items()}
-    wanted = Options(**told)
+    wanted = Options(**json.loads(options))
     filter_ = Ready("ocr", SCORE, "not run yet", BY, None, MakeFake(wanted))
     recipe = Recipe.model_validate({"name": "test", "run": {"attempts": wanted.attempts}})
     account = Account()
