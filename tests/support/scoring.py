@@ -47,6 +47,7 @@ class Options:
     broken: bool = False
     attempts: int = 2
     retry: bool = False
+    cpus: int = 2
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def main(place: str, options: str) -> None:
     recipe = Recipe.model_validate({"name": "test", "run": {"attempts": wanted.attempts}})
     account = Account()
     try:
-        with joined(None, 2) as resources:
+        with joined(None, wanted.cpus) as resources:
             opened = Pyramid.open(place)
             with curate.working(opened, recipe, resources, Silent(), account, retry_quarantined=wanted.retry) as job:
                 curate.score(job, filter_)
