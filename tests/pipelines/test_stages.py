@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.contract import Reason, Source
+from curation.contract import Reason, Source, Verdict
 from curation.filters.base import NO_SAMPLES, Measured
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.sources import list_sources
-from pipelines.attempts import Attempts
+from pipelines.attempts import Attempts, Divisible
 from pipelines.cutting import CutStage
 from pipelines.foreman import Claim, Foreman
 from pipelines.measuring import Measure, MeasureStage
-from pipelines.results import CutOrder, Landed, Place, SameContent
+from pipelines.results import CutOrder, Landed, Place, SameContent, fault_of
 from pipelines.scoring import SampledClips, Score, Unscored
 from tests.support import media
 from tests.support.measuring import as_clips, measured
@@ -122,6 +122,21 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     done = CutStage(place, MediaPlan(), Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
     assert set(done.cut) == {clips[0].clip_id, clips[2].clip_id}
     assert done.failed["f" * 32].startswith(Reason.BROKEN)
+
+
+def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place) -> None:
+    lost = Verdict(Reason.WORKER_LOST, 3.0)
+    here = source(media.sample("plain.mp4"))
+    settings = MeasureStage(place, MediaPlan(), Limits(), "job", {}, lambda: Claims(Foreman(1)))
+    landed = settings.give_up(here, lost)
+    assert (landed.video["uris"], landed.video["reason"]) == ([here.uri], "worker_lost")
+    clips = tuple(as_clips(measured(media.sample("scenes.mp4"))))
+    order = CutOrder("v", (here,), clips)
+    assert isinstance(order, Divisible)
+    assert [part.clips for n in range(len(order)) for part in [order.part(n, n + 1)]] == [(clip,) for clip in clips]
+    done = CutStage(place, MediaPlan(), Encode(), Limits()).give_up(order.part(1, 2), lost)
+    assert (done.cut, done.failed) == ((), {clips[1].clip_id: "worker_lost"})
+    assert [fault.videos for fault in map(fault_of, (landed, done)) if fault] == [(landed.video["video_id"],), ("v",)]
 
 
 class Brightness:

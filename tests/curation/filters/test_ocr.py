@@ -314,9 +314,10 @@ def test_paddleocr_gives_the_same_areas(ocr: TextArea, tmp_path: Path) -> None:
     python = paddle_python()
     need(VIDEOS)
     areas: dict[str, float] = {}
-    for name, times in {**TITLED, **PLAIN}.items():
-        path = tmp_path / f"{Path(name).stem}.png"
-        frame = frames_at(name, *times)[1]
+    frames = {Path(name).stem: frames_at(name, *times)[1] for name, times in {**TITLED, **PLAIN}.items()}
+    frames |= {script: subtitled(text)[0] for script, text in LINES.items()}
+    for name, frame in frames.items():
+        path = tmp_path / f"{name}.png"
         cv2.imwrite(str(path), frame)
         areas[str(path)] = ocr.frame_area(frame)
     command = [str(python), "-m", "curation.filters.ocr_paddle", "--models", str(shipped_models())]
