@@ -170,8 +170,9 @@ class _Worker:
             yield from self._rows(row["item"], row["key"])
         except Exception as error:
             known = error if isinstance(error, UserError) else explained(error)
-            known = known or UserError(f"{type(error).__name__}: {error}", "see `ziggurat doctor`")
-            yield _row(_Stopped(f"stage {self._spec.name}: {known.cause}", known.remedy), row["key"])
+            if known is None:
+                known = UserError(f"stage {self._spec.name}: {type(error).__name__}: {error}", "see `ziggurat doctor`")
+            yield _row(_Stopped(known.cause, known.remedy), row["key"])
 
     def _rows(self, item: Any, key: str) -> Iterator[dict[str, Any]]:
         if isinstance(item, _Stopped):  # of the stage before this one
@@ -210,7 +211,8 @@ def _made(spec: StageSpec) -> Stage:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"it cannot start: {type(error).__name__}: {error}", "see `ziggurat doctor`") from error
+        cause = f"stage {spec.name} cannot start: {type(error).__name__}: {error}"
+        raise UserError(cause, "see `ziggurat doctor`") from error
 
 
 def _row(item: Any, key: str, entry: str = "") -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_ten_in_a_row_stop_the_run_and_leave_no_trace_for_the_next_one(place: Pa
 
 def test_a_filter_that_cannot_start_stops_the_run_with_its_cause(place: Path) -> None:
     told = scoring.run(place, Options(broken=True))
-    assert told["cause"] == "stage ocr: it cannot start: RuntimeError: a library is of another version"
+    assert told["cause"] == "stage ocr cannot start: RuntimeError: a library is of another version"
     assert set(scoring.scores(place).values()) == {(None, None, None)}
 
 
