@@ -66,12 +66,14 @@ def _load(setup: Setup) -> None:
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(setup.max_pixels)  # it looks there as it loads
     import cv2
 
+    from curation.media import images  # noqa: F401 - loaded for the requests below
+
     cv2.setNumThreads(1)
     if setup.work == "pictures":
         return
     import av.logging
 
-    from curation.media import cut, measure, shots  # noqa: F401 - loaded for the passes below
+    from curation.media import cut, measure, shots  # noqa: F401 - loaded for the requests below
 
     av.logging.set_level(None)
     if setup.detector is not None:
@@ -139,6 +141,14 @@ def _pictures(request: Message, video: int | None, answers: BinaryIO) -> None:
             send(answers, "picture", found.shape[:2], [found.tobytes()])
 
 
+def _frames(request: Message, video: int | None, answers: BinaryIO) -> None:
+    from curation.media.images import frames
+
+    (content,) = request.blobs
+    for frame in frames(content, request.body["first"], request.body["count"]):
+        send(answers, "picture", frame.shape[:2], [frame.tobytes()])
+
+
 def _act(request: Message, video: int | None, answers: BinaryIO) -> None:
     send(answers, "acted", faults.act(request.body["act"], request.body.get("to")))
 
@@ -147,6 +157,7 @@ _KINDS: Mapping[str, Callable[[Message, int | None, BinaryIO], None]] = {
     "measure": _measure,
     "cut": _cut,
     "pictures": _pictures,
+    "frames": _frames,
     "act": _act,
 }
 
