@@ -29,14 +29,10 @@ _PR_SET_PDEATHSIG = 1
 _CAPABILITIES_V3 = 0x20080522
 _PACKAGE = Path(__file__).parents[1]
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
-_OF_DRIVER = (
-    "/proc/driver/nvidia",
-    "/proc/devices",
-    "/sys/devices",
-    "/sys/bus/pci",
-    "/sys/module",
-    "/etc/ld.so.cache",
-)
+_OF_DRIVER = """
+/proc/driver/nvidia /proc/devices /proc/modules /proc/version /proc/meminfo /proc/cpuinfo /proc/self /sys/devices
+/sys/bus/pci /sys/class /sys/module /etc/ld.so.cache
+""".split()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ getuid geteuid getgid getegid getcpu
 """.split()
 
 _GPU = """
-ioctl openat open memfd_create ftruncate mlock munlock mbind set_mempolicy get_mempolicy sched_setaffinity eventfd2
+ioctl openat open memfd_create ftruncate mlock munlock mbind set_mempolicy get_mempolicy sched_setaffinity
+sched_getparam sched_getscheduler eventfd2 pipe2 epoll_create1 epoll_ctl epoll_wait epoll_pwait statfs fstatfs
 """.split()
 """What a GPU's driver needs besides. Opening for writing is left to Landlock there, which knows the device nodes."""
 
@@ -89,7 +90,9 @@ restart_syscall 219 128, fadvise64 221 223, clock_gettime 228 113, clock_getres 
 exit_group 231 94, tgkill 234 131, mbind 237 235, set_mempolicy 238 237, get_mempolicy 239 236, openat 257 56,
 newfstatat 262 79, readlinkat 267 78, faccessat 269 48, pselect6 270 72, ppoll 271 73, set_robust_list 273 99,
 eventfd2 290 19, dup3 292 24, preadv 295 69, prlimit64 302 261, getcpu 309 168, getrandom 318 278,
-memfd_create 319 279, membarrier 324 283, statx 332 291, rseq 334 293
+memfd_create 319 279, sched_getparam 143 121, sched_getscheduler 145 120, pipe2 293 59, epoll_create1 291 20,
+epoll_ctl 233 21, epoll_wait 232 -, epoll_pwait 281 22, statfs 137 43, fstatfs 138 44,
+membarrier 324 283, statx 332 291, rseq 334 293
 """
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -126,7 +128,7 @@ def test_arguments_decide_where_they_must(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MACHINES))
 def test_every_call_of_the_list_has_a_number(name: str) -> None:
     """Those that an architecture never had are known; any other lack would be a refusal by mistake."""
-    old = {"open", "stat", "lstat", "access", "readlink", "poll", "select", "dup2", "time"}
+    old = {"open", "stat", "lstat", "access", "readlink", "poll", "select", "dup2", "time", "epoll_wait"}
     lacking = {rule.name for rule in allowed(True, PID)} - set(MACHINES[name].calls)
     assert lacking == (old if name == "aarch64" else set())
     assert len(set(MACHINES[name].calls.values())) == len(MACHINES[name].calls)
@@ -137,3 +139,21 @@ def test_a_condition_on_half_a_register_leaves_the_other_half_alone() -> None:
     steps = program(machine, (Allowed("read", (Condition(0, 0xFF, 7),)),))
     assert answer(steps, machine.audit, 0, (0x100000007,)) == ALLOW
     assert answer(steps, machine.audit, 0, (8,)) == EPERM
+
+
+HEADERS = {
+    "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    "aarch64": Path("/usr/include/asm-generic/unistd.h"),
+}
+OWN_WORDS = {"fstatat": "newfstatat"}
+"""The generic header's name for a call whose number has another name in the kernel's own table."""
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_the_numbers_are_the_kernels(name: str) -> None:
+    if not HEADERS[name].is_file():
+        pytest.skip(f"the kernel's headers are not installed: {HEADERS[name]}")
+    found = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", HEADERS[name].read_text())
+    known = {OWN_WORDS.get(word, word): int(number) for word, number in found}
+    ours = MACHINES[name].calls
+    assert dict(ours) == {word: known[word] for word in ours}
