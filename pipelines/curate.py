@@ -34,8 +34,8 @@ from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
 from pipelines.measuring import MeasureStage
 from pipelines.recipe import Recipe
-from pipelines.results import CutOrder, Landed, Place, Result, batch_of
-from pipelines.scoring import FetchStage, ScoreStage
+from pipelines.results import CutOrder, Landed, Place, Result, batch_of, fault_of
+from pipelines.scoring import ClipsToScore, FetchStage, ScoreStage, Unscored
 
 SEGMENT_CLIPS = 16
 """Clips encoded by one worker in one go; a long source is cut by several."""
@@ -76,12 +76,13 @@ class Job:
     @contextmanager
     def stage(self, name: str) -> Iterator[Landing]:
         """Where the results of one stage go, which the watch shows meanwhile."""
-        landing = Landing(self.pyramid, self.account, self.foreman, self.journal)
+        landing = Landing(self.pyramid, self.account, self.foreman, self.journal, self.recipe.run.stop_after)
         with landing, self.watch.over(name, self.foreman):
             yield landing
 
     def run(self, items: Iterable[Any], stages: list[StageSpec], landing: Landing) -> None:
-        for delivery in run(items, stages, self.foreman, self.resources, _Keep(self.journal)):
+        attempts = self.recipe.run.attempts
+        for delivery in run(items, stages, self.foreman, self.resources, _Keep(self.journal), attempts):
             landing.put(delivery)
 
 
@@ -136,7 +137,8 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {filter_.score: filter_.why for filter_ in job.filters}
     make = MeasureStage(job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.foreman))
-    stage = StageSpec("measure", make, gpus=GPU_SHARE if job.recipe.decodes_on_gpu else 0.0)
+    gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
+    stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
     with job.stage("measure") as landing:
         for entry in entries:
             if isinstance(entry, Refused):
@@ -149,23 +151,27 @@ def score(job: Job, filter_: Ready) -> None:
     if filter_.make is None:
         return
     wanted = Ledger(job.pyramid).stale_clips(
-        filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, columns=("clip_id",)
+        filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, retry=job.retry_quarantined
     )
-    ids = (clip_id for batch in wanted for clip_id in batch["clip_id"].to_pylist())
+    clips = (pair for batch in wanted for pair in zip(*batch.to_pydict().values(), strict=True))
     fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make)
+    give_up = Unscored(filter_.score, filter_.fingerprint)
     if filter_.python is None:
-        stages = [StageSpec(filter_.name, Chained((fetch, score_)), gpus=filter_.gpus)]
+        chained = Chained((fetch, score_))
+        stages = [StageSpec(filter_.name, chained, gpus=filter_.gpus, give_up=give_up, paced=True)]
     else:  # an environment of its own reads no pyramid
-        stages = [StageSpec("fetch", fetch), StageSpec(filter_.name, score_, python=filter_.python)]
+        there = StageSpec(filter_.name, score_, python=filter_.python, give_up=give_up, paced=True)
+        stages = [StageSpec("fetch", fetch, give_up=give_up), there]
     with job.stage(filter_.name) as landing:
-        for some in chunks(ids, CLIPS_IN_HAND):
-            job.run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, landing)
+        for some in chunks(clips, CLIPS_IN_HAND):
+            orders = (ClipsToScore(*zip(*part, strict=True)) for part in chunks(some, SCORE_CLIPS))
+            job.run(orders, stages, landing)
 
 
 def cut(job: Job, tier: str) -> None:
     """Encode the clips of `tier` that have not been encoded yet."""
     make = CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits)
-    stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0)
+    stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0, give_up=make.give_up)
     query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND)
     while wanted := list(orders(job.pyramid, query)):
         # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
@@ -230,13 +236,13 @@ def _refusal(entry: Refused, plan: MediaPlan, job: str) -> Landed:
 
 @dataclass(frozen=True, slots=True)
 class _Keep:
-    """Writes a worker's results into the journal."""
+    """Writes a worker's results into the journal, but for faults: whether they may be written shows later."""
 
     journal: Journal
 
     def __call__(self, result: Result) -> str:
         batch = batch_of(result)
-        return "" if batch is None else self.journal.keep(batch)
+        return "" if batch is None or fault_of(result) else self.journal.keep(batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.contract import Clip, Reason, Verdict
+from curation.contract import Clip, Verdict
 from curation.errors import UserError
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.media.sandbox import Sandbox
 from curation.pyramid.fragments import write_media_fragments
 from curation.pyramid.retry import retrying
 from curation.staging import stage
-from pipelines.engine import Report
+from pipelines.attempts import Report
 from pipelines.results import CutDone, CutOrder, Place, our_fault
 
 
@@ -32,6 +32,10 @@ class CutStage:
 
     def __call__(self) -> Cut:
         return Cut(self)
+
+    def give_up(self, item: CutOrder, verdict: Verdict) -> CutDone:
+        """What is written of an order that no worker survives."""
+        return _given_up(item, verdict)
 
 
 class Cut:
@@ -49,8 +53,7 @@ class Cut:
         except UserError:
             raise
         except Exception as error:
-            why = f"{Reason.INTERNAL}: {our_fault(error).detail}"
-            return CutDone((), None, {clip.clip_id: why for clip in item.clips})
+            return _given_up(item, our_fault(error))
 
     def _cut(self, order: CutOrder, folder: Path, report: Report) -> CutDone:
         path, why = _first_with(order, folder)
@@ -66,7 +69,7 @@ class Cut:
                 media, failed, decoded = media + more, failed | lost, decoded + frames
         uri, options = self._set.place.uri, self._set.place.storage_options
         if not media:
-            return CutDone((), None, failed, decoded)
+            return CutDone((), None, failed, decoded, video_id=order.video_id)
         ticket = retrying(f"writing to {uri}", lambda: write_media_fragments(uri, media, options))
         return CutDone(tuple(m[0] for m in media), ticket, failed, decoded, sum(len(m[1]) for m in media))
 
@@ -81,6 +84,11 @@ class Cut:
             return list(done.media), {}, done.tally.decoded
         why = f"{done.verdict.reason}: {done.verdict.detail}".strip(": ")
         return [], {clip.clip_id: why for clip in clips}, done.tally.decoded
+
+
+def _given_up(order: CutOrder, verdict: Verdict) -> CutDone:
+    why = f"{verdict.reason}: {verdict.detail}".strip(": ")
+    return CutDone((), None, {clip.clip_id: why for clip in order.clips}, video_id=order.video_id)
 
 
 def _first_with(order: CutOrder, folder: Path) -> tuple[Path | None, str]:

@@ -1,7 +1,8 @@
 """Stages on Ray Data: the thin layer between plain stage classes and Ray's back-pressure, autoscaling and retries.
 
 A stage is any callable class with `stage(item, report) -> result`; it does not know that Ray runs it. `run` streams
-items through a list of stages and yields the last one's results as they come, in any order.
+items through a list of stages and yields the last one's results as they come, in any order. What becomes of an item
+that a stage cannot do is in `attempts`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from curation.errors import UserError
 from curation.pyramid.retry import explained
+from pipelines.attempts import Attempts, GiveUp, Pace, Report, Stage
 from pipelines.cluster import Resources
 from pipelines.foreman import Foreman
-
-Report = Callable[[str, int], None]
-"""`report(item, frames)`: says what a stage works on and how far it is."""
 
 _BEAT_EVERY_S = 1.0
 Keep = Callable[[Any], str]
@@ -44,17 +43,20 @@ class _Stopped:
     remedy: str
 
 
-class Stage(Protocol):
-    """One step of a pipeline. It must not raise for the data's sake: what is wrong with an item is in its result."""
+@dataclass(frozen=True, slots=True)
+class _Final:
+    """A result that passes the stages still to come: of an item that one before them gave up."""
 
-    def __call__(self, item: Any, report: Report) -> Any: ...
+    result: Any
 
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
     """How to make a stage in its worker, and what a worker may use. `cpus` and `gpus` are fractions that Ray reserves.
 
-    `python`: the interpreter of the environment that the stage lives in; None is ours.
+    `python`: the interpreter of the environment that the stage lives in; None is ours. `give_up`: the result of an item
+    that the stage cannot do; without it such an item stops the run. `paced`: results are kept every few seconds, and
+    not only when the whole item is done. `counts_lost`: the stage itself counts the workers that an item has cost.
     """
 
     name: str
@@ -62,6 +64,9 @@ class StageSpec:
     cpus: float = 0.8
     gpus: float = 0.0
     python: str | None = None
+    give_up: GiveUp | None = None
+    paced: bool = False
+    counts_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +95,12 @@ def hire(attempts: int) -> Any:
 
 
 def run(
-    items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources, keep: Keep
+    items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources, keep: Keep, attempts: int = 3
 ) -> Iterator[Delivery]:
     """Results of the last stage for every item. Holds the items, not the results, in memory.
 
-    A worker keeps each result before it begins its next item, so a kill loses at most one each.
+    A worker keeps each result before it begins what comes next, so a kill loses at most one each. An item that fails
+    `attempts` times, or costs as many workers, ends in what its stage's `give_up` makes of it.
     """
     import ray
     from ray.data import DataContext
@@ -109,14 +115,16 @@ def run(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    dataset = ray.data.from_items([{"item": item} for item in listed], override_num_blocks=_blocks(len(listed)))
+    this = uuid.uuid4().hex[:12]
+    rows = [{"item": item, "key": f"{this}-{number}"} for number, item in enumerate(listed)]
+    dataset = ray.data.from_items(rows, override_num_blocks=_blocks(len(listed)))
     for spec in specs:
         workers = pool_size(spec, len(specs), resources, len(listed))
         remote: dict[str, Any] = {"runtime_env": {"py_executable": spec.python}} if spec.python else {}
         worker: Any = _Worker  # Ray Data's types know functions only
-        dataset = dataset.map(
+        dataset = dataset.flat_map(
             worker,
-            fn_constructor_args=(spec.name, spec.make, foreman, keep if spec is specs[-1] else None),
+            fn_constructor_args=(spec, foreman, attempts, keep if spec is specs[-1] else None),
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=spec.cpus / len(specs),
             num_gpus=spec.gpus or None,
@@ -148,36 +156,89 @@ def _blocks(items: int) -> int:
 
 
 class _Worker:
-    """What Ray Data calls: the stage, with its reports sent to the foreman and its results kept."""
+    """What Ray Data calls: the stage, with its tries counted, its reports sent to the foreman and its results kept."""
 
-    def __init__(self, name: str, make: Callable[[], Stage], foreman: Any, keep: Keep | None) -> None:
-        self._name, self._make, self._foreman, self._keep = name, make, foreman, keep
+    def __init__(self, spec: StageSpec, foreman: Any, attempts: int, keep: Keep | None) -> None:
+        self._spec, self._foreman, self._keep = spec, foreman, keep
+        self._attempts = attempts + 1 if spec.counts_lost else attempts
         self._id = uuid.uuid4().hex
         self._heard = 0.0
-        self._stage: Stage | None = None
+        self._stage: Attempts | None = None
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         try:
-            return self._done(row["item"])
+            yield from self._rows(row["item"], row["key"])
         except Exception as error:
             known = error if isinstance(error, UserError) else explained(error)
             if known is None:
-                raise
-            return {"item": _Stopped(known.cause, known.remedy), "entry": ""}
+                known = UserError(f"stage {self._spec.name}: {type(error).__name__}: {error}", "see `ziggurat doctor`")
+            yield _row(_Stopped(known.cause, known.remedy), row["key"])
 
-    def _done(self, item: Any) -> dict[str, Any]:
+    def _rows(self, item: Any, key: str) -> Iterator[dict[str, Any]]:
         if isinstance(item, _Stopped):  # of the stage before this one
-            return {"item": item, "entry": ""}
-        if self._stage is None:  # not sooner, so that what it fails with can be told
-            self._stage = self._make()
-        result = self._stage(item, self._report)
-        entry = self._keep(result) if self._keep else ""
+            yield _row(item, key)
+            return
+        if isinstance(item, _Final):
+            yield self._kept(item.result, key)
+            return
+        for number, result in enumerate(self._ready()(key, item, self._report)):
+            yield self._kept(result, f"{key}.{number}")
         self._heard = 0.0
-        self._foreman.beat.remote(self._id, self._name, "", 0)
-        return {"item": result, "entry": entry}
+        self._foreman.beat.remote(self._id, self._spec.name, "", 0)
+
+    def _kept(self, result: Any, key: str) -> dict[str, Any]:
+        return _row(result, key, self._keep(result) if self._keep else "")
+
+    def _ready(self) -> Attempts:
+        """The stage, made when the first item comes and not sooner, so that what it fails with can be told."""
+        if self._stage is None:
+            spec = self._spec
+            give_up = None if spec.give_up is None else spec.give_up if self._keep else _Finally(spec.give_up)
+            pace = Pace() if spec.paced and self._keep else None
+            self._stage = Attempts(_made(spec), _Tries(self._foreman), self._attempts, give_up, pace)
+        return self._stage
 
     def _report(self, item: str, frames: int) -> None:
         now = time.monotonic()
         if now - self._heard >= _BEAT_EVERY_S:
             self._heard = now
-            self._foreman.beat.remote(self._id, self._name, item, frames)
+            self._foreman.beat.remote(self._id, self._spec.name, item, frames)
+
+
+def _made(spec: StageSpec) -> Stage:
+    try:
+        return spec.make()
+    except UserError:
+        raise
+    except Exception as error:
+        cause = f"stage {spec.name} cannot start: {type(error).__name__}: {error}"
+        raise UserError(cause, "see `ziggurat doctor`") from error
+
+
+def _row(item: Any, key: str, entry: str = "") -> dict[str, Any]:
+    return {"item": item, "key": key, "entry": entry}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finally:
+    """Marks what a stage gives up as final, for the stages after it."""
+
+    give_up: GiveUp
+
+    def __call__(self, item: Any, verdict: Any) -> _Final:
+        return _Final(self.give_up(item, verdict))
+
+
+class _Tries:
+    """`attempts.Tries` by the foreman's actor."""
+
+    def __init__(self, foreman: Any) -> None:
+        self._foreman = foreman
+
+    def begin(self, key: str) -> int:
+        import ray
+
+        return ray.get(self._foreman.begin.remote(key))
+
+    def end(self, keys: Sequence[str]) -> None:
+        self._foreman.end.remote(list(keys))

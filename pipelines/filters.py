@@ -1,22 +1,25 @@
 """Which sample filters a recipe runs, and whether what they need is there: settled before a run starts.
 
 A filter whose weights are missing stops the run with the command that gets them, or is left out when the recipe says
-so; then its score stays null and says why. Nothing is fetched.
+so; then its score stays null and says why. Nothing is fetched. Each filter that is to run is made once and measures a
+frame, in a process of its interpreter (`curation.filters.trial`), on this machine.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curation.errors import UserError
-from curation.filters.aesthetic import INSTALL, Aesthetic, aesthetic_fingerprint, clip_from_hub, missing_weights
+from curation.filters.aesthetic import INSTALL, aesthetic_fingerprint, clip_from_hub, missing_weights
 from curation.filters.base import WEIGHTS_MISSING, SampleFilter
-from curation.filters.ocr import shipped_models, text_area, text_area_fingerprint
+from curation.filters.ocr import shipped_models, text_area_fingerprint
+from curation.filters.trial import MakeFilter, try_out
 from pipelines.recipe import AestheticSection, OcrSection, Recipe
-from pipelines.software import wrong_with_environment
 
 OFF = "filter off"
 
@@ -35,32 +38,70 @@ class Ready:
     python: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One filter of a recipe, to be tried out. `settings`: see `trial.make`; `python`: None is our interpreter."""
+
+    name: str
+    settings: dict[str, Any]
+    python: str | None = None
+
+    def run(self) -> str:
+        """What holds, in a line. Raises `UserError` with what does not."""
+        return try_out(json.dumps(self.settings), self.python)
+
+
 def ready(recipe: Recipe) -> list[Ready]:
-    """The recipe's sample filters in order of cost. Raises `UserError` where one is missing and must not be."""
+    """The recipe's sample filters in order of cost, each tried out. Raises `UserError` where one cannot run and must.
+
+    A trial takes the seconds that the filter takes to start; one that went well is not repeated in this process.
+    """
+    found = listed(recipe)
+    for check in checks(recipe):
+        check.run()
+    return found
+
+
+def checks(recipe: Recipe) -> tuple[Check, ...]:
+    """The trials of the filters that the recipe runs, in order. Raises `UserError` where files are missing."""
+    return tuple(
+        Check(filter_.name, _trial_settings(filter_.make.settings), filter_.python)
+        for filter_ in listed(recipe)
+        if isinstance(filter_.make, MakeFilter)
+    )
+
+
+def listed(recipe: Recipe) -> list[Ready]:
+    """The recipe's sample filters in order of cost, as far as files and packages by name can tell."""
     return [_ocr(recipe.filters.ocr), _aesthetic(recipe.filters.aesthetic)]
 
 
 def _ocr(section: OcrSection) -> Ready:
+    off = Ready("ocr", "text_area", OFF)
     if not section.enabled:
-        return Ready("ocr", "text_area", OFF)
-    if section.engine == "paddleocr":
-        _check_python(section.python)
-    models = shipped_models()
-    fingerprint = text_area_fingerprint(section.engine, models)
-    return Ready(
-        "ocr",
-        "text_area",
-        _not_reached(section.from_tier),
-        fingerprint,
-        section.from_tier,
-        _MakeOcr(section.engine, models),
-        python=section.python,
+        return off
+    if section.engine == "paddleocr" and section.python is None:
+        raise UserError(
+            "filters.ocr.engine = 'paddleocr' needs an environment of its own",
+            "run `make env-paddle` and name its python in filters.ocr.python",
+        )
+    models, parameters = shipped_models(), section.parameters
+    settings = {"filter": "ocr", "engine": section.engine, "models": str(models), "parameters": section.options}
+    return replace(
+        off,
+        why=_not_reached(section.from_tier),
+        fingerprint=text_area_fingerprint(section.engine, models, parameters),
+        from_tier=section.from_tier,
+        make=MakeFilter(json.dumps(settings)),
+        # A worker starts in a folder of its own, where a relative path means nothing.
+        python=str(Path(section.python).expanduser().absolute()) if section.python else None,
     )
 
 
 def _aesthetic(section: AestheticSection) -> Ready:
+    off = Ready("aesthetic", "aesthetic", OFF)
     if not section.enabled:
-        return Ready("aesthetic", "aesthetic", OFF)
+        return off
     clip, head = weights(section)
     missing = missing_weights(clip, head)
     if missing and section.missing == "fail":
@@ -71,18 +112,25 @@ def _aesthetic(section: AestheticSection) -> Ready:
             'or set filters.aesthetic.missing = "skip"',
         )
     if missing:
-        return Ready("aesthetic", "aesthetic", WEIGHTS_MISSING)
+        return replace(off, why=WEIGHTS_MISSING)
     assert clip is not None and head is not None
     _check_packages()
-    return Ready(
-        "aesthetic",
-        "aesthetic",
-        _not_reached(section.from_tier),
-        aesthetic_fingerprint(clip, head, section.dtype),
-        section.from_tier,
-        _MakeAesthetic(clip, head, section),
+    files = {"clip": str(clip.absolute()), "head": str(head.absolute())}
+    settings = {"filter": "aesthetic", **files, "dtype": section.dtype, "device": section.device}
+    return replace(
+        off,
+        why=_not_reached(section.from_tier),
+        fingerprint=aesthetic_fingerprint(clip, head, section.dtype),
+        from_tier=section.from_tier,
+        make=MakeFilter(json.dumps(settings)),
         gpus=1.0 if section.device.startswith("cuda") else 0.0,
     )
+
+
+def _trial_settings(settings: str) -> dict[str, Any]:
+    """For a trial on this machine, which need not have the GPU that the workers have."""
+    found = json.loads(settings)
+    return found | {"device": "cpu"} if "device" in found else found
 
 
 def weights(section: AestheticSection) -> tuple[Path | None, Path | None]:
@@ -108,32 +156,3 @@ def _check_packages() -> None:
 
 def _not_reached(tier: str | None) -> str:
     return "not run yet" if tier is None else f"not reached (tier {tier})"
-
-
-def _check_python(python: str | None) -> None:
-    # An environment without our Ray hangs a worker without a word, so look before one is started.
-    remedy = "run `make env-paddle` and name its python in filters.ocr.python"
-    if python is None:
-        raise UserError("filters.ocr.engine = 'paddleocr' needs an environment of its own", remedy)
-    wrong = wrong_with_environment(Path(python).absolute(), ("paddleocr",), with_ray=True)
-    if wrong:
-        raise UserError(f"filters.ocr.python: {wrong}", remedy)
-
-
-@dataclass(frozen=True, slots=True)
-class _MakeOcr:
-    engine: str
-    models: Path
-
-    def __call__(self) -> SampleFilter:
-        return text_area("paddleocr" if self.engine == "paddleocr" else "rapidocr", self.models)
-
-
-@dataclass(frozen=True, slots=True)
-class _MakeAesthetic:
-    clip: Path
-    head: Path
-    section: AestheticSection
-
-    def __call__(self) -> SampleFilter:
-        return Aesthetic(self.clip, self.head, dtype=self.section.dtype, device=self.section.device)

@@ -8,6 +8,8 @@ it costs at most a video decoded twice.
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -38,6 +40,7 @@ class Foreman:
         self._attempts = attempts
         self._claims: dict[str, tuple[str, int]] = {}
         self._posts: dict[str, Post] = {}
+        self._begun: Counter[str] = Counter()
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried.
@@ -54,6 +57,16 @@ class Foreman:
         """Forget the claims of videos that the ledger holds now."""
         for video_id in video_ids:
             self._claims.pop(video_id, None)
+
+    def begin(self, key: str) -> int:
+        """Count one more try of an item; how many there are. More than one: a worker was lost with it."""
+        self._begun[key] += 1
+        return self._begun[key]
+
+    def end(self, keys: Sequence[str]) -> None:
+        """Forget items that have their result."""
+        for key in keys:
+            self._begun.pop(key, None)
 
     def beat(self, worker: str, stage: str, item: str, frames: int) -> None:
         """`worker` is at `frames` of `item`; an empty item means that it waits."""

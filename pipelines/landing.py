@@ -20,6 +20,7 @@ from curation.contract import VIDEOS, Status
 from curation.pyramid.commit import Batch, Committer, joined
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
+from pipelines.breaker import Breaker
 from pipelines.engine import Delivery
 from pipelines.results import CutDone, Landed, Result, SameContent, Scored, batch_of
 
@@ -49,6 +50,7 @@ class Account:
     cut: int = 0
     cut_failed: Counter[str] = field(default_factory=Counter)
     cut_bytes: int = 0
+    not_scored: Counter[str] = field(default_factory=Counter)
     commits: int = 0
 
     @property
@@ -67,7 +69,10 @@ class Account:
                 self.same_content += 1
             case Scored():
                 score = next(name for name in result.table.column_names if f"{name}_by" in result.table.column_names)
-                self.scored[score] += result.clips
+                if result.failed is None:
+                    self.scored[score] += result.clips
+                else:
+                    self.not_scored[f"{score}: {result.failed.reason}"] += result.clips
             case CutDone():
                 self.cut += len(result.cut)
                 self.cut_bytes += result.bytes
@@ -94,10 +99,14 @@ class Account:
 
 
 class Landing:
-    """Takes results from any thread and commits them; a context manager that ends with everything committed."""
+    """Takes results and commits them; a context manager that ends with everything committed.
 
-    def __init__(self, pyramid: Pyramid, account: Account, foreman: Any, journal: Journal) -> None:
+    `stop_after`: how many videos in a row may fail for one cause, see `breaker`; 0 for any number.
+    """
+
+    def __init__(self, pyramid: Pyramid, account: Account, foreman: Any, journal: Journal, stop_after: int = 0) -> None:
         self._committer = Committer(pyramid)
+        self._breaker = Breaker(stop_after)
         self._account, self._foreman, self._journal = account, foreman, journal
         self._arrived: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._waiting: dict[str, list[SameContent]] = {}
@@ -110,15 +119,19 @@ class Landing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            for delivery in self._breaker.rest():
+                self._arrived.put(delivery)
         self._arrived.put(None)
         self._thread.join()
         if kind is None:
             self._raise()
 
     def put(self, delivery: Delivery) -> None:
-        """Hand over one result. Raises what an earlier commit failed with."""
+        """Hand over one result. Raises what an earlier commit failed with, and `UserError` where the breaker opens."""
         self._raise()
-        self._arrived.put(delivery)
+        for admitted in self._breaker.admit(delivery):
+            self._arrived.put(admitted)
 
     def _raise(self) -> None:
         if self._failure is not None:

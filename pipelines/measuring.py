@@ -20,7 +20,7 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.retry import retrying
 from curation.rows import clips_table, frame_columns, nameless_id, video_row
 from curation.staging import stage
-from pipelines.engine import Report
+from pipelines.attempts import Report
 from pipelines.foreman import Claim
 from pipelines.results import Landed, Place, SameContent, our_fault
 
@@ -54,6 +54,11 @@ class MeasureStage:
 
     def __call__(self) -> Measure:
         return Measure(self)
+
+    def give_up(self, item: Source, verdict: Verdict) -> Landed:
+        """The row of a source that no worker can bring to its content."""
+        video_id = nameless_id(item.uri)
+        return Landed(video_row(video_id, item, self.plan.fingerprint, self.job, verdict=verdict))
 
 
 class Measure:

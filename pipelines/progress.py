@@ -154,6 +154,7 @@ class Display:
                 "done": account.done,
                 "clip_hours": account.clip_hours,
                 "scored": dict(account.scored),
+                "not_scored": dict(account.not_scored),
                 "cut_failed": dict(account.cut_failed),
                 "cut_bytes": account.cut_bytes,
                 "frames_decoded": account.decoded,
@@ -195,6 +196,8 @@ def _results(account: Account, kept: dict[str, int]) -> Table:
     table.add_row("clips measured, hours", f"{account.clip_hours:.3f}")
     for score, count in account.scored.items():
         table.add_row(f"clips scored: {score}", str(count))
+    for what, count in account.not_scored.items():
+        table.add_row(f"clips not scored: {what}", str(count))
     table.add_row("clips cut", f"{account.cut} ({account.cut_bytes / 1e6:.1f} MB)")
     for reason, count in account.cut_failed.items():
         table.add_row(f"clips not cut: {reason}", str(count))

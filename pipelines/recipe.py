@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from curation.filters.ocr import OcrParameters
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.media.shots import DETECTORS
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
@@ -81,12 +82,36 @@ class EncodeSection(Section):
 
 
 class OcrSection(Section):
-    """Text detection. `python`: the interpreter of the environment that holds PaddleOCR."""
+    """Text detection. `python`: the interpreter of the environment that holds PaddleOCR.
+
+    The others say what counts as text, see `curation.filters.ocr.OcrParameters`; "none" leaves that test out.
+    """
 
     enabled: bool = True
     from_tier: str | None = None
     engine: Literal["rapidocr", "paddleocr"] = "rapidocr"
     python: str | None = None
+    confidence: float = Field(default=0.7, ge=0, lt=1)
+    reading: float | None = Field(default=0.7, ge=0, lt=1)
+    characters: int = Field(default=3, ge=1, le=100)
+    line: float | None = Field(default=3.0, ge=1, le=1000)
+    low: float = Field(default=0.15, ge=0, le=1)
+
+    @field_validator("reading", "line", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "none":
+            raise ValueError('a number or "none" is allowed')
+        return None if value == "none" else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What differs from run to run of `OcrParameters`, as JSON can hold it."""
+        return self.model_dump(include={"confidence", "reading", "characters", "line", "low"})
+
+    @property
+    def parameters(self) -> OcrParameters:
+        return OcrParameters(**self.options)
 
 
 class AestheticSection(Section):
@@ -97,7 +122,7 @@ class AestheticSection(Section):
     missing: Literal["fail", "skip"] = "fail"
     clip_weights: str | None = None
     head_weights: str | None = None
-    device: str = "cpu"
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -124,11 +149,16 @@ class CutSection(Section):
 
 
 class RunSection(Section):
-    """How a run is laid out. `hwaccel`: decode on a GPU. `window`: sources taken through all stages at a time."""
+    """How a run is laid out. `hwaccel`: decode on a GPU. `window`: sources taken through all stages at a time.
+
+    `attempts`: how often an item may fail, or cost a worker, before it ends with that as its reason. `stop_after`: how
+    many videos in a row may fail for one cause before it is the set-up that is at fault; 0 for any number.
+    """
 
     hwaccel: Literal["none", "cuda"] = "none"
     window: int = Field(default=2000, ge=1)
     attempts: int = Field(default=3, ge=1)
+    stop_after: int = Field(default=10, ge=0)
     stall_s: float = Field(default=120.0, gt=0)
 
 

@@ -4,13 +4,14 @@
     Score:   clip ids  -> Scored                   (`scoring`)
     Cut:     CutOrder  -> CutDone                  (`cutting`)
 
-A stage never raises for a video's sake: whatever goes wrong with one is part of its result.
+A stage never raises for a video's sake: whatever goes wrong with one is part of its result. `fault_of` tells which
+results are faults of ours rather than of the data.
 """
 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -56,10 +57,15 @@ class SameContent:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One score of some clips: a table with `clip_id` and the columns that the filter fills."""
+    """One score of some clips: a table with `clip_id` and the columns that the filter fills.
+
+    `failed`: the filter could do nothing with these clips, and the table says why; `videos`: whose clips they are.
+    """
 
     table: pa.Table
     clips: int
+    failed: Verdict | None = None
+    videos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +76,27 @@ class CutOrder:
     sources: tuple[Source, ...]
     clips: tuple[Clip, ...]
 
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def part(self, start: int, stop: int) -> CutOrder:
+        """See `attempts.Divisible`."""
+        return replace(self, clips=self.clips[start:stop])
+
 
 @dataclass(frozen=True, slots=True)
 class CutDone:
-    """What became of an order: a ticket for the clips that were cut, and for each other clip why it was not."""
+    """What became of an order: a ticket for the clips that were cut, and for each other clip why it was not.
+
+    `video_id`: whose clips these are, where no clip could be cut by a fault of ours.
+    """
 
     cut: tuple[str, ...]
     ticket: str | None
     failed: dict[str, str]
     decoded: int = 0
     bytes: int = 0
+    video_id: str = ""
 
 
 Result = Landed | SameContent | Scored | CutDone
@@ -103,6 +120,43 @@ def batch_of(result: Result) -> Batch | None:
             return Batch(media=[result.ticket] if result.ticket else [], clip_updates=[_media_rows(result)])
         case SameContent():
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A result that is a fault of ours or of the set-up: its cause in a line, and the videos that it befell."""
+
+    cause: str
+    videos: tuple[str, ...]
+
+
+_FAULTS = (Reason.INTERNAL, Reason.WORKER_LOST)
+
+
+def fault_of(result: Result) -> Fault | None:
+    """The fault that a result stands for; None where the stage did its work, whatever it found."""
+    match result:
+        case Landed(video={"reason": Reason.INTERNAL | Reason.WORKER_LOST as reason}):
+            verdict = Verdict(Reason(reason), detail=result.video["detail"] or "")
+            return Fault(why_of(verdict), (result.video["video_id"],))
+        case Scored(failed=Verdict() as verdict):
+            return Fault(why_of(verdict), result.videos)
+        case CutDone(cut=(), failed=failed) if failed:
+            why = next(iter(failed.values()))
+            reason, _, detail = why.partition(":")
+            return (
+                Fault(why_of(Verdict(Reason(reason), detail=detail)), (result.video_id,)) if reason in _FAULTS else None
+            )
+        case _:
+            return None
+
+
+def why_of(verdict: Verdict) -> str:
+    """A verdict in a line, as the columns that end in `_why` hold it: of a traceback, the error itself."""
+    line = next((line for line in reversed(verdict.detail.splitlines()) if line.strip()), "").strip()
+    kind, colon, text = line.partition(":")
+    error = f"{kind.rpartition('.')[2]}{colon}{text}"[:300]
+    return f"{verdict.reason}: {error}" if error else str(verdict.reason)
 
 
 def our_fault(error: Exception) -> Verdict:

@@ -1,6 +1,8 @@
-"""The scoring stages: clip ids -> SampledClips -> Scored, by one sample filter on stored frames.
+"""The scoring stages: ClipsToScore -> SampledClips -> Scored, by one sample filter on stored frames.
 
-Fetching and scoring are two stages, because a filter may live in an environment of its own that reads no pyramid.
+Fetching and scoring are two stages, because a filter may live in an environment of its own that reads no pyramid. A
+clip that the filter cannot take, or whose sample frames cannot be decoded, raises here; `attempts` then tries the clips
+of the item one by one, and `Unscored` says what is written of the one that fails again.
 """
 
 from __future__ import annotations
@@ -13,10 +15,25 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from curation.contract import CLIPS
+from curation.contract import CLIPS, Verdict
 from curation.filters.base import NO_SAMPLES, SampleFilter
-from pipelines.engine import Report
-from pipelines.results import Scored
+from pipelines.attempts import Report
+from pipelines.results import Scored, why_of
+
+
+@dataclass(frozen=True, slots=True)
+class ClipsToScore:
+    """Clips that want one score, and the video of each."""
+
+    clip_ids: tuple[str, ...]
+    video_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def part(self, start: int, stop: int) -> ClipsToScore:
+        """See `attempts.Divisible`."""
+        return ClipsToScore(self.clip_ids[start:stop], self.video_ids[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +41,19 @@ class SampledClips:
     """Clips with their sample frames (JPEG), on their way to a filter."""
 
     clip_ids: tuple[str, ...]
+    video_ids: tuple[str, ...]
     frames: tuple[tuple[bytes, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def part(self, start: int, stop: int) -> SampledClips:
+        """See `attempts.Divisible`."""
+        return SampledClips(self.clip_ids[start:stop], self.video_ids[start:stop], self.frames[start:stop])
+
+
+class SampleError(ValueError):
+    """A stored sample frame that is no picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +67,16 @@ class FetchStage:
 
 
 class Fetch:
-    """Clip ids -> SampledClips: reads stored sample frames, next to the filter that wants them."""
+    """ClipsToScore -> SampledClips: reads stored sample frames, next to the filter that wants them."""
 
     def __init__(self, pyramid: Any) -> None:
         self._pyramid = pyramid
 
-    def __call__(self, item: tuple[str, ...], report: Report) -> SampledClips:
+    def __call__(self, item: ClipsToScore, report: Report) -> SampledClips:
         report(f"{len(item)} clips", 0)
-        found = dict(self._pyramid.samples(item))
-        return SampledClips(item, tuple(tuple(found.get(clip_id, ())) for clip_id in item))
+        found = dict(self._pyramid.samples(item.clip_ids))
+        frames = tuple(tuple(found.get(clip_id, ())) for clip_id in item.clip_ids)
+        return SampledClips(item.clip_ids, item.video_ids, frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +96,9 @@ class Score:
         self._filter = sample_filter
 
     def __call__(self, item: SampledClips, report: Report) -> Scored:
-        report(f"{self._filter.name}: {len(item.clip_ids)} clips", 0)
-        clips = [[_picture(jpeg) for jpeg in frames] for frames in item.frames]
-        measured = self._filter.measure(clips)
+        report(f"{self._filter.name}: {len(item)} clips", 0)
+        measured = self._filter.measure([pictures(frames) for frames in item.frames])
+        assert len(measured) == len(item), "a filter gives one measurement for each clip"
         score = self._filter.score
         columns: dict[str, list[Any]] = {
             "clip_id": list(item.clip_ids),
@@ -78,11 +108,48 @@ class Score:
         }
         if any(m.embedding is not None for m in measured):
             columns["embedding"] = [None if m.embedding is None else m.embedding.astype(np.float16) for m in measured]
-        schema = pa.schema([CLIPS.field(name) for name in columns])
-        return Scored(pa.table(columns, schema=schema), len(measured))
+        return Scored(_table(columns), len(measured))
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """ClipsToScore | SampledClips that cannot be scored -> Scored with nulls that say why.
+
+    The fingerprint stands beside the null, so that the next run does not try again what failed; another version of the
+    filter does, and so does `--retry`.
+    """
+
+    score: str
+    fingerprint: str
+
+    def __call__(self, item: ClipsToScore | SampledClips, verdict: Verdict) -> Scored:
+        many = len(item)
+        columns = {
+            "clip_id": list(item.clip_ids),
+            self.score: [None] * many,
+            f"{self.score}_by": [self.fingerprint] * many,
+            f"{self.score}_why": [why_of(verdict)] * many,
+        }
+        return Scored(_table(columns), many, verdict, item.video_ids)
+
+
+def pictures(frames: tuple[bytes, ...]) -> list[np.ndarray]:
+    """The sample frames of one clip, decoded: the only place where a scoring worker meets the bytes of an image.
+
+    BGR, uint8, (height, width, 3) each. Raises `SampleError` where one of them is no picture.
+    """
+    return [_picture(jpeg) for jpeg in frames]
 
 
 def _picture(jpeg: bytes) -> np.ndarray:
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None, "a sample frame that is no JPEG"
+    try:
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # of no bytes at all, or of a size that OpenCV refuses
+        picture = None
+    if picture is None:
+        raise SampleError("a sample frame cannot be decoded")
     return picture
+
+
+def _table(columns: dict[str, list[Any]]) -> pa.Table:
+    return pa.table(columns, schema=pa.schema([CLIPS.field(name) for name in columns]))

@@ -5,9 +5,11 @@ It comes after the measuring pass and sees sample frames. The report (section 2.
 boxes with a confidence above 0.7 and their total area; here that is the area of their *union* as a share of
 the frame, the largest of a clip's frames.
 
-A box must pass twice: PP-OCR's detector scores it, and its recogniser must read something there. Detection
-alone takes hands, clouds and whole people for text, with scores near 1 (measured: docs/filters.md); what it
-finds in such places reads as nothing. Reading costs little, for most frames have no box at all.
+A box must pass twice: PP-OCR's detector scores it, and it has the shape of a line of text, or its recogniser
+reads something there. Detection alone takes hands, clouds and whole people for text, with scores near 1
+(measured: docs/filters.md); such boxes are squat and large, and read as nothing. Reading alone misses every
+script that the recogniser does not know: it has Latin, Greek, Chinese and Japanese, and no Cyrillic, Arabic,
+Hebrew, Thai, Korean, nor any of India's. Reading costs little, for most frames have no box at all.
 
 Two engines run the same networks with the same parameters: `rapidocr`, whose package carries the weights,
 here; and `paddleocr` in an environment of its own (see `ocr_paddle`). Neither touches the network.
@@ -30,11 +32,14 @@ from curation.errors import UserError
 from curation.filters.base import NO_SAMPLES, Measured, check_frame, weights_hash
 from curation.identity import fingerprint
 
-VERSION = 1
+VERSION = 2
 DETECTOR_FILE = "PP-OCRv6_det_small.onnx"
 READER_FILE = "PP-OCRv6_rec_small.onnx"
 SMALLEST_SIDE = 32
 """The detector's stride in pixels: a frame narrower than this has no cell of its own in the text map."""
+
+LOW_RATIO = 1.5
+"""How many times as long as high a low box must be: half of a short word is no longer than it is high."""
 
 Engine = Literal["rapidocr", "paddleocr"]
 
@@ -43,17 +48,25 @@ Engine = Literal["rapidocr", "paddleocr"]
 class OcrParameters:
     """What both engines run with; where nothing else is said, PaddleOCR's own values for PP-OCR.
 
-    `confidence`: boxes must score above it (report: 0.7). `reading`: and so must what is read in them; None
-    trusts the detector alone. `characters`: the fewest that count as text (one or two are what noise reads
-    as, sometimes with confidence). `side`: the longer side given to the detector, pixels; larger frames are
-    reduced, smaller ones stay. `pixel_threshold`: text probability of a pixel. `unclip`: by how much the
-    shrunken text core is grown back. `mean`, `std`: of values in [0, 1], applied to the channels in BGR order
-    (RapidOCR's default of 0.5 finds far more text where none is).
+    `confidence`: boxes must score above it (report: 0.7). `reading`: a box counts where what is read in it
+    scores above this; None trusts the detector alone. `characters`: the fewest that count as read (one or two
+    are what noise reads as, sometimes with confidence).
+
+    `line`: a box counts unread where its long side is at least so many times its short one; None lets no box
+    count for that. `low`: and where it is longer than high (`LOW_RATIO`) and its short side at most this share
+    of the frame's shorter side; 0 for none.
+
+    `side`: the longer side given to the detector, pixels; larger frames are reduced, smaller ones stay.
+    `pixel_threshold`: text probability of a pixel. `unclip`: by how much the shrunken text core is grown back.
+    `mean`, `std`: of values in [0, 1], applied to the channels in BGR order (RapidOCR's default of 0.5 finds
+    far more text where none is).
     """
 
     confidence: float = 0.7
     reading: float | None = 0.7
     characters: int = 3
+    line: float | None = 3.0
+    low: float = 0.15
     side: int = 640
     pixel_threshold: float = 0.3
     unclip: float = 1.5
@@ -107,11 +120,31 @@ class TextArea:
         return union_share(boxes, frame.shape[0], frame.shape[1])
 
     def _is_text(self, frame: np.ndarray, box: np.ndarray) -> bool:
-        if self._parameters.reading is None:
+        if self._parameters.reading is None or is_line(box, min(frame.shape[:2]), self._parameters):
             return True
         text, confidence = self._engine.read(crop_upright(frame, box))
         length = len("".join(text.split()))
         return confidence > self._parameters.reading and length >= self._parameters.characters
+
+
+def is_line(box: np.ndarray, side: int, parameters: OcrParameters) -> bool:
+    """Whether a box (4, 2) has the shape of a line of text, in whatever direction it runs and script it is.
+
+    `side`: the frame's shorter side in pixels. The box's own sides count, so that a slanted line is as long as
+    an upright one.
+    """
+    width, height = sides(box)
+    long, short = max(width, height), max(1.0, min(width, height))
+    if parameters.line is not None and long >= parameters.line * short:
+        return True
+    return short <= parameters.low * side and long >= LOW_RATIO * short
+
+
+def sides(box: np.ndarray) -> tuple[float, float]:
+    """Width and height of a slanted box (4, 2) whose corners go round from top left: the longer of each two sides."""
+    corners = np.asarray(box, np.float32)
+    top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
+    return float(max(top, bottom)), float(max(right, left))
 
 
 def union_share(boxes: Sequence[np.ndarray] | np.ndarray, height: int, width: int) -> float:
@@ -129,8 +162,7 @@ def union_share(boxes: Sequence[np.ndarray] | np.ndarray, height: int, width: in
 def crop_upright(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Cut a slanted box (4, 2) out of a frame as an upright picture; lines that run downwards are turned."""
     corners = np.asarray(box, np.float32)
-    top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
-    width, height = max(1, round(float(max(top, bottom)))), max(1, round(float(max(left, right))))
+    width, height = (max(1, round(side)) for side in sides(box))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     warp = cv2.getPerspectiveTransform(corners, target)
     crop = cv2.warpPerspective(frame, warp, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

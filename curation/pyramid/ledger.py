@@ -114,12 +114,14 @@ class Ledger:
         from_tier: str | None,
         columns: Collection[str] = ("clip_id", "video_id"),
         known: Collection[str] | None = None,
+        retry: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the clips that want `score` computed: missing or made by another fingerprint, and worth
         it.
 
         Worth it: the conditions of `from_tier` (None: any clip) over the columns in `known` hold. By default
-        these are the scores that are cheaper than `score`, and the facts of a clip.
+        these are the scores that are cheaper than `score`, and the facts of a clip. `retry` takes those in
+        that this very fingerprint could not score.
         """
         assert score in SCORES, score
         if known is None:
@@ -127,6 +129,8 @@ class Ledger:
         ranges = {} if from_tier is None else tiers.effective(from_tier)
         by = pc.field(f"{score}_by")
         stale = by.is_null() | (by != pc.scalar(fingerprint))
+        if retry:
+            stale = stale | pc.field(score).is_null()
         reaches = conditions.expression(Between(column, ranges[column]) for column in ranges if column in known)
         scanner = self.pyramid.dataset("clips").scanner(
             columns=list(columns),

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +32,8 @@ from curation.pyramid.tiers import Tiers
 
 if TYPE_CHECKING:
     import lance
+
+_T = TypeVar("_T")
 
 STORAGE_VERSION = "2.2"
 """Lance file format: the first one with blob v2, under which small and large clips are both stored well."""
@@ -234,9 +236,9 @@ class Pyramid:
         self._session = None
 
 
-def chunks(values: Iterable[str], size: int) -> Iterator[list[str]]:
+def chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
     """`values` in lists of up to `size`."""
-    chunk: list[str] = []
+    chunk: list[_T] = []
     for value in values:
         chunk.append(value)
         if len(chunk) == size:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from curation.contract import Reason, Source
+from curation.contract import Reason, Source, Verdict
 from curation.filters.base import NO_SAMPLES, Measured
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.sources import list_sources
+from pipelines.attempts import Attempts, Divisible
 from pipelines.cutting import CutStage
 from pipelines.foreman import Claim, Foreman
 from pipelines.measuring import Measure, MeasureStage
-from pipelines.results import CutOrder, Landed, Place, SameContent
-from pipelines.scoring import SampledClips, Score
+from pipelines.results import CutOrder, Landed, Place, SameContent, fault_of
+from pipelines.scoring import SampledClips, Score, Unscored
 from tests.support import media
 from tests.support.measuring import as_clips, measured
 
@@ -122,18 +124,46 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     assert done.failed["f" * 32].startswith(Reason.BROKEN)
 
 
+def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place) -> None:
+    lost = Verdict(Reason.WORKER_LOST, 3.0)
+    here = source(media.sample("plain.mp4"))
+    settings = MeasureStage(place, MediaPlan(), Limits(), "job", {}, lambda: Claims(Foreman(1)))
+    landed = settings.give_up(here, lost)
+    assert (landed.video["uris"], landed.video["reason"]) == ([here.uri], "worker_lost")
+    clips = tuple(as_clips(measured(media.sample("scenes.mp4"))))
+    order = CutOrder("v", (here,), clips)
+    assert isinstance(order, Divisible)
+    assert [part.clips for n in range(len(order)) for part in [order.part(n, n + 1)]] == [(clip,) for clip in clips]
+    done = CutStage(place, MediaPlan(), Encode(), Limits()).give_up(order.part(1, 2), lost)
+    assert (done.cut, done.failed) == ((), {clips[1].clip_id: "worker_lost"})
+    assert [fault.videos for fault in map(fault_of, (landed, done)) if fault] == [(landed.video["video_id"],), ("v",)]
+
+
 class Brightness:
     name = score = "aesthetic"
     fingerprint = "brightness-1"
 
-    def measure(self, clips: list[list[np.ndarray]]) -> list[Measured]:
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
         return [Measured(float(np.mean(c)) if c else None, None if c else NO_SAMPLES) for c in clips]
 
 
 def test_a_filter_fills_its_column_or_says_why() -> None:
     samples = measured(media.sample("plain.mp4")).clips[0].samples
-    scored = Score(Brightness())(SampledClips(("a", "b"), (samples, ())), silent)  # type: ignore[arg-type]
+    scored = Score(Brightness())(SampledClips(("a", "b"), ("v", "v"), (samples, ())), silent)
     rows = scored.table.to_pylist()
     assert rows[0]["aesthetic"] > 10
     assert (rows[0]["aesthetic_by"], rows[0]["aesthetic_why"]) == ("brightness-1", None)
     assert (rows[1]["aesthetic"], rows[1]["aesthetic_by"], rows[1]["aesthetic_why"]) == (None, None, NO_SAMPLES)
+
+
+@pytest.mark.parametrize("sample", [b"", b"no jpeg", b"\xff\xd8\xff\xe0" + bytes(64)])
+def test_a_sample_that_is_no_picture_costs_its_own_clip_only(sample: bytes) -> None:
+    good = measured(media.sample("plain.mp4")).clips[0].samples
+    item = SampledClips(("a", "b", "c"), ("v", "w", "v"), (good, (good[0], sample), good))
+    give_up = Unscored("aesthetic", "brightness-1")
+    found = list(Attempts(Score(Brightness()), Foreman(1), 2, give_up, None)("key", item, silent))
+    rows = {row["clip_id"]: row for scored in found for row in scored.table.to_pylist()}
+    assert [rows[clip]["aesthetic_why"] for clip in "ac"] == [None, None]
+    assert rows["b"]["aesthetic"] is None
+    assert rows["b"]["aesthetic_by"] == "brightness-1", "the next run leaves it alone"
+    assert rows["b"]["aesthetic_why"] == "internal_error: SampleError: a sample frame cannot be decoded"

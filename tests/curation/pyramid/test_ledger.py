@@ -72,6 +72,24 @@ def test_stale_clips_are_missing_or_of_another_make_and_worth_the_work(pyramid: 
     assert stale("clip-1", "high", known=["sharpness"]) == {*ids} - {ids[4]}
 
 
+def test_what_a_filter_could_not_score_is_settled_until_somebody_asks_again(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
+    failed, done, fresh = clip_ids("v1", 3)
+    rows = (
+        {"clip_id": failed, "aesthetic": None, "aesthetic_by": "clip-1", "aesthetic_why": "internal_error: ValueError"},
+        {"clip_id": done, "aesthetic": 2.0, "aesthetic_by": "clip-1", "aesthetic_why": None},
+    )
+    Committer(pyramid).commit(Batch(clip_updates=[clips(*rows)]))
+
+    def stale(by: str, retry: bool) -> set[str]:
+        batches = Ledger(pyramid).stale_clips("aesthetic", by, TIERS, None, retry=retry)
+        return {name for batch in batches for name in batch["clip_id"].to_pylist()}
+
+    assert stale("clip-1", retry=False) == {fresh}
+    assert stale("clip-1", retry=True) == {fresh, failed}
+    assert stale("clip-2", retry=False) == {fresh, failed, done}
+
+
 @pytest.mark.parametrize("name", ["aaaa1111", "aaaa", "/in/aaaa1111.mp4", "aaaa1111.mp4"])
 def test_history_of_a_video_by_id_prefix_uri_and_file_name(pyramid: Pyramid, name: str) -> None:
     for video_id in ("aaaa1111", "bbbb1111"):

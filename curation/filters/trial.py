@@ -1,0 +1,146 @@
+"""Making a sample filter from plain settings, and trying one out before a run: in a process of the interpreter that
+will run it, on one small frame, within a bounded time.
+
+It comes before the first video, on the machine of the driver. A wrong option, a package or a file that is missing, an
+environment that Ray would wait for in silence: each is one line here, and would be a fault of every clip later. The
+process is there because the interpreter may be another one, because weights must not stay in the driver's memory, and
+because what crashes must not take the driver with it.
+
+`make` runs in environments that hold little (PaddleOCR's own): numpy and the standard library, and the filter's needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from curation.errors import UserError
+from curation.filters.base import SampleFilter
+
+WITHIN_S = 300.0
+"""Until a trial must have ended; a cold disk needs a minute for CLIP's weights."""
+
+_SIDE = 64
+_ROOT = Path(__file__).resolve().parents[2]
+_START = "import sys; sys.path.append(sys.argv[1]); from curation.filters import trial; trial.main(sys.argv[2])"
+"""Appended, so that the other environment's packages come before those that lie beside ours."""
+_ASK = (
+    "import json, platform\nfrom importlib import metadata\ntry:\n    ray = metadata.version('ray')\n"
+    "except metadata.PackageNotFoundError:\n    ray = ''\nprint(json.dumps([platform.python_version(), ray]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeFilter:
+    """Makes a filter in its worker. `settings`: see `make`, as JSON, so that it can be sent anywhere."""
+
+    settings: str
+
+    def __call__(self) -> SampleFilter:
+        return make(json.loads(self.settings))
+
+
+def make(settings: Mapping[str, Any]) -> SampleFilter:
+    """The filter that `settings` describe: `filter` is "ocr" or "aesthetic", the rest goes to its constructor.
+
+    Raises `UserError` where something that it needs is not there.
+    """
+    options = {key: value for key, value in settings.items() if key != "filter"}
+    match settings["filter"]:
+        case "ocr":
+            from curation.filters.ocr import OcrParameters, text_area
+
+            return text_area(options["engine"], Path(options["models"]), OcrParameters(**options["parameters"]))
+        case "aesthetic":
+            from curation.filters.aesthetic import Aesthetic
+
+            return Aesthetic(Path(options.pop("clip")), Path(options.pop("head")), **options)
+        case other:
+            raise ValueError(f"no sample filter is called {other!r}")
+
+
+@functools.lru_cache(maxsize=16)
+def try_out(settings: str, python: str | None = None, within_s: float = WITHIN_S) -> str:
+    """Make the filter of `settings` (JSON, see `make`) in `python` (None: ours) and measure a frame; says what held.
+
+    Raises `UserError` with the cause. What went well once is not tried again in this process.
+    """
+    name = json.loads(settings)["filter"]
+    if python is not None:
+        check_interpreter(python, within_s)
+    command = [python or sys.executable, "-c", _START, str(_ROOT), settings]
+    done = _run(command, f"the {name} filter", within_s)
+    try:
+        answer = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    except ValueError:
+        raise UserError(_died(f"the {name} filter", done), "see `ziggurat doctor`") from None
+    if "cause" in answer:
+        raise UserError(answer["cause"], answer["remedy"])
+    return f"{answer['by']} measured a frame"
+
+
+def check_interpreter(python: str, within_s: float = WITHIN_S) -> None:
+    """`UserError` where Ray could start no worker with the interpreter: it would wait for one without a word."""
+    remedy = "make the environment with the Python and the Ray of this one (for PaddleOCR: `make env-paddle`)"
+    if not os.access(python, os.X_OK) or os.path.isdir(python):
+        raise UserError(f"{python} is not there, or no program", remedy)
+    done = _run([python, "-c", _ASK], python, within_s)
+    try:
+        theirs, ray = json.loads(done.stdout)
+    except ValueError:
+        raise UserError(f"{python} is no Python: {_died('it', done)}", remedy) from None
+    if not ray:
+        raise UserError(f"{python} is of an environment without Ray", remedy)
+    for what, there, here in (
+        ("Python", theirs, platform.python_version()),
+        ("Ray", ray, metadata.version("ray")),
+    ):
+        if there != here:
+            raise UserError(f"{python} has {what} {there}, this is {what} {here}: they must be the same", remedy)
+
+
+def _run(command: list[str], what: str, within_s: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=within_s, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{what} gave no answer in {within_s:.0f} s", "see whether the machine is overloaded") from None
+    except OSError as error:
+        raise UserError(f"{command[0]} does not run ({error.strerror})", "name a Python interpreter") from error
+
+
+def _died(what: str, done: subprocess.CompletedProcess[str]) -> str:
+    """The last thing that a process said before it ended without an answer."""
+    last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing was said")
+    how = f"died of signal {-done.returncode}" if done.returncode < 0 else f"ended with code {done.returncode}"
+    return f"{what} {how} ({last.strip()[:200]})"
+
+
+def main(settings: str) -> None:
+    """What `try_out` starts: makes the filter, measures, and writes one JSON line, `by` or `cause` and `remedy`."""
+    print(json.dumps(_answer(json.loads(settings))), flush=True)
+
+
+def _answer(settings: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        import numpy as np
+
+        made = make(settings)
+        made.measure([[np.full((_SIDE, _SIDE, 3), 128, np.uint8)]])
+    except UserError as error:
+        return {"cause": error.cause, "remedy": error.remedy}
+    except Exception as error:  # whatever a package raises when it is not as it should be
+        said = " ".join(str(error).split())[:200]
+        return {
+            "cause": f"the {settings['filter']} filter cannot start: {type(error).__name__}: {said}",
+            "remedy": "see `ziggurat doctor`",
+        }
+    return {"by": made.fingerprint}

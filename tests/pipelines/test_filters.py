@@ -1,0 +1,91 @@
+"""The sample filters of a recipe: settled, and tried out, before a run starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curation.errors import UserError
+from pipelines import filters
+from pipelines.recipe import Recipe, load
+
+OFF = "[filters.aesthetic]\nenabled = false\n"
+
+
+def recipe(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "r.toml"
+    path.write_text(f'name = "r"\n{text}')
+    return load(str(path))
+
+
+def test_what_a_recipe_says_of_text_reaches_the_filter_and_its_fingerprint(tmp_path: Path) -> None:
+    usual, other = (
+        filters.listed(recipe(tmp_path, f"{OFF}[filters.ocr]\n{text}"))[0]
+        for text in ("", 'reading = "none"\nline = 2.5\nlow = 0.1\ncharacters = 2\nconfidence = 0.6\n')
+    )
+    assert usual.fingerprint != other.fingerprint
+    assert usual.make is not None
+    assert other.make is not None
+    assert usual.make().fingerprint == usual.fingerprint
+    assert other.make().fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('reading = "no"', "filters.ocr.reading = 'no': a number or \"none\" is allowed"),
+        ("reading = 1.0", "filters.ocr.reading = 1.0: input should be less than 1"),
+        ("reading = nan", "filters.ocr.reading = nan"),
+        ("line = 0.5", "filters.ocr.line = 0.5: input should be greater than or equal to 1"),
+        ("low = 15", "filters.ocr.low = 15: input should be less than or equal to 1"),
+        ("characters = 0", "filters.ocr.characters = 0"),
+        (
+            "side = 640",
+            "filters.ocr.side = 640: no such key; allowed are enabled, from_tier, engine, python, confidence",
+        ),
+    ],
+)
+def test_a_wrong_option_is_told_with_its_key(tmp_path: Path, line: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        recipe(tmp_path, f"[filters.ocr]\n{line}\n")
+    assert told in caught.value.cause
+
+
+def test_a_wrong_device_is_told_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"filters.aesthetic.device = 'cudaa'"):
+        recipe(tmp_path, '[filters.aesthetic]\ndevice = "cudaa"\n')
+
+
+def test_ready_tries_each_filter_that_is_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(filters, "try_out", lambda settings, python: tried.append((settings, python)) or "held")
+    monkeypatch.chdir(tmp_path)
+    text = f'{OFF}[filters.ocr]\nengine = "paddleocr"\npython = "bin/python"\n'
+    (ocr, _) = filters.ready(recipe(tmp_path, text))
+    ((settings, python),) = tried
+    assert '"paddleocr"' in settings
+    assert python == ocr.python == str(tmp_path / "bin" / "python"), "a worker starts in a folder of its own"
+    assert filters.ready(recipe(tmp_path, f"{OFF}[filters.ocr]\nenabled = false\n"))[0].make is None
+    assert len(tried) == 1
+
+
+def test_a_gpu_of_the_workers_is_not_needed_for_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "_check_packages", lambda: None)
+    for name in ("clip.safetensors", "head.pth"):
+        (tmp_path / name).write_bytes(b"weights")
+    text = (
+        f'[filters.ocr]\nenabled = false\n[filters.aesthetic]\ndevice = "cuda"\n'
+        f'clip_weights = "{tmp_path}/clip.safetensors"\nhead_weights = "{tmp_path}/head.pth"\n'
+    )
+    (check,) = filters.checks(recipe(tmp_path, text))
+    assert (check.name, check.settings["device"]) == ("aesthetic", "cpu")
+    assert filters.listed(recipe(tmp_path, text))[1].gpus == 1.0
+
+
+@pytest.mark.parametrize("engine", ["rapidocr", "paddleocr"])
+def test_an_interpreter_that_is_not_there_ends_the_run_before_it_starts(tmp_path: Path, engine: str) -> None:
+    with pytest.raises(UserError, match="/nowhere/python is not there"):
+        filters.ready(recipe(tmp_path, f'{OFF}[filters.ocr]\nengine = "{engine}"\npython = "/nowhere/python"\n'))
+    with pytest.raises(UserError, match="needs an environment of its own; run `make env-paddle`"):
+        filters.ready(recipe(tmp_path, f'{OFF}[filters.ocr]\nengine = "paddleocr"\n'))
