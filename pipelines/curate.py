@@ -154,7 +154,7 @@ def score(job: Job, filter_: Ready) -> None:
         filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, retry=job.retry_quarantined
     )
     clips = (pair for batch in wanted for pair in zip(*batch.to_pydict().values(), strict=True))
-    fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make)
+    fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make, job.recipe.limits)
     give_up = Unscored(filter_.score, filter_.fingerprint)
     if filter_.python is None:
         chained = Chained((fetch, score_))

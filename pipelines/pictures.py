@@ -1,6 +1,6 @@
 """Pictures in and out of sampling: references read, videos written as MP4, contact sheets drawn.
 
-A reference video is a stranger's file: it is cut into a plain MP4 in the sandbox first, and only that is decoded here.
+A reference is a stranger's file: image or video, it becomes pixels in the sandbox.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from curation.errors import UserError
@@ -37,11 +36,14 @@ def read_reference(path: Path) -> Tensor:
 
 
 def _image(path: Path) -> np.ndarray:
-    # By OpenCV from memory: paths with any letters, and no other decoder is asked.
-    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    from curation.media.plan import Limits
+    from curation.media.sandbox import Sandbox
+
+    with Sandbox(Limits()) as sandbox:
+        (found,) = sandbox.pictures([path.read_bytes()], path.name)
     if found is None:
         raise UserError(f"{path} is no image that can be read", "give a PNG, JPEG or WebP file")
-    return found[None]
+    return found[None, ..., ::-1].copy()
 
 
 def _video(path: Path) -> np.ndarray:
@@ -65,7 +67,10 @@ def _video(path: Path) -> np.ndarray:
         done = sandbox.cut(link, path.name, [clip], plan, Encode(preset="veryfast", crf=8))
         if done.verdict or not done.media:
             raise UserError(f"{path} cannot be decoded", "give another video")
-        return read_mp4(done.media[0][1])
+        frames = sandbox.frames(done.media[0][1], path.name, 0, longest.frames)
+        if len(frames) != longest.frames:
+            raise UserError(f"{path} cannot be decoded", "give another video")
+        return np.stack(frames)[..., ::-1].copy()
 
 
 def _span_fields() -> list[str]:

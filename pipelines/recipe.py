@@ -140,13 +140,14 @@ class FiltersSection(Section):
 
 
 class SandboxSection(Section):
-    """What one video may cost while it is decoded."""
+    """What one video may cost while it is decoded. `confine`: whether a decoder must be confined by the kernel."""
 
     silence_s: float = Field(default=60.0, gt=0)
     wall_s: float = Field(default=7200.0, gt=0)
     cpu_s: float = Field(default=7200.0, gt=0)
     memory_mb: int = Field(default=4096, ge=512)
     max_pixels: int = Field(default=7680 * 4320, ge=1)
+    confine: Literal["best", "required"] = "best"
 
 
 class CutSection(Section):

@@ -8,15 +8,16 @@ of the item one by one, and `Unscored` says what is written of the one that fail
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
 from curation.contract import CLIPS, Verdict
 from curation.filters.base import NO_SAMPLES, SampleFilter
+from curation.media.plan import Limits
+from curation.media.sandbox import Sandbox
 from pipelines.attempts import Report
 from pipelines.results import Scored, why_of
 
@@ -81,23 +82,28 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class ScoreStage:
-    """Settings of `Score`: `make` builds the filter in the worker."""
+    """Settings of `Score`: `make` builds the filter in the worker; `limits` are those of decoding sample frames."""
 
     make: Callable[[], SampleFilter]
+    limits: Limits = field(default_factory=Limits)
 
     def __call__(self) -> Score:
-        return Score(self.make())
+        return Score(self.make(), self.limits)
 
 
 class Score:
-    """SampledClips -> Scored, by one sample filter."""
+    """SampledClips -> Scored, by one sample filter.
 
-    def __init__(self, sample_filter: SampleFilter) -> None:
+    Sample frames were made by a decoder that met a stranger's video, so they are decoded where it is: in the sandbox.
+    """
+
+    def __init__(self, sample_filter: SampleFilter, limits: Limits | None = None) -> None:
         self._filter = sample_filter
+        self._sandbox = Sandbox(limits or Limits())
 
     def __call__(self, item: SampledClips, report: Report) -> Scored:
         report(f"{self._filter.name}: {len(item)} clips", 0)
-        measured = self._filter.measure([pictures(frames) for frames in item.frames])
+        measured = self._filter.measure(self._pictures(item))
         assert len(measured) == len(item), "a filter gives one measurement for each clip"
         score = self._filter.score
         columns: dict[str, list[Any]] = {
@@ -109,6 +115,16 @@ class Score:
         if any(m.embedding is not None for m in measured):
             columns["embedding"] = [None if m.embedding is None else m.embedding.astype(np.float16) for m in measured]
         return Scored(_table(columns), len(measured))
+
+    def _pictures(self, item: SampledClips) -> list[list[np.ndarray]]:
+        """Each clip's sample frames, (height, width, 3) uint8, BGR. `SampleError` where one of them is no picture."""
+        files = [file for frames in item.frames for file in frames]
+        decoded = iter(self._sandbox.pictures(files, item.clip_ids[0]) if files else ())
+        clips = [[next(decoded) for _ in frames] for frames in item.frames]
+        whole = [[picture for picture in clip if picture is not None] for clip in clips]
+        if any(picture is None for clip in clips for picture in clip):
+            raise SampleError("a sample frame cannot be decoded")
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +147,6 @@ class Unscored:
             f"{self.score}_why": [why_of(verdict)] * many,
         }
         return Scored(_table(columns), many, verdict, item.video_ids)
-
-
-def pictures(frames: tuple[bytes, ...]) -> list[np.ndarray]:
-    """The sample frames of one clip, decoded: the only place where a scoring worker meets the bytes of an image.
-
-    BGR, uint8, (height, width, 3) each. Raises `SampleError` where one of them is no picture.
-    """
-    return [_picture(jpeg) for jpeg in frames]
-
-
-def _picture(jpeg: bytes) -> np.ndarray:
-    try:
-        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # of no bytes at all, or of a size that OpenCV refuses
-        picture = None
-    if picture is None:
-        raise SampleError("a sample frame cannot be decoded")
-    return picture
 
 
 def _table(columns: dict[str, list[Any]]) -> pa.Table:

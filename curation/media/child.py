@@ -1,78 +1,112 @@
-"""The decoder child: the only process that lets libav see untrusted bytes. Started and watched by `sandbox.py`.
+"""The decoder child: the only process that lets libav and image decoders see untrusted bytes. Run by `decoder.py`.
 
-    python -m curation.media.child MEMORY_MB
+    python -m curation.media.child SETUP        (`wire.Setup` as JSON)
 
-It takes `measure` and `cut` requests on standard input and answers on standard output (see `wire.py`). It limits itself
-before the first request: memory, no files written, no core dump; the parent limits its CPU and wall time.
+Standard input is a Unix socket that brings requests, each with the descriptor of its video; answers go to standard
+output (see `wire.py`). Before the first request it loads all that it will need, limits itself (memory, no file written,
+no core dump; the parent limits its CPU and wall time), and gives up the rest of the user's reach (`cell.py`).
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import socket
 import sys
-import threading
 import time
-import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
-from curation.contract import Clip, Facts, Reason, Verdict
-from curation.media import faults
+from curation.contract import Clip, Facts
+from curation.errors import UserError
+from curation.media import cell, faults
+from curation.media.blame import verdict_of
 from curation.media.found import Again, Tally
+from curation.media.handle import path_of
 from curation.media.plan import Encode, MediaPlan
-from curation.media.probe import Unfit
-from curation.media.wire import Message, WireError, receive, send
+from curation.media.wire import Message, Setup, WireError, receive, send
 
 PLAN = TypeAdapter(MediaPlan)
 ENCODE = TypeAdapter(Encode)
 CLIPS = TypeAdapter(list[Clip])
+SETUP = TypeAdapter(Setup)
 _PROGRESS_EVERY_S = 0.5
+_DESCRIPTORS = 64
+_DESCRIPTORS_WITH_GPU = 1024
 
 
 def main() -> None:
-    """Serve requests until standard input closes or the parent is gone."""
-    _confine(int(sys.argv[1]))
-    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    """Serve requests until the socket closes or the parent is gone."""
+    setup = SETUP.validate_json(sys.argv[1])
+    cell.die_with(setup.parent)
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not land between messages
-    import av.logging
+    _limit(setup)
+    try:
+        _load(setup)
+    except UserError as error:
+        send(answers, "refused", {"cause": error.cause, "remedy": error.remedy})
+        return
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # not sooner: some libraries try a temporary file as they load
+    with socket.socket(fileno=0) as requests:  # it asks for its own kind, which it cannot later
+        send(answers, "ready", asdict(cell.confine(setup.gpu)))
+        while True:
+            try:
+                request, video = _next(requests)
+            except WireError:
+                return
+            _answer(request, video, answers)
+
+
+def _load(setup: Setup) -> None:
+    """Import all that requests need: files and processes are out of reach later. `UserError` where a package lacks."""
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(setup.max_pixels)  # it looks there as it loads
     import cv2
 
-    av.logging.set_level(None)
+    from curation.media import images  # noqa: F401 - loaded for the requests below
+
     cv2.setNumThreads(1)
-    send(answers, "ready")
-    while True:
-        try:
-            message = receive(lambda n: _exactly(requests, n))
-        except WireError:
-            return
-        _answer(message, answers)
+    if setup.work == "pictures":
+        return
+    import av.logging
+
+    from curation.media import cut, measure, shots  # noqa: F401 - loaded for the requests below
+
+    av.logging.set_level(None)
+    if setup.detector is not None:
+        shots.prepare(setup.detector)
 
 
-def _answer(request: Message, answers: BinaryIO) -> None:
+def _next(requests: socket.socket) -> tuple[Message, int | None]:
+    """A request and the descriptor that came with it."""
+    mark, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
+    if not mark:
+        raise WireError("closed")
+    return receive(lambda size: _exactly(requests, size)), descriptors[0] if descriptors else None
+
+
+def _answer(request: Message, video: int | None, answers: BinaryIO) -> None:
     try:
         faults.strike(request.body["name"])
-        (_measure if request.kind == "measure" else _cut)(request, answers)
-    except Unfit as unfit:
-        send(answers, "verdict", asdict(unfit.verdict))
-    except MemoryError:
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0] >> 20
-        send(answers, "verdict", asdict(Verdict(Reason.MEMORY_LIMIT, float(limit))))
-    except Exception:
-        send(answers, "verdict", asdict(Verdict(Reason.INTERNAL, detail=traceback.format_exc(limit=-4))))
+        _KINDS[request.kind](request, video, answers)
+    except Exception as error:
+        send(answers, "verdict", asdict(verdict_of(error)))
+    finally:
+        if video is not None:
+            os.close(video)
     send(answers, "end")
 
 
-def _measure(request: Message, answers: BinaryIO) -> None:
+def _measure(request: Message, video: int | None, answers: BinaryIO) -> None:
     from curation.media.measure import measure
 
+    assert video is not None, "a request without a video"
     body = request.body
     progress = _Progress(answers)
-    for item in measure(Path(body["path"]), PLAN.validate_python(body["plan"]), body["max_pixels"], progress):
+    for item in measure(path_of(video), PLAN.validate_python(body["plan"]), body["max_pixels"], progress):
         if isinstance(item, Facts):
             send(answers, "facts", asdict(item))
         elif isinstance(item, Tally):
@@ -84,17 +118,50 @@ def _measure(request: Message, answers: BinaryIO) -> None:
             send(answers, "clip", fields, item.samples)
 
 
-def _cut(request: Message, answers: BinaryIO) -> None:
+def _cut(request: Message, video: int | None, answers: BinaryIO) -> None:
     from curation.media.cut import cut
 
+    assert video is not None, "a request without a video"
     body = request.body
     clips, plan, encode = CLIPS.validate_python(body["clips"]), PLAN.validate_python(body["plan"]), body["encode"]
     progress = _Progress(answers)
-    for item in cut(Path(body["path"]), clips, plan, ENCODE.validate_python(encode), body["max_pixels"], progress):
+    for item in cut(path_of(video), clips, plan, ENCODE.validate_python(encode), body["max_pixels"], progress):
         if isinstance(item, Tally):
             send(answers, "tally", asdict(item))
         else:
             send(answers, "media", item[0].clip_id, [item[1]])
+
+
+def _pictures(request: Message, video: int | None, answers: BinaryIO) -> None:
+    from curation.media.images import picture
+
+    for file in request.blobs:
+        found = picture(file)
+        if found is None:
+            send(answers, "picture")
+        else:
+            send(answers, "picture", found.shape[:2], [found.tobytes()])
+
+
+def _frames(request: Message, video: int | None, answers: BinaryIO) -> None:
+    from curation.media.images import frames
+
+    (content,) = request.blobs
+    for frame in frames(content, request.body["first"], request.body["count"]):
+        send(answers, "picture", frame.shape[:2], [frame.tobytes()])
+
+
+def _act(request: Message, video: int | None, answers: BinaryIO) -> None:
+    send(answers, "acted", faults.act(request.body["act"], request.body.get("to")))
+
+
+_KINDS: Mapping[str, Callable[[Message, int | None, BinaryIO], None]] = {
+    "measure": _measure,
+    "cut": _cut,
+    "pictures": _pictures,
+    "frames": _frames,
+    "act": _act,
+}
 
 
 class _Progress:
@@ -110,28 +177,25 @@ class _Progress:
             send(self._answers, "progress", frames)
 
 
-def _confine(memory_mb: int) -> None:
+def _limit(setup: Setup) -> None:
+    """Memory, core dumps, descriptors. CUDA reserves more addresses than it uses: there, what is writable counts."""
     limits = (
-        (resource.RLIMIT_AS, memory_mb << 20),
+        (resource.RLIMIT_DATA if setup.gpu else resource.RLIMIT_AS, setup.memory_mb << 20),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_NOFILE, _DESCRIPTORS_WITH_GPU if setup.gpu else _DESCRIPTORS),
     )
     for which, value in limits:
         resource.setrlimit(which, (value, value))
 
 
-def _die_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)
-
-
-def _exactly(stream: BinaryIO, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
-        raise WireError("closed")
-    return data
+def _exactly(stream: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = stream.recv(min(size - len(data), 1 << 20))
+        if not part:
+            raise WireError("closed")
+        data += part
+    return bytes(data)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,11 @@ class Encode:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one video may cost in the sandbox. `silence_s`: longest time without progress; memory in MiB."""
+    """What one video may cost in the sandbox. `silence_s`: longest time without progress; memory in MiB.
+
+    `confine`: "required" refuses to decode where the kernel cannot confine the decoder (`cell.py`), "best" takes what
+    there is.
+    """
 
     silence_s: float = 60.0
     wall_s: float = 7200.0
@@ -87,6 +91,7 @@ class Limits:
     memory_mb: int = 4096
     max_pixels: int = 7680 * 4320
     recycle_after: int = 200
+    confine: Literal["best", "required"] = "best"
 
 
 @dataclass(frozen=True, slots=True)

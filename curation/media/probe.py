@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.geometry import UPRIGHT, displayed
+from curation.media.handle import head, source
 from curation.media.timeline import Timeline, guessed_rate, scan
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
         raise Unfit(Reason.EMPTY)
     try:
         device = None if hwaccel == "none" else HWAccel(device_type=hwaccel, allow_software_fallback=False)
-        container = av.open(str(path), options=_OPTIONS, hwaccel=device)
+        container = av.open(source(path), "r", options=_OPTIONS, hwaccel=device, metadata_errors="replace")
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:
@@ -86,10 +87,9 @@ def _refers_elsewhere(path: Path, known_format: bool) -> bool:
 
     `known_format`: a demuxer knows it but is not allowed. That may also be an image, which is no text.
     """
-    with path.open("rb") as file:
-        head = file.read(1024)
-    signed = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_REFERENCES)
-    return signed or (known_format and not any(byte < 9 for byte in head))
+    start = head(path, 1024)
+    signed = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_REFERENCES)
+    return signed or (known_format and not any(byte < 9 for byte in start))
 
 
 def timeline_of(
@@ -129,8 +129,8 @@ def describe(
         pix_fmt=picture.frame.format.name if picture else str(context.pix_fmt or ""),
         coded_width=width,
         coded_height=height,
-        width=round(shown[0]),
-        height=round(shown[1]),
+        width=max(1, round(shown[0])),
+        height=max(1, round(shown[1])),
         rotation=turned.rotation,
         mirrored=turned.mirrored,
         sar=sar,

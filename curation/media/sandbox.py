@@ -1,39 +1,36 @@
-"""The sandbox: a warm child process that decodes untrusted video for one stage, within limits.
+"""The sandbox: a warm child process that decodes untrusted video for one stage, within limits and confined.
 
 A stage asks it to `measure` or to `cut`; whatever happens in the decoder - a crash, a hang, a bomb - comes back as a
-`Verdict` in bounded time, and the next video gets a fresh child. The child inherits no environment (no keys, no
-tokens) and sees its source under one fixed name in a private folder.
+`Verdict` in bounded time, and the next video gets a fresh child. The child (`decoder.py` runs it, `child.py` is it) is
+handed an open descriptor of its video and can open nothing itself (`cell.py`).
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import selectors
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import numpy as np
+from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts, Reason, Verdict
-from curation.media import faults
+from curation.media import cell
+from curation.media.decoder import Decoder, Ended
 from curation.media.found import ClipMeasure, Tally
 from curation.media.plan import Encode, Limits, MediaPlan
-from curation.media.wire import Message, WireError, receive, send
+from curation.media.wire import Message, Setup, WireError
 
 _FACTS = TypeAdapter(Facts)
 _CLIP = TypeAdapter(ClipMeasure)
 _TALLY = TypeAdapter(Tally)
 _VERDICT = TypeAdapter(Verdict)
-_ROOT = str(Path(__file__).parents[2])
-_START_S = 60.0
+
+Picture = np.ndarray
+"""uint8, shape (height, width, 3), BGR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +52,20 @@ class Cuts:
     verdict: Verdict | None
 
 
-class _Ended(Exception):
-    """The child cannot go on; carries why."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
-
-
 class Sandbox:
-    """Owns one child at a time; not for use by several threads. `close` it, or use it as a context manager."""
+    """Owns one child at a time; not for use by several threads. `close` it, or use it as a context manager.
+
+    Every call may raise `UserError`: where no child can be started, or none be confined and the limits insist on it.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._child: _Child | None = None
+        self._child: Decoder | None = None
+
+    @property
+    def level(self) -> cell.Level | None:
+        """How far the running child is confined, as it says itself; None where none runs."""
+        return None if self._child is None else self._child.level
 
     def __enter__(self) -> Sandbox:
         return self
@@ -80,24 +77,10 @@ class Sandbox:
         self, path: Path, name: str, plan: MediaPlan, progress: Callable[[int], None] = lambda frames: None
     ) -> Measured:
         """One measuring pass over `path`; `name` is what the source is called. Never raises for the video's sake."""
-        body = {"path": str(path), "name": name, "plan": asdict(plan), "max_pixels": self._limits.max_pixels}
-        facts: Facts | None = None
-        clips: list[ClipMeasure] = []
-        tally, verdict = Tally(), None
-        for message in self._ask("measure", body, progress):
-            match message.kind:
-                case "facts":
-                    facts = message.read(_FACTS)
-                case "again":
-                    clips.clear()
-                case "clip":
-                    fields = {**message.body, "samples": message.blobs}
-                    clips.append(_CLIP.validate_python(fields))
-                case "tally":
-                    tally = message.read(_TALLY)
-                case "verdict":
-                    verdict = message.read(_VERDICT)
-        return Measured(facts, () if verdict else tuple(clips), tally, verdict)
+        body = {"name": name, "plan": asdict(plan), "max_pixels": self._limits.max_pixels}
+        setup = self._setup(detector=plan.shots.detector, gpu=plan.hwaccel != "none")
+        found = self._ask("measure", body, setup, path, progress)
+        return Measured(found.facts, () if found.verdict else tuple(found.clips), found.tally, found.verdict)
 
     def cut(
         self,
@@ -110,26 +93,37 @@ class Sandbox:
     ) -> Cuts:
         """One cutting pass over `path` for `clips` of one segment. Never raises for the video's sake."""
         body = {
-            "path": str(path),
             "name": name,
             "clips": [asdict(c) for c in clips],
             "plan": asdict(plan),
             "encode": asdict(encode),
             "max_pixels": self._limits.max_pixels,
         }
-        media: list[tuple[str, bytes]] = []
-        tally, verdict = Tally(), None
-        for message in self._ask("cut", body, progress):
-            match message.kind:
-                case "media":
-                    media.append((str(message.body), message.blobs[0]))
-                case "tally":
-                    tally = message.read(_TALLY)
-                case "verdict":
-                    verdict = message.read(_VERDICT)
-        if verdict is None and [m[0] for m in media] != [c.clip_id for c in sorted(clips, key=lambda c: c.start_s)]:
+        setup = self._setup(gpu=plan.hwaccel != "none" or encode.codec == "h264_nvenc")
+        done = self._ask("cut", body, setup, path, progress)
+        verdict = done.verdict
+        asked = [clip.clip_id for clip in sorted(clips, key=lambda clip: clip.start_s)]
+        if verdict is None and [clip_id for clip_id, _ in done.media] != asked:
             verdict = Verdict(Reason.INTERNAL, detail="the decoder answered for other clips than asked")
-        return Cuts(() if verdict else tuple(media), tally, verdict)
+        return Cuts(() if verdict else tuple(done.media), done.tally, verdict)
+
+    def pictures(self, files: Sequence[bytes], name: str) -> tuple[Picture | None, ...]:
+        """The pictures (height, width, 3) uint8, BGR, of image files in memory (JPEG, PNG, WebP, ...), in their order.
+
+        None for what is no image or larger than the limits allow; all None where the decoder did not survive them.
+        """
+        done = self._ask("pictures", {"name": name, "blobs": files}, self._setup(work="pictures"))
+        whole = done.verdict is None and len(done.pictures) == len(files)
+        return tuple(done.pictures) if whole else (None,) * len(files)
+
+    def frames(self, content: bytes, name: str, first: int, count: int) -> tuple[Picture, ...]:
+        """Frames `first` to `first + count` of an MP4 file that `cut` made; fewer where it ends sooner or cannot go on.
+
+        A clip comes from the decoder, so it is as untrusted as the video: its pixels are made in there, too.
+        """
+        body = {"name": name, "blobs": [content], "first": first, "count": count}
+        done = self._ask("frames", body, self._setup())
+        return tuple(picture for picture in done.pictures if picture is not None)
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -137,138 +131,97 @@ class Sandbox:
             self._child.kill()
             self._child = None
 
-    def _ask(self, kind: str, body: dict[str, Any], progress: Callable[[int], None]) -> Iterator[Message]:
+    def _setup(self, **options: Any) -> Setup:
+        return Setup(os.getpid(), self._limits.memory_mb, self._limits.max_pixels, **options)
+
+    def _ask(
+        self,
+        kind: str,
+        body: dict[str, Any],
+        setup: Setup,
+        path: Path | None = None,
+        progress: Callable[[int], None] = lambda frames: None,
+    ) -> _Answers:
+        """What the child answers to one request about the file at `path`; what goes wrong is the verdict."""
+        child, answers = self._ready(setup), _Answers()
         try:
-            child = self._ready()
-            yield from child.ask(kind, body, self._limits, progress)
+            with _opened(path) as video:
+                for message in child.ask(kind, body, self._limits, progress, video):
+                    answers.take(message)
             if child.spent or child.served >= self._limits.recycle_after:
                 self.close()
-        except _Ended as ended:
+        except Ended as ended:
             self.close()
-            yield Message("verdict", asdict(ended.verdict))
-        except (WireError, ValidationError) as error:
-            self.close()
-            yield Message("verdict", asdict(Verdict(Reason.INTERNAL, detail=str(error))))
+            answers.verdict = ended.verdict
+        except OSError as error:
+            answers.verdict = Verdict(Reason.INTERNAL, detail=f"{type(error).__name__}: {error}")
+        except (WireError, ValueError, KeyError, TypeError) as error:
+            self.close()  # a child that lies has been taken over, or is not ours
+            answers.verdict = Verdict(Reason.INTERNAL, detail=f"the decoder's answer: {type(error).__name__}: {error}")
+        return answers
 
-    def _ready(self) -> _Child:
-        if self._child is None or self._child.process.poll() is not None:
-            self._child = _Child(self._limits)
+    def _ready(self, wanted: Setup) -> Decoder:
+        """The running child where it can do what is wanted, else a new one."""
+        if self._child is not None and (self._child.process.poll() is not None or not self._child.setup.serves(wanted)):
+            self.close()
+        if self._child is None:
+            self._child = Decoder(wanted)
+        if self._limits.confine == "required" and not self._child.level.holds:
+            level = self._child.level
+            self.close()
+            cell.require(level, self._limits.confine)
         return self._child
 
 
-class _Child:
-    """The process and its two pipes."""
+@dataclass(slots=True)
+class _Answers:
+    """What a child has answered so far. Nothing that it says is believed before it has been read as what it must be."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        # Linux counts what a process used before its exec, too: as much as ours.
-        self._inherited_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "curation.media.child", str(limits.memory_mb)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_environment(),
-            cwd=tempfile.gettempdir(),
-            start_new_session=True,
-        )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self._in, self._out = self.process.stdin, self.process.stdout
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._out, selectors.EVENT_READ)
-        self.served = 0
-        self.spent = False
-        """Whether a video has brought it to its memory limit: what it holds then, the next video would lack."""
-        self._deadline = time.monotonic() + _START_S
-        if receive(self._read).kind != "ready":
-            raise WireError("the decoder child did not start")
+    facts: Facts | None = None
+    clips: list[ClipMeasure] = field(default_factory=list)
+    media: list[tuple[str, bytes]] = field(default_factory=list)
+    pictures: list[Picture | None] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    verdict: Verdict | None = None
 
-    def ask(
-        self, kind: str, body: dict[str, Any], limits: Limits, progress: Callable[[int], None]
-    ) -> Iterator[Message]:
-        """Send one request and yield the answers up to its end; raises `_Ended` when a limit is met."""
-        self.served += 1
-        used = int(_cpu_seconds(self.process.pid))
-        soft = used + int(limits.cpu_s) + 1
-        # Only the soft limit moves: a hard one could not be raised again for the next request.
-        resource.prlimit(self.process.pid, resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-        end = time.monotonic() + limits.wall_s
-        try:
-            send(self._in, kind, body)
-        except BrokenPipeError:
-            raise _Ended(self._autopsy(limits)) from None
-        while True:
-            self._deadline = min(end, time.monotonic() + limits.silence_s)
-            try:
-                message = receive(self._read)
-            except TimeoutError:
-                waited = limits.wall_s if time.monotonic() >= end else limits.silence_s
-                raise _Ended(Verdict(Reason.TIMED_OUT, waited, f"{kind}: no progress")) from None
-            except EOFError:
-                raise _Ended(self._autopsy(limits)) from None
-            if message.kind == "end":
-                return
-            if message.kind == "progress":
-                progress(int(message.body))
-            else:
-                self.spent = self.spent or (message.kind == "verdict" and message.body["reason"] == Reason.MEMORY_LIMIT)
-                yield message
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self._in, self._out, self._errors):
-            try:
-                stream.close()
-            except BrokenPipeError:
-                pass
-        self._selector.close()
-
-    def _read(self, size: int) -> bytes:
-        """Exactly `size` bytes before the deadline, else TimeoutError; EOFError when the child is gone."""
-        data = bytearray()
-        while len(data) < size:
-            left = self._deadline - time.monotonic()
-            if left <= 0 or not self._selector.select(left):
-                raise TimeoutError
-            part = os.read(self._out.fileno(), min(size - len(data), 1 << 20))
-            if not part:
-                raise EOFError
-            data += part
-        return bytes(data)
-
-    def _autopsy(self, limits: Limits) -> Verdict:
-        _, status, usage = os.wait4(self.process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.process.returncode = code
-        if -code == signal.SIGXCPU:
-            return Verdict(Reason.CPU_LIMIT, float(limits.cpu_s))
-        if usage.ru_maxrss > max(0.8 * limits.memory_mb * 1024, self._inherited_kb):
-            return Verdict(Reason.MEMORY_LIMIT, float(limits.memory_mb))
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Verdict(Reason.CRASHED, float(-code), f"{name} {self._last_words()}".strip())
-
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+    def take(self, message: Message) -> None:
+        """The next answer. ValueError, KeyError or TypeError where it is not of its kind's form."""
+        match message.kind:
+            case "facts":
+                self.facts = message.read(_FACTS)
+            case "again":
+                self.clips.clear()
+            case "clip":
+                self.clips.append(_CLIP.validate_python({**message.body, "samples": message.blobs}))
+            case "media":
+                (content,) = message.blobs
+                self.media.append((str(message.body), content))
+            case "picture":
+                self.pictures.append(_picture(message))
+            case "tally":
+                self.tally = message.read(_TALLY)
+            case "verdict":
+                self.verdict = message.read(_VERDICT)
+            case other:
+                raise ValueError(f"no such answer: {other}")
 
 
-def _environment() -> dict[str, str]:
-    kept = {
-        "PYTHONPATH": _ROOT,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "LC_ALL": "C.UTF-8",
-        # Keep freed pictures for the next ones: by default glibc gives them back and the kernel clears new pages.
-        "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
-    }
-    if os.environ.get(faults.SWITCH):
-        kept[faults.SWITCH] = os.environ[faults.SWITCH]
-    return kept
+def _picture(message: Message) -> Picture | None:
+    if message.body is None:
+        return None
+    height, width = (int(side) for side in message.body)
+    (pixels,) = message.blobs
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@contextmanager
+def _opened(path: Path | None) -> Iterator[int | None]:
+    """A descriptor of the file, to be handed to the child."""
+    if path is None:
+        yield None
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

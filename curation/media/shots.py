@@ -170,3 +170,8 @@ DETECTORS: Mapping[str, Callable[..., ShotDetector]] = {
     "transnet": _transnet,
 }
 """Every detector by the name that a recipe uses; the keyword arguments are the detector's parameters."""
+
+
+def prepare(detector: str) -> None:
+    """Load what the detector needs; `DetectorMissingError` where its package is not installed."""
+    DETECTORS[detector]()

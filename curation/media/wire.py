@@ -1,4 +1,4 @@
-"""Messages between a stage and its decoder child: a JSON header and raw blobs, never a pickle.
+"""Between a stage and its decoder child: what it is started as, and messages of a JSON header and raw blobs, no pickle.
 
 The child handles untrusted bytes and could be taken over by them. So the parent reads nothing from it but lengths
 within limits, JSON that pydantic validates against frozen dataclasses, and opaque bytes.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import IO, Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import IO, Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -25,8 +25,30 @@ class WireError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What a child is started as, because it can load nothing later: what it decodes, for whom and within what.
+
+    `detector`: the shot detector whose packages it loads. `gpu`: whether it decodes or encodes on one. `max_pixels`: of
+    an image file.
+    """
+
+    parent: int
+    memory_mb: int
+    max_pixels: int
+    work: Literal["media", "pictures"] = "media"
+    detector: str | None = None
+    gpu: bool = False
+
+    def serves(self, wanted: Setup) -> bool:
+        """Whether a child of this setup can do what one of `wanted` could, and reaches no more than it."""
+        if replace(self, work=wanted.work, detector=wanted.detector) != wanted:
+            return False
+        return wanted.work == "pictures" or (self.work == "media" and wanted.detector in (None, self.detector))
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """`kind` says what `body` holds (see `child.py`); `blobs` are JPEG or MP4 bytes."""
+    """`kind` says what `body` holds (see `child.py`); `blobs` are JPEG or MP4 bytes, or pixels."""
 
     kind: str
     body: Any = None
@@ -56,7 +78,7 @@ def receive(read: Callable[[int], bytes]) -> Message:
         header = json.loads(read(header_size))
         sizes = [int(n) for n in header["blobs"]]
         kind, body = str(header["kind"]), header["body"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError("a message that is not ours") from error
     if min(sizes, default=0) < 0 or sum(sizes) != blob_size:
         raise WireError("blob lengths that do not add up")

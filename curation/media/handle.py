@@ -1,0 +1,63 @@
+"""How the decoder child reads its video: by a descriptor that its parent opened, for it can open no path itself.
+
+Between `sandbox.py`, which opens the staged file, and `probe.open_media`. The passes go on taking a `Path`; the child's
+is `/dev/fd/N`. Every `source` has a position of its own, so a video may be opened several times at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+_DESCRIPTOR = re.compile(r"/dev/fd/(\d+)")
+
+
+def path_of(descriptor: int) -> Path:
+    """The path that stands for an open descriptor."""
+    return Path(f"/dev/fd/{descriptor}")
+
+
+def source(path: Path) -> str | Reader:
+    """What `av.open` takes for `path`: a `Reader` where it stands for a descriptor, else its name."""
+    descriptor = _descriptor(path)
+    return str(path) if descriptor is None else Reader(descriptor)
+
+
+def head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, or all of a shorter one."""
+    descriptor = _descriptor(path)
+    if descriptor is not None:
+        return os.pread(descriptor, size, 0)
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _descriptor(path: Path) -> int | None:
+    found = _DESCRIPTOR.fullmatch(str(path))
+    return int(found[1]) if found else None
+
+
+class Reader:
+    """A regular file behind a descriptor, which it does not own, as the read-only file object that PyAV wants."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._at = descriptor, 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes from the position on; OSError where the disk fails."""
+        data = os.pread(self._descriptor, size, self._at)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as `lseek` does; a place before the start is -EINVAL, which libav reads as such, and no exception."""
+        origin = (0, self._at, os.fstat(self._descriptor).st_size)[whence]
+        if origin + offset < 0:
+            return -errno.EINVAL
+        self._at = origin + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
