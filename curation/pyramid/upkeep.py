@@ -24,9 +24,9 @@ from curation import identity
 from curation.contract import SCORES, VIDEOS, Status
 from curation.errors import UserError
 from curation.pyramid import access, journal
-from curation.pyramid.about import is_remote
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
+from curation.pyramid.files import is_remote
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import NAMES, Pyramid, chunks, select
 
