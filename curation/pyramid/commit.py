@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 
 from curation.contract import CLIPS, VIDEOS
 from curation.pyramid import merge
+from curation.pyramid.columns import writable
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
@@ -211,7 +212,7 @@ class Committer:
         """Write `unite(rows that exist)` where nobody else wrote those keys in between, else start over."""
 
         def attempt() -> int:
-            dataset = self.pyramid.dataset(name)
+            dataset = writable(self.pyramid, name)
             old = select(dataset, key, keys, columns)
             rows = unite(old)
             if not rows.num_rows:
