@@ -160,6 +160,18 @@ def test_a_pyramid_of_before_takes_its_recipe_by_name_and_keeps_its_tiers(tmp_pa
     assert choose(small.uri, None).adopt(small.uri)[0].about.recipe_version == 1
 
 
+def test_of_two_that_make_a_pyramid_at_once_the_first_ones_recipe_is_kept(tmp_path: Path) -> None:
+    uri = str(tmp_path / "p")
+    mine, same, other = (choose(uri, recipe(tmp_path, text, f"{n}.toml")) for n, text in enumerate((TEXT, SAME, OTHER)))
+    forced = choose(uri, recipe(tmp_path, OTHER, "forced.toml"), replace=True)
+    mine.adopt(uri)
+    assert same.adopt(uri)[0].recipe_text() == TEXT
+    with pytest.raises(UserError, match=r"clips.max_s 8.0 -> 5.0"):
+        other.adopt(uri)
+    assert Pyramid.open(uri).recipe_text() == TEXT
+    assert forced.adopt(uri)[0].recipe_text() == OTHER
+
+
 def test_differences_are_of_meaning() -> None:
     assert differences(parsed(TEXT, "a"), parsed(SAME, "b")) == []
     gone = TEXT.replace('[[tiers]]\nname = "high"\nmotion = [2.0, 20.0]\n', "")

@@ -81,7 +81,7 @@ def test_a_clip_without_checksums_is_not_cut(pyramid: Pyramid, name: str, monkey
     if name not in CLIP_COLUMNS:  # the passes of this version know no checksums yet
         monkeypatch.setattr(ordering, "_CHECKS", (name,))
         monkeypatch.setattr(ordering, "ORDER_COLUMNS", (*ORDER_COLUMNS, name))
-    Committer(pyramid).commit(Batch(clips=clips(row(0, FAST.fingerprint, **{name: None}), row(1, FAST.fingerprint))))
+    Committer(pyramid).commit(Batch(clips=clips(row(0, FAST.fingerprint) | {name: None}, row(1, FAST.fingerprint))))
     (done, order) = orders(pyramid, pyramid.query().columns(*ordering.ORDER_COLUMNS).to_table().to_pylist())
     assert isinstance(done, CutDone) and set(done.failed) == {"c0"}
     assert isinstance(order, CutOrder) and [clip.clip_id for clip in order.clips] == ["c1"]
