@@ -13,6 +13,7 @@ from curation.filters.base import WEIGHTS_MISSING
 from curation.pyramid.census import census
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Tiers
 from curation.sources import Refused, list_sources
 from pipelines import curate as path
 from pipelines.adoption import Choice, choose
@@ -65,12 +66,17 @@ def run_fill(uri: str, options: Options) -> None:
 
 def run_cut(uri: str, tier: str, options: Options) -> None:
     """`ziggurat cut`: as `run_fill`, for a tier that the person names."""
+    if not options.replace_recipe:
+        _check_tier(tier, Pyramid.open(uri).tiers)
     choice = _choice(uri, options)
-    assert choice.pyramid is not None
-    tiers = choice.recipe.pyramid_tiers if choice.replaces else choice.pyramid.tiers
+    if options.replace_recipe:
+        _check_tier(tier, choice.recipe.pyramid_tiers if choice.replaces else Pyramid.open(uri).tiers)
+    _fill(choice, uri, tier, options)
+
+
+def _check_tier(tier: str, tiers: Tiers) -> None:
     if tier not in tiers.names:
         raise UserError(f"no tier {tier!r}", f"there are {', '.join(tiers.names) or 'none'}")
-    _fill(choice, uri, tier, options)
 
 
 def _choice(uri: str, options: Options) -> Choice:
@@ -92,12 +98,12 @@ def _fill(choice: Choice, uri: str, tier: str | None, options: Options) -> None:
 def _started(choice: Choice, uri: str, options: Options, filters: Sequence[Ready]) -> Iterator[Started]:
     """Ray, the pyramid, the display and the run's record around a block; the summary after it."""
     account = Account()
+    pyramid, notices = choice.adopt(uri)
+    pyramid = opened(pyramid.uri, pyramid.storage_options)
+    notices = _about_filters(filters) + notices
+    for notice in notices:
+        print(f"note: {notice}", file=sys.stderr)
     with results_only() as out, joined(options.address, options.cpus) as resources:
-        pyramid, notices = choice.adopt(uri)
-        pyramid = opened(pyramid.uri, pyramid.storage_options)
-        notices = _about_filters(filters) + notices
-        for notice in notices:
-            print(f"note: {notice}", file=sys.stderr)
         display = Display(account, out, options.as_json, choice.recipe.run.stall_s)
         with Recording(pyramid, account, display).kept() as record:
             record.notices = notices
