@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid import access, conditions
 from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Condition
@@ -119,14 +120,19 @@ class Query:
         for batch in self._scanner(with_row_id=with_row_id).to_batches():
             if end is not None and time.monotonic() > end:
                 raise _too_slow(self.timeout_s)
-            yield batch
+            yield from self._whole(pa.Table.from_batches([batch]), with_row_id).to_batches()
 
     def _dataset(self) -> lance.LanceDataset:
-        return self.pyramid.dataset("clips", self.version)
+        dataset = self.pyramid.dataset("clips", self.version)
+        for one in self.conditions:
+            if one.column != DURATION and one.column not in dataset.schema.names:
+                raise UserError(f"the pyramid is older than the column {one.column!r}", "the next run adds it")
+        return dataset
 
     def _scanner(self, with_row_id: bool = False) -> lance.LanceScanner:
-        return self._dataset().scanner(
-            columns=_projection(self.selected),
+        dataset = self._dataset()
+        return dataset.scanner(
+            columns=_projection(self.selected, dataset),
             filter=conditions.expression(self.conditions),
             limit=self.rows,
             with_row_id=with_row_id,
@@ -156,14 +162,24 @@ class Query:
         else:
             ids = access.candidates(dataset, self.conditions, self.rows)
         if ids is None or (self.ordering is None and ids.size > access.FETCHED):
-            return self._scanner().to_table()
-        return access.fetch(dataset, ids, _projection(self.selected))
+            return self._whole(self._scanner().to_table())
+        return self._whole(access.fetch(dataset, ids, _projection(self.selected, dataset)))
+
+    def _whole(self, table: pa.Table, with_row_id: bool = False) -> pa.Table:
+        """The rows with all selected columns in their order: null are those that an old pyramid lacks."""
+        for name in self.selected:
+            if name not in table.column_names:
+                field = CLIPS.field(name)
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table.select([*self.selected, *(["_rowid"] if with_row_id else [])])
 
 
-def _projection(columns: tuple[str, ...]) -> list[str] | dict[str, str]:
-    if DURATION not in columns:
-        return list(columns)
-    return {name: "end_s - start_s" if name == DURATION else name for name in columns}
+def _projection(columns: tuple[str, ...], dataset: lance.LanceDataset) -> list[str] | dict[str, str]:
+    """What to read; a column that the dataset is too old to have is read by nobody and null (`Query._whole`)."""
+    there = [name for name in columns if name == DURATION or name in dataset.schema.names] or ["clip_id"]
+    if DURATION not in there:
+        return there
+    return {name: "end_s - start_s" if name == DURATION else name for name in there}
 
 
 def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:
