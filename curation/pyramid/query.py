@@ -5,7 +5,8 @@ read by.
     descending=True).limit(100).to_table()
 
 A query is an immutable value; each method returns another one. Conditions are data (see `conditions`). It
-reads the latest version when it runs, or for ever the same rows once pinned by `at`.
+reads the latest version when it runs, or for ever the same rows once pinned by `at`. Columns of the clips' videos
+(`uri`, `source`, the user's own: see `lineage`) are those of the ledger when it is read.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from curation.errors import UserError
-from curation.pyramid import access, conditions
-from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Condition
+from curation.pyramid import access, conditions, lineage
+from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Between, Condition
+from curation.pyramid.tiers import Range
 
 if TYPE_CHECKING:
     import lance
 
+    from curation.pyramid.extra import Own
     from curation.pyramid.store import Pyramid
 
 _T = TypeVar("_T")
-MAX_ORDERED = 100_000
-"""Rows that an ordered query returns at most: it holds that many while it looks for the best."""
+MAX_ORDERED = access.MAX_HELD
+"""Rows of an ordered query that are held as one table at most; `batches` has no such limit."""
 DEFAULT_COLUMNS = tuple(name for name in ALL if name not in ("embedding", "laplacian"))
 SEARCHABLE = conditions.NUMBERS + conditions.TEXTS
 _BATCH_ROWS = 8192
@@ -48,6 +51,7 @@ class Query:
     selected: tuple[str, ...] = DEFAULT_COLUMNS
     version: int | str | None = None
     timeout_s: float | None = None
+    own: tuple[tuple[str, Own], ...] = ()
 
     def tier(self, name: str) -> Query:
         """Only clips inside tier `name` as `pyramid.json` defines it."""
@@ -63,9 +67,9 @@ class Query:
 
     def where(self, **values: Any) -> Query:
         """Conditions by column: `aesthetic=(5, None)`, `tier="256px"`, `tier=["a", "b"]`, `width=1280`,
-        `caption=None`.
+        `caption=None`, `source="day1.mp4"`. Those on columns of videos are looked up in the ledger now.
         """
-        added = tuple(conditions.condition(column, value) for column, value in values.items())
+        added = tuple(self._condition(column, value) for column, value in values.items())
         return replace(self, conditions=(*self.conditions, *added))
 
     def having(self, *columns: str) -> Query:
@@ -74,7 +78,7 @@ class Query:
         return replace(self, conditions=(*self.conditions, *added))
 
     def order(self, column: str, descending: bool = False) -> Query:
-        """Best first by a number column; clips without a value are left out. Needs a `limit`."""
+        """Best first by a number column; clips without a value are left out. As one table it needs a `limit`."""
         return replace(self, ordering=(conditions.known(column, NUMBERS, "to order by"), bool(descending)))
 
     def limit(self, rows: int | None) -> Query:
@@ -83,9 +87,18 @@ class Query:
         return replace(self, rows=rows)
 
     def columns(self, *names: str) -> Query:
+        """Which columns, in this order: of clips, of their videos (`lineage.NAMES`), or the user's own."""
         if not names:
             raise UserError("no column is selected", f"there are {', '.join(ALL)}")
-        return replace(self, selected=tuple(dict.fromkeys(conditions.known(name) for name in names)))
+        chosen = tuple(dict.fromkeys(names))
+        others = [(name, lineage.known(self.pyramid, name)) for name in chosen if name not in ALL]
+        return replace(self, selected=chosen, own=tuple((name, own) for name, own in others if own is not None))
+
+    def whole(self) -> Query:
+        """With everything that is told of a clip and its video, as an export has it; no embedding."""
+        own = lineage.own(self.pyramid)
+        names = (*DEFAULT_COLUMNS, *lineage.SEARCHED, *(own or ("extra",)))
+        return replace(self, selected=names, own=tuple(own.items()))
 
     def at(self, version: int | str | None) -> Query:
         """Pin to a version (or tag) of `clips`; the rows of a pinned query never change."""
@@ -103,42 +116,86 @@ class Query:
         return _bounded(self._read, self.timeout_s)
 
     def count(self) -> int:
-        """How many clips the conditions keep, up to `limit` if one is set."""
+        """How many clips the query returns: those that the conditions keep and the order knows, up to `limit`."""
         found = _bounded(self._count, self.timeout_s)
         return found if self.rows is None else min(found, self.rows)
 
     def ids(self) -> list[str]:
         return self.columns("clip_id").to_table()["clip_id"].to_pylist()
 
+    def schema(self) -> pa.Schema:
+        """Names and types of the rows."""
+        fields = {field.name: field for field in self._scanner(self._dataset()).projected_schema}
+        joined = self._joined()
+        fields |= {} if joined is None else {field.name: field for field in joined.fields()}
+        return pa.schema([fields[name] for name in self.selected])
+
     def batches(self, with_row_id: bool = False) -> Iterator[pa.RecordBatch]:
-        """The rows in batches, so that memory stays bounded however many there are."""
-        if self.ordering:
-            yield from self.to_table().to_batches(_BATCH_ROWS)
-            return
+        """The rows in batches, so that memory stays bounded however many there are (see `access.best` for ordered
+        ones).
+        """
         end = None if self.timeout_s is None else time.monotonic() + self.timeout_s
-        for batch in self._scanner(with_row_id=with_row_id).to_batches():
+        joined = self._joined()
+        names = [*self.selected, "_rowid"] if with_row_id else list(self.selected)
+        for batch in self._clip_batches(with_row_id):
             if end is not None and time.monotonic() > end:
                 raise _too_slow(self.timeout_s)
-            yield batch
+            yield batch if joined is None else joined.add(batch).select(names)
+
+    def _clip_batches(self, with_row_id: bool) -> Iterator[pa.RecordBatch]:
+        dataset = self._dataset()
+        if self.ordering is None:
+            yield from self._scanner(dataset, with_row_id).to_batches()
+            return
+        column, descending = self.ordering
+        ids = _bounded(
+            lambda: access.best(dataset, self.conditions, column, descending, self.rows),
+            self.timeout_s,
+        )
+        for start in range(0, ids.size, _BATCH_ROWS):
+            some = ids[start : start + _BATCH_ROWS]
+            yield from access.fetch(dataset, some, self._projection(), with_row_id).combine_chunks().to_batches()
+
+    def _condition(self, column: str, value: Any) -> Condition:
+        if column in ALL:
+            return conditions.condition(column, value)
+        return lineage.condition(self.pyramid, column, value)
+
+    def _joined(self) -> lineage.Joined | None:
+        """What adds the columns that are not the clips' own; None where there are none."""
+        own = dict(self.own)
+        others = {name: own.get(name) for name in self.selected if name not in ALL}
+        return lineage.Joined(self.pyramid, others) if others else None
 
     def _dataset(self) -> lance.LanceDataset:
         return self.pyramid.dataset("clips", self.version)
 
-    def _scanner(self, with_row_id: bool = False) -> lance.LanceScanner:
-        return self._dataset().scanner(
-            columns=_projection(self.selected),
+    def _scanner(self, dataset: lance.LanceDataset, with_row_id: bool = False) -> lance.LanceScanner:
+        return dataset.scanner(
+            columns=self._projection(),
             filter=conditions.expression(self.conditions),
             limit=self.rows,
             with_row_id=with_row_id,
             use_scalar_index=False,
         )
 
+    def _projection(self) -> list[str] | dict[str, str]:
+        """The columns that are read of `clips`: those selected, and what the others are joined by."""
+        names = [name for name in self.selected if name in ALL]
+        if len(names) < len(self.selected) and "video_id" not in names:
+            names.append("video_id")
+        if DURATION not in names:
+            return names
+        return {name: "end_s - start_s" if name == DURATION else name for name in names}
+
     def _count(self) -> int:
         dataset = self._dataset()
-        ids = access.candidates(dataset, self.conditions)
+        ordered = (Between(self.ordering[0], Range()),) if self.ordering else ()
+        wanted = (*self.conditions, *ordered)
+        ids = access.candidates(dataset, wanted)
         if ids is not None:
             return ids.size
-        test = conditions.expression(self.conditions)
+        test = conditions.expression(wanted)
         if test is None:
             return dataset.count_rows()
         return dataset.scanner(
@@ -156,14 +213,14 @@ class Query:
         else:
             ids = access.candidates(dataset, self.conditions, self.rows)
         if ids is None or (self.ordering is None and ids.size > access.FETCHED):
-            return self._scanner().to_table()
-        return access.fetch(dataset, ids, _projection(self.selected))
-
-
-def _projection(columns: tuple[str, ...]) -> list[str] | dict[str, str]:
-    if DURATION not in columns:
-        return list(columns)
-    return {name: "end_s - start_s" if name == DURATION else name for name in columns}
+            table = self._scanner(dataset).to_table()
+        else:
+            table = access.fetch(dataset, ids, self._projection())
+        joined = self._joined()
+        if joined is None:
+            return table
+        parts = [joined.add(batch).select(self.selected) for batch in table.combine_chunks().to_batches(_BATCH_ROWS)]
+        return pa.Table.from_batches(parts, None if parts else self.schema())
 
 
 def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:

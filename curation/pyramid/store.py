@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from curation.contract import BLOB_FIELD, CLIPS, MEDIA_PLAIN, SAMPLES, VIDEOS
 from curation.errors import UserError
 from curation.pyramid import about as about_file
+from curation.pyramid import address
 from curation.pyramid.about import About
 from curation.pyramid.query import Query
 from curation.pyramid.retry import explained, retrying
@@ -79,7 +80,7 @@ class Pyramid:
     @classmethod
     def open(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid:
         """The pyramid at `uri`; UserError when there is none or a newer Ziggurat made it."""
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         found = _looked_up(place, storage_options)
         if found is None:
             if not about_file.is_remote(place) and not Path(place).exists():
@@ -96,7 +97,7 @@ class Pyramid:
         storage_options: Mapping[str, str] | None = None,
     ) -> Pyramid:
         """A new, empty pyramid; UserError when there is one already or the place cannot be written."""
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
         return cls._make(place, About(tiers, recipe_name), storage_options)
@@ -129,7 +130,7 @@ class Pyramid:
         """Open; where there is none yet, create. Safe when two jobs start together, and after a creation cut
         short.
         """
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is None:
             return cls._make(place, About(tiers, recipe_name), storage_options)
         return cls.open(place, storage_options)
