@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation import atomic
 from curation.contract import FORMAT_VERSION
 from curation.errors import UserError
 from curation.pyramid.tiers import Tiers
@@ -99,17 +100,8 @@ def write(uri: str, about: About, storage_options: Mapping[str, str] | None) -> 
     if is_remote(uri):
         _write_remote(uri, about.to_json(), storage_options)
         return
-    handle, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=uri)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(about.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, Path(uri, FILE))
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with atomic.replacing(Path(uri, FILE)) as file:
+        file.write(about.to_json().encode())
 
 
 def _read_remote(uri: str, storage_options: Mapping[str, str] | None) -> str | None:

@@ -1,8 +1,8 @@
 """The user's own columns: what a list said of its videos beside their names, kept in `videos.extra` as JSON objects.
 
 A query gives them as columns of the video's clips (`lineage`). One that is called like a column of Ziggurat is asked
-for as `extra.NAME`; any may be. Their types follow from their values: text, unless all are truth values, integers or
-numbers.
+for as `extra.NAME`; any may be. Their types follow from their values: text, unless all are truth values, integers of 64
+bits, or numbers.
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ def parsed(text: str | None) -> dict[str, Any]:
 
 def plain(value: Any, type_: pa.DataType) -> Any:
     """A value as its column holds it: in a text column numbers, lists and objects are JSON."""
-    if value is None or not pa.types.is_string(type_):
+    if value is None or pa.types.is_boolean(type_) or pa.types.is_integer(type_):
         return value
+    if pa.types.is_floating(type_):
+        return float(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -85,7 +87,7 @@ def matches(own: Own, wanted: Any) -> Callable[[Any], bool]:
     if wanted is None:
         return lambda value: value is None
     if pa.types.is_string(own.type) or pa.types.is_boolean(own.type):
-        texts = {wanted} if isinstance(wanted, str | bool) else set(wanted)
+        texts = set(wanted) if isinstance(wanted, list | tuple | set) else {wanted}
         if not all(isinstance(text, str | bool) for text in texts):
             raise UserError(f"{own.name}={wanted!r:.80} is not a text", "give a text or a list of texts")
         spelled = {str(text).lower() if isinstance(text, bool) else text for text in texts}
@@ -104,7 +106,7 @@ def _common(known: pa.DataType | None, value: Any) -> pa.DataType | None:
     if isinstance(value, bool):
         found = pa.bool_()
     elif isinstance(value, int):
-        found = pa.int64() if -(1 << 63) <= value < 1 << 63 else pa.float64()
+        found = pa.int64() if -(1 << 63) <= value < 1 << 63 else pa.string()
     else:
         found = pa.float64() if isinstance(value, float) else pa.string()
     if known is None or known == found:

@@ -33,7 +33,8 @@ columns as they are kept, one JSON object."""
 
 NAMES = tuple(field.name for field in FIELDS)
 SEARCHED = ("uri", "source")
-TAKEN = frozenset((*ALL, *NAMES))
+TAKEN = frozenset((*ALL, *NAMES, "file_name"))
+"""Names that a column of the user's does not get; the last one is an export's."""
 _KEPT = 100_000
 """Videos whose names are held at a time, so that one with many clips is read once."""
 
