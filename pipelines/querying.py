@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -186,11 +185,11 @@ def _asked(query: Query) -> list[str]:
 
 def _absent(query: Query, score: str) -> str | None:
     """That no clip of the pyramid has `score`, and why; None where one has it, or where there are no clips."""
-    clips = query.pyramid.dataset("clips", query.version)
-    if clips.scanner(columns=[], with_row_id=True, filter=pc.field(score).is_valid(), limit=1).count_rows():
+    everything = Query(query.pyramid).at(query.version)
+    if everything.having(score).limit(1).ids():
         return None
     reasons: Counter[str] = Counter()
-    for batch in clips.scanner(columns=[f"{score}_why"]).to_batches():
+    for batch in everything.columns(f"{score}_why").batches():
         for pair in batch.column(0).value_counts().to_pylist():
             reasons[pair["values"] or "not computed yet"] += pair["counts"]
     if not reasons:
