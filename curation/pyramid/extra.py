@@ -41,8 +41,10 @@ def own_columns(pyramid: Pyramid, taken: frozenset[str]) -> dict[str, Own]:
     One pass over `videos.extra`. More than `MOST` are none: see there.
     """
     types: dict[str, pa.DataType | None] = {}
-    scanner = pyramid.dataset("videos").scanner(columns=["extra"], filter=pc.field("extra").is_valid())
-    for batch in scanner.to_batches():
+    dataset = pyramid.dataset("videos")
+    if "extra" not in dataset.schema.names:  # older than the column
+        return {}
+    for batch in dataset.scanner(columns=["extra"], filter=pc.field("extra").is_valid()).to_batches():
         for text in batch["extra"].to_pylist():
             for key, value in parsed(text).items():
                 types[key] = _common(types.get(key), value)

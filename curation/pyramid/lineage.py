@@ -147,6 +147,8 @@ class Joined:
 
         if not ids:
             return
-        table = select(self._pyramid.dataset("videos"), "video_id", ids, ["video_id", "uris", "extra"])
-        for row in table.to_pylist():
-            self._videos[row["video_id"]] = _Video(row["uris"] or [], row["extra"], parsed(row["extra"]))
+        dataset = self._pyramid.dataset("videos")
+        there = [name for name in ("video_id", "uris", "extra") if name in dataset.schema.names]  # it may be older
+        for row in select(dataset, "video_id", ids, there).to_pylist():
+            text = row.get("extra")
+            self._videos[row["video_id"]] = _Video(row["uris"] or [], text, parsed(text))
