@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from curation import atomic, uris
 from curation.errors import UserError
-from curation.pyramid import about, address
+from curation.pyramid import address
+from curation.pyramid.files import is_remote, options
 from curation.pyramid.retry import explained
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def check(name: str) -> str:
 def check_file(name: str) -> str:
     """As `check`, for one file: also whether a local one can be made or replaced."""
     place = check(name)
-    if about.is_remote(place):
+    if is_remote(place):
         return place
     path = Path(os.path.realpath(place))
     if path.is_dir():
@@ -62,7 +63,7 @@ def check_file(name: str) -> str:
 
 def suffix(name: str) -> str:
     """The suffix of an output's name, in lower case; "" for what ends in a slash, and for a folder."""
-    bare = name.partition("?")[0] if about.is_remote(name) else name
+    bare = name.partition("?")[0] if is_remote(name) else name
     return "" if bare.endswith("/") else os.path.splitext(bare)[1].lower()
 
 
@@ -100,13 +101,13 @@ class Folder:
     def file(self, file_name: str) -> str:
         """The place of a file in it."""
         assert file_name and "/" not in file_name and not file_name.startswith("."), file_name
-        return uris.child(self._place, file_name) if about.is_remote(self._place) else f"{self._place}/{file_name}"
+        return uris.child(self._place, file_name) if is_remote(self._place) else f"{self._place}/{file_name}"
 
     def empty(self) -> None:
         """Take back what was added."""
         for place in self._written:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
-                if about.is_remote(place):
+                if is_remote(place):
                     _session(place).delete_file("")
                 else:
                     Path(place).unlink(missing_ok=True)
@@ -119,7 +120,7 @@ def new_folder(name: str, mark: str) -> Iterator[tuple[Folder, IO[bytes]]]:
     It must be new or empty. Where the block fails, what it has written is removed again.
     """
     place = check(name)
-    made = _new_remote(place) if about.is_remote(place) else _new_local(Path(place))
+    made = _new_remote(place) if is_remote(place) else _new_local(Path(place))
     folder = Folder(place)
     try:
         with _writing(folder.file(mark)) as file:
@@ -155,7 +156,7 @@ def _new_remote(place: str) -> list[Path]:
 @contextlib.contextmanager
 def _writing(place: str, durable: bool = True) -> Iterator[IO[bytes]]:
     """`replacing` for a place that was checked. Faults of the disk and the store become one line that names it."""
-    remote = about.is_remote(place)
+    remote = is_remote(place)
     try:
         with _sent(place) if remote else atomic.replacing(place, durable) as file:
             yield file
@@ -181,8 +182,8 @@ def _session(place: str) -> LanceFileSession:
     """The object `place` itself, not one below it: Lance would spell that one's name in its own way."""
     from lance.file import LanceFileSession
 
-    uri, options = address.located(place)
-    return LanceFileSession(uri, storage_options=about.options(uri, options))
+    uri, given = address.located(place)
+    return LanceFileSession(uri, storage_options=options(uri, given))
 
 
 def _reach(place: str) -> None:
@@ -199,7 +200,7 @@ def _reach(place: str) -> None:
 
 
 def _bare(place: str) -> str:
-    return place.partition("?")[0] if about.is_remote(place) else place
+    return place.partition("?")[0] if is_remote(place) else place
 
 
 def _path(uri: str) -> str:

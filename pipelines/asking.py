@@ -1,36 +1,18 @@
-"""What the commands `tiers`, `why` and `upkeep` do: arguments in, one call of the pyramid, a table out.
-
-And what conditions on a command line mean, here and for `query` (`querying`).
-"""
+"""What the command `why` does, and what conditions on a command line mean, for `query` and `tiers`."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from curation.contract import REASONS, Reason
 from curation.errors import UserError
 from curation.pyramid.conditions import ALL, TEXTS
-from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range
-
-UPKEEP = {
-    "orphans": "stored frames and files without a clip, removed",
-    "twins": "rows stored twice, removed",
-    "stale_clips": "clips of an earlier plan, removed",
-    "redo": "videos that have lost clips: the next run does them again",
-    "copied_bytes": "bytes of frames and clips copied to merge small files",
-    "damaged": "files with a clip whose bytes no longer have their sha256, left as they are",
-    "puzzling": "videos whose count of clips nothing explains: see `ziggurat why`",
-}
-"""What the counts of an upkeep mean."""
+from curation.pyramid.retier import opened
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
@@ -98,70 +80,11 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def show_tiers(uri: str, move: str | None, wanted: Mapping[str, Any], as_json: bool) -> None:
-    """`ziggurat tiers`: the report, after moving thresholds where asked."""
-    from curation.pyramid.retention import tier_report
-
-    pyramid = Pyramid.open(uri)
-    if wanted and not move:
-        raise UserError("thresholds are given without a tier", "name it with --move TIER")
-    if move:
-        pyramid = _moved(pyramid, move, wanted)
-    rows = tier_report(pyramid)
-    if as_json:
-        for row in rows:
-            print(json.dumps(_plain(row)))
-        return
-    for row in rows:
-        title = f"{row.tier}: {row.clips} clips, {row.hours:.3f} hours ({row.share_clips:.0%} of clips)"
-        table = Table(title=title, title_justify="left")
-        for name in ("range", "drops alone", "no score", "drops after the others", "no score"):
-            table.add_column(name, justify="left" if name == "range" else "right")
-        for loss in row.losses:
-            bounds = f"{loss.column} {_range(loss.range)}"
-            table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
-        Console(width=max(Console().width, 120)).print(table)
-
-
-def _moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> Pyramid:
-    from curation.pyramid.retier import retier
-
-    tiers = pyramid.tiers
-    try:
-        for column, bounds in wanted.items():
-            pair = bounds if isinstance(bounds, tuple) else (bounds, bounds)
-            tiers = tiers.moved(tier, column, Range.of(pair))
-    except ValueError as error:
-        raise UserError(str(error), "move it elsewhere") from None
-    moved = pyramid.with_tiers(tiers)
-    changed = retier(moved)
-    print(f"{changed} clips are in another tier now; no score was computed", file=sys.stderr)
-    return moved
-
-
-def _range(bounds: Range) -> str:
-    low = "" if bounds.low is None else f"{bounds.low:g}"
-    high = "" if bounds.high is None else f"{bounds.high:g}"
-    return f"{low}..{high}"
-
-
-def _nulls(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {why}" for why, count in reasons.items()) or "0"
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def tell_why(uri: str, name: str, as_json: bool) -> None:
     """`ziggurat why`."""
     from curation.pyramid.ledger import Ledger
 
-    found = Ledger(Pyramid.open(uri)).history(name)
+    found = Ledger(opened(uri)).history(name)
     if not found.videos and not found.clips:
         raise UserError(f"nothing is known of {name!r}", "give an id, the beginning of one, a URI or a file name")
     if as_json:
@@ -204,15 +127,3 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
         console.print(f"  {score:10} {cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")
     media = f"cut, sha256 {row['media']}" if row["media"] else f"not cut {row['media_why'] or ''}".strip()
     console.print(f"  tier {row['tier'] or 'none'}; {media}")
-
-
-def run_upkeep(uri: str, as_json: bool) -> None:
-    """`ziggurat upkeep`."""
-    from curation.pyramid.upkeep import upkeep
-
-    done = dataclasses.asdict(upkeep(Pyramid.open(uri)))
-    if as_json:
-        print(json.dumps(done))
-        return
-    for name, value in done.items():
-        print(f"{UPKEEP.get(name, name.replace('_', ' '))}: {value}")

@@ -27,6 +27,14 @@ app = typer.Typer(
 )
 
 PyramidArg = Annotated[str, typer.Argument(metavar="PYRAMID", help="Folder or URI of the pyramid.")]
+OwnRecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", "-r", help="A recipe file, or the name of one that ships; the pyramid's own by default."),
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace-recipe", help="Put the recipe, its tiers included, in the place of the pyramid's.")
+]
+RetryOption = Annotated[bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="A recipe file, or the name of one that ships.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")]
@@ -35,34 +43,63 @@ CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a lo
 
 @app.command()
 def curate(
-    sources: Annotated[list[str], typer.Argument(help="Files, folders, globs, lists (.txt .csv .parquet) or URIs.")],
-    to: Annotated[str, typer.Option("--to", metavar="PYRAMID", help="Where the pyramid is or will be.")],
-    recipe: RecipeOption = "small",
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, globs, lists (.txt .csv .parquet) or URIs; with --fill the pyramid."),
+    ],
+    to: Annotated[str | None, typer.Option("--to", metavar="PYRAMID", help="Where the pyramid is or will be.")] = None,
+    recipe: OwnRecipeOption = None,
+    replace_recipe: ReplaceOption = False,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Fill the scores that clips of a pyramid lack, and cut what its tier keeps.")
+    ] = False,
     address: AddressOption = None,
     cpus: CpusOption = None,
-    retry: Annotated[bool, typer.Option(help="Try again what was quarantined.")] = False,
+    retry: RetryOption = False,
     root: Annotated[str | None, typer.Option(help="Take nothing from outside this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
     from pipelines import jobs
 
-    jobs.run_curate(sources, to, recipe, address, cpus, retry, root, as_json)
+    options = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json)
+    if fill:
+        if len(sources) != 1 or to is not None or root is not None:
+            raise UserError("--fill works on what a pyramid holds", "write `ziggurat curate PYRAMID --fill`")
+        jobs.run_fill(sources[0], options)
+    elif to is None:
+        raise UserError("no pyramid is named", "name it with --to PYRAMID")
+    else:
+        jobs.run_curate(sources, to, options, root)
 
 
 @app.command()
 def cut(
     pyramid: PyramidArg,
     tier: Annotated[str, typer.Option(help="Encode the clips of this tier that are not encoded yet.")],
-    recipe: RecipeOption = "small",
+    recipe: OwnRecipeOption = None,
+    replace_recipe: ReplaceOption = False,
     address: AddressOption = None,
     cpus: CpusOption = None,
+    retry: RetryOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Encode clips that were measured and not cut."""
+    """Encode clips that were measured and not cut; scores that they lack come first."""
     from pipelines import jobs
 
-    jobs.run_cut(pyramid, tier, recipe, address, cpus, as_json)
+    jobs.run_cut(pyramid, tier, jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json))
+
+
+@app.command()
+def runs(
+    pyramid: PyramidArg,
+    run: Annotated[str | None, typer.Argument(help="A run's id, or the beginning of one: show all of it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs that have worked on a pyramid, or show one."""
+    from pipelines import listing
+
+    listing.show_runs(pyramid, run, as_json)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -82,16 +119,24 @@ def query(
         str | None, typer.Option(help="Names of the mp4 files, as '{source}_{shot}_{clip_id}'; {clip_id} by default.")
     ] = None,
     count: Annotated[bool, typer.Option(help="Only the number of clips.")] = False,
+    videos: Annotated[bool, typer.Option("--videos", help="Videos instead of clips: what became of each.")] = False,
+    status: Annotated[str | None, typer.Option(help="Of --videos: done, rejected or quarantined.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Of --videos: only those with this reason.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-model NAME."""
     from pipelines import querying
 
-    wanted = tuple(context.args)
-    querying.answer(
-        querying.Request(pyramid, wanted, tier, order, limit, columns, version, output, names, count, timeout, as_json)
+    request = querying.Request(
+        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, as_json
     )
+    if videos or status is not None or reason is not None:
+        from pipelines import listing
+
+        listing.show_videos(request, videos, status, reason)
+    else:
+        querying.answer(request)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -104,9 +149,9 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines import asking
+    from pipelines import asking, tiering
 
-    asking.show_tiers(pyramid, move, asking.conditions(context.args), as_json)
+    tiering.show_tiers(pyramid, move, asking.conditions(context.args), as_json)
 
 
 @app.command()
@@ -139,12 +184,15 @@ def why(
 @app.command()
 def upkeep(
     pyramid: PyramidArg,
+    keep_days: Annotated[
+        float, typer.Option(min=0, max=36500, help="Keep older versions so long for those who read them.")
+    ] = 7.0,
     as_json: JsonOption = False,
 ) -> None:
     """Build indexes, compact small files, remove what killed runs left behind."""
-    from pipelines import asking
+    from pipelines import tiering
 
-    asking.run_upkeep(pyramid, as_json)
+    tiering.run_upkeep(pyramid, keep_days, as_json)
 
 
 @app.command()

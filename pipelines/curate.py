@@ -10,21 +10,23 @@ a filter or a moved threshold does what the pyramid says is missing, and nothing
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, Protocol
 
-from curation.contract import Clip, Source
+from curation.contract import Source
 from curation.errors import UserError
 from curation.media.plan import MediaPlan
-from curation.pyramid import journal
+from curation.pyramid import journal, plans
+from curation.pyramid.columns import writable
+from curation.pyramid.failures import LASTING, PASSING
 from curation.pyramid.journal import Journal
 from curation.pyramid.ledger import Known, Ledger
-from curation.pyramid.query import Query
-from curation.pyramid.store import Pyramid, chunks
-from curation.rows import CLIP_COLUMNS, FRAME_FINGERPRINTS, clip_from_row, nameless_id, video_row
+from curation.pyramid.retry import retrying
+from curation.pyramid.store import Pyramid, chunks, select
+from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
 from curation.sources import Refused
 from pipelines.cluster import Resources
 from pipelines.cutting import CutStage
@@ -33,12 +35,10 @@ from pipelines.filters import Ready, ready
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
 from pipelines.measuring import MeasureStage
+from pipelines.ordering import ORDER_COLUMNS, orders
 from pipelines.recipe import Recipe
-from pipelines.results import CutOrder, Landed, Place, Result, batch_of
+from pipelines.results import CutDone, CutOrder, Landed, Place, Result, batch_of
 from pipelines.scoring import FetchStage, ScoreStage
-
-SEGMENT_CLIPS = 16
-"""Clips encoded by one worker in one go; a long source is cut by several."""
 
 SCORE_CLIPS = 32
 GPU_SHARE = 0.125
@@ -70,6 +70,11 @@ class Job:
     retry_quarantined: bool = False
 
     @property
+    def again(self) -> tuple[str, ...]:
+        """The kinds of failures that this run tries again."""
+        return (PASSING, LASTING) if self.retry_quarantined else (PASSING,)
+
+    @property
     def place(self) -> Place:
         return Place(self.pyramid.uri, self.pyramid.storage_options)
 
@@ -94,11 +99,14 @@ def working(
     account: Account,
     filters: Sequence[Ready] = (),
     retry_quarantined: bool = False,
+    name: str | None = None,
 ) -> Iterator[Job]:
     """A job with its foreman and its journal; what killed runs have left in theirs is committed first."""
+    name = name or uuid.uuid4().hex[:12]
     account.recovered = journal.recover(pyramid)
-    name = uuid.uuid4().hex[:12]
-    foreman, mine = hire(recipe.run.attempts), Journal(pyramid.uri, name)
+    for dataset in ("videos", "clips"):
+        retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
+    foreman, mine = hire(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
     yield Job(name, pyramid, recipe, resources, account, watch, foreman, mine, filters, retry_quarantined)
     mine.close()
 
@@ -111,24 +119,33 @@ def curate(
     watch: Watch,
     account: Account,
     retry_quarantined: bool = False,
+    name: str | None = None,
 ) -> None:
-    """Bring every entry into the pyramid. `account` says at the end what became of each."""
+    """Bring every entry into the pyramid. `account` says at the end what became of each; `name` is the run's."""
     if recipe.needs_gpu and not resources.gpus:
         raise UserError(
             "the recipe asks for a GPU's decoder or encoder, and Ray sees no GPU",
             'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
         )
-    with working(pyramid, recipe, resources, watch, account, ready(recipe), retry_quarantined) as job:
+    with working(pyramid, recipe, resources, watch, account, ready(recipe), retry_quarantined, name) as job:
         ledger = Ledger(pyramid)
         stale = _stale_uris(ledger)
+        plans.keep(pyramid.files, recipe.plan)  # before the first row that names it
+        again = job.again
         for window in _windows(entries, recipe.run.window):
             account.inputs += len(window)
             measure(job, _unsettled(job, ledger, stale, window))
-            for filter_ in job.filters:
-                score(job, filter_)
-            if recipe.cut.tier is not None:
-                cut(job, recipe.cut.tier)
+            fill(job, recipe.cut.tier, again)
+            again = ()  # what fails in this run waits for the next one
         account.check()
+
+
+def fill(job: Job, tier: str | None, again: Collection[str]) -> None:
+    """Compute the scores that the recipe wants and clips lack, then cut what `tier` keeps (None: cut nothing)."""
+    for filter_ in job.filters:
+        score(job, filter_, again)
+    if tier is not None:
+        cut(job, tier, again)
 
 
 def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
@@ -144,12 +161,14 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
         job.run([entry for entry in entries if isinstance(entry, Source)], [stage], landing)
 
 
-def score(job: Job, filter_: Ready) -> None:
-    """Fill one score for the clips that reach its tier and lack it; all from stored sample frames."""
+def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
+    """Fill one score for the clips that reach its tier and lack it; all from stored sample frames. `again`: see
+    `Ledger.stale_clips`.
+    """
     if filter_.make is None:
         return
     wanted = Ledger(job.pyramid).stale_clips(
-        filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, columns=("clip_id",)
+        filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, columns=("clip_id",), again=again
     )
     ids = (clip_id for batch in wanted for clip_id in batch["clip_id"].to_pylist())
     fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make)
@@ -162,42 +181,33 @@ def score(job: Job, filter_: Ready) -> None:
             job.run((tuple(part) for part in chunks(some, SCORE_CLIPS)), stages, landing)
 
 
-def cut(job: Job, tier: str) -> None:
-    """Encode the clips of `tier` that have not been encoded yet."""
-    make = CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits)
-    stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0)
-    query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND)
-    while wanted := list(orders(job.pyramid, query)):
-        # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
-        with job.stage("cut") as landing:
-            job.run(wanted, [stage], landing)
-
-
-def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:
-    """Orders for the clips of a query, each a segment of one video."""
-    rows = query.columns(*CLIP_COLUMNS).to_table().to_pylist()
-    rows.sort(key=lambda row: (row["video_id"], row["start_s"]))
-    ledger = Ledger(pyramid)
-    for video_id, group in groupby(rows, key=lambda row: row["video_id"]):
-        known = ledger.lookup([video_id])[video_id]
-        sources = tuple(Source(uri, known.bytes) for uri in known.uris)
-        for clips in segments([clip_from_row(row) for row in group]):
-            yield CutOrder(video_id, sources, clips)
-
-
-def segments(clips: Sequence[Clip], most: int = SEGMENT_CLIPS) -> Iterator[tuple[Clip, ...]]:
-    """Clips of one video, in order of time, in runs that can be decoded apart without decoding a frame twice.
-
-    A run ends after `most` clips, at the first clip that a decoder can reach without passing the one before it.
+def cut(job: Job, tier: str, again: Collection[str] = ()) -> None:
+    """Encode the clips of `tier` that have not been encoded yet. `again`: those too that failed for such a kind of
+    reason, once each.
     """
-    run_: list[Clip] = []
-    for clip in clips:
-        if len(run_) >= most and clip.key_s >= run_[-1].end_s - 1e-3:
-            yield tuple(run_)
-            run_ = []
-        run_.append(clip)
-    if run_:
-        yield tuple(run_)
+    failed = (clip_id for batch in Ledger(job.pyramid).failed_media(tier, again) for clip_id in batch[0].to_pylist())
+    for some in chunks(failed if again else (), CLIPS_IN_HAND):
+        rows = select(job.pyramid.dataset("clips"), "clip_id", some, list(ORDER_COLUMNS))
+        _cut(job, rows.to_pylist())
+    query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND).columns(*ORDER_COLUMNS)
+    # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
+    while _cut(job, query.to_table().to_pylist()):
+        pass
+
+
+def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Cut the clips of some rows; False where there is nothing to do for them."""
+    wanted = list(orders(job.pyramid, rows, job.recipe.run.hwaccel))
+    if not wanted:
+        return False
+    make = CutStage(job.place, job.recipe.encoding, job.recipe.limits)
+    stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0)
+    with job.stage("cut") as landing:
+        for result in wanted:
+            if isinstance(result, CutDone):
+                landing.put(Delivery(result))
+        job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], landing)
+    return True
 
 
 def _windows(entries: Iterable[Source | Refused], size: int) -> Iterator[list[Source | Refused]]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from curation.contract import Clip, Reason, Verdict
 from curation.errors import UserError
-from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.plan import Encode, Limits
 from curation.media.sandbox import Sandbox
+from curation.pyramid.failures import failure
 from curation.pyramid.fragments import write_media_fragments
 from curation.pyramid.retry import retrying
 from curation.staging import stage
@@ -26,7 +27,6 @@ class CutStage:
     """Settings of `Cut`."""
 
     place: Place
-    plan: MediaPlan
     encode: Encode
     limits: Limits
 
@@ -49,7 +49,7 @@ class Cut:
         except UserError:
             raise
         except Exception as error:
-            why = f"{Reason.INTERNAL}: {our_fault(error).detail}"
+            why = failure(Reason.INTERNAL, our_fault(error).detail)
             return CutDone((), None, {clip.clip_id: why for clip in item.clips})
 
     def _cut(self, order: CutOrder, folder: Path, report: Report) -> CutDone:
@@ -75,25 +75,25 @@ class Cut:
     ) -> tuple[list[tuple[str, bytes]], dict[str, str], int]:
         uri = order.sources[0].uri
         done = self._sandbox.cut(
-            path, uri.rsplit("/", 1)[-1], clips, self._set.plan, self._set.encode, lambda frames: report(uri, frames)
+            path, uri.rsplit("/", 1)[-1], clips, order.plan, self._set.encode, lambda frames: report(uri, frames)
         )
         if done.verdict is None:
             return list(done.media), {}, done.tally.decoded
-        why = f"{done.verdict.reason}: {done.verdict.detail}".strip(": ")
+        why = failure(done.verdict.reason, done.verdict.detail)
         return [], {clip.clip_id: why for clip in clips}, done.tally.decoded
 
 
 def _first_with(order: CutOrder, folder: Path) -> tuple[Path | None, str]:
     """A staged file that holds the order's very bytes, from the first of its names that still has them."""
-    why = "no source is recorded"
+    why = failure(Reason.UNREADABLE, "no source is recorded")
     for number, source in enumerate(order.sources):
         place = folder / str(number)
         place.mkdir()
         staged = stage(source, place)
         if isinstance(staged, Verdict):
-            why = f"{staged.reason}: {staged.detail}"
+            why = failure(staged.reason, staged.detail)
         elif staged.raw.video_id != order.video_id:
-            why = f"{source.uri} holds other bytes now"
+            why = failure(Reason.UNREADABLE, f"{source.uri} holds other bytes now")
         else:
             return staged.path, ""
     return None, why

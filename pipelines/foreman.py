@@ -40,15 +40,18 @@ class Foreman:
         self._posts: dict[str, Post] = {}
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
-        """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried.
+        """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried, this one
+        included where it goes ahead.
 
         A second claim by the same source means that its worker was lost.
         """
         owner, tried = self._claims.get(video_id, (uri, 0))
         if owner != uri:
             return Claim.TAKEN, tried
+        if tried >= self._attempts:
+            return Claim.EXHAUSTED, tried
         self._claims[video_id] = (uri, tried + 1)
-        return (Claim.GO if tried < self._attempts else Claim.EXHAUSTED), tried + 1
+        return Claim.GO, tried + 1
 
     def release(self, video_ids: list[str]) -> None:
         """Forget the claims of videos that the ledger holds now."""

@@ -1,60 +1,110 @@
-"""Curation jobs as a command runs them: recipe, pyramid, Ray, display and summary around `curate` and `cut`."""
+"""Curation jobs as a command runs them: recipe, pyramid, Ray, display, record and summary around `curate` and `cut`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from curation.contract import Source
 from curation.errors import UserError
 from curation.filters.base import WEIGHTS_MISSING
+from curation.pyramid.census import census
+from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from curation.sources import Refused, list_sources
 from pipelines import curate as path
-from pipelines.cluster import joined
+from pipelines.adoption import Choice, choose
+from pipelines.cluster import Resources, joined
 from pipelines.filters import Ready, ready
 from pipelines.landing import Account
 from pipelines.progress import Display, results_only
-from pipelines.recipe import Recipe, load
+from pipelines.recording import Recording
 
 MANY_FILES = 2000
 
 
-def run_curate(
-    sources: Sequence[str],
-    to: str,
-    recipe_name: str,
-    address: str | None,
-    cpus: int | None,
-    retry: bool,
-    root: str | None,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that has begun: its pyramid with the recipe chosen for it, and what it works with."""
+
+    pyramid: Pyramid
+    resources: Resources
+    account: Account
+    record: Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `curate` and `cut` have in common. `recipe`: a path or a name, None for the pyramid's own."""
+
+    recipe: str | None = None
+    replace_recipe: bool = False
+    address: str | None = None
+    cpus: int | None = None
+    retry: bool = False
+    as_json: bool = False
+
+
+def run_curate(sources: Sequence[str], to: str, options: Options, root: str | None = None) -> None:
     """`ziggurat curate`. Everything that can be wrong with the arguments is found before Ray starts."""
-    recipe = load(recipe_name)
-    filters = ready(recipe)
+    choice = choose(to, options.recipe, options.replace_recipe)
+    filters = ready(choice.recipe)
     entries = _checked(list_sources(sources, root=root, allow_outside=root is None))
-    pyramid, notices = _pyramid(to, recipe)
-    notices = _about_filters(filters) + notices
-    for notice in notices:
-        print(f"note: {notice}", file=sys.stderr)
-    account = Account()
-    with results_only() as out, joined(address, cpus) as resources:
-        display = Display(account, out, as_json, recipe.run.stall_s)
-        path.curate(entries, pyramid, recipe, resources, display, account, retry)
-        display.summary(_sizes(pyramid), notices + _advice(pyramid))
+    with _started(choice, to, options, filters) as run:
+        watch, name = run.record, run.record.name
+        path.curate(entries, run.pyramid, choice.recipe, run.resources, watch, run.account, options.retry, name)
 
 
-def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: int | None, as_json: bool) -> None:
-    """`ziggurat cut`: the cutting step alone, for a tier that was only measured."""
-    pyramid, recipe = Pyramid.open(uri), load(recipe_name)
-    pyramid.tier(tier)
+def run_fill(uri: str, options: Options) -> None:
+    """`ziggurat curate PYRAMID --fill`: the scores that clips lack, then the cutting, without a source being listed."""
+    choice = _choice(uri, options)
+    _fill(choice, uri, choice.recipe.cut.tier, options)
+
+
+def run_cut(uri: str, tier: str, options: Options) -> None:
+    """`ziggurat cut`: as `run_fill`, for a tier that the person names."""
+    choice = _choice(uri, options)
+    assert choice.pyramid is not None
+    tiers = choice.recipe.pyramid_tiers if choice.replaces else choice.pyramid.tiers
+    if tier not in tiers.names:
+        raise UserError(f"no tier {tier!r}", f"there are {', '.join(tiers.names) or 'none'}")
+    _fill(choice, uri, tier, options)
+
+
+def _choice(uri: str, options: Options) -> Choice:
+    """The recipe for a pyramid that must be there."""
+    Pyramid.open(uri)
+    return choose(uri, options.recipe, options.replace_recipe)
+
+
+def _fill(choice: Choice, uri: str, tier: str | None, options: Options) -> None:
+    recipe, filters = choice.recipe, ready(choice.recipe)
+    with _started(choice, uri, options, filters) as run:
+        watch, name = run.record, run.record.name
+        settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name)
+        with path.working(*settings) as job:
+            path.fill(job, tier, job.again)
+
+
+@contextmanager
+def _started(choice: Choice, uri: str, options: Options, filters: Sequence[Ready]) -> Iterator[Started]:
+    """Ray, the pyramid, the display and the run's record around a block; the summary after it."""
     account = Account()
-    with results_only() as out, joined(address, cpus) as resources:
-        display = Display(account, out, as_json, recipe.run.stall_s)
-        with path.working(pyramid, recipe, resources, display, account) as job:
-            path.cut(job, tier)
-        display.summary(_sizes(pyramid), [])
+    with results_only() as out, joined(options.address, options.cpus) as resources:
+        pyramid, notices = choice.adopt(uri)
+        pyramid = opened(pyramid.uri, pyramid.storage_options)
+        notices = _about_filters(filters) + notices
+        for notice in notices:
+            print(f"note: {notice}", file=sys.stderr)
+        display = Display(account, out, options.as_json, choice.recipe.run.stall_s)
+        with Recording(pyramid, account, display).kept() as record:
+            record.notices = notices
+            record.joined(resources)
+            yield Started(pyramid, resources, account, record)
+            record.notices = notices + _advice(pyramid)
+            display.summary(census(pyramid), list(record.notices))
 
 
 def _checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:
@@ -70,17 +120,6 @@ def _checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:
     return again()
 
 
-def _pyramid(uri: str, recipe: Recipe) -> tuple[Pyramid, list[str]]:
-    """The pyramid with the recipe's tiers; says so where it had others."""
-    pyramid = Pyramid.open_or_create(uri, recipe.pyramid_tiers, recipe.name)
-    if pyramid.tiers == recipe.pyramid_tiers:
-        return pyramid, []
-    before = ", ".join(pyramid.tiers.names)
-    return pyramid.with_tiers(recipe.pyramid_tiers, recipe.name), [
-        f"the pyramid's tiers ({before}) are now those of the recipe {recipe.name}"
-    ]
-
-
 def _advice(pyramid: Pyramid) -> list[str]:
     """Past some thousand small files every commit and lookup takes a third of a second."""
     files = pyramid.scattered()
@@ -93,7 +132,3 @@ def _about_filters(filters: Sequence[Ready]) -> list[str]:
         for filter_ in filters
         if filter_.why == WEIGHTS_MISSING
     ]
-
-
-def _sizes(pyramid: Pyramid) -> dict[str, int]:
-    return {name: pyramid.tier(name).count() for name in pyramid.tiers.names}

@@ -89,7 +89,8 @@ class Measure:
     def _measure(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
         known = self._claims.known(raw.video_id)
         same_plan = known is not None and known.fingerprint == self._plan_id
-        retry = known is not None and known.status is Status.QUARANTINED
+        # Under another name it may have been tried again in this run already.
+        retry = known is not None and known.status is Status.QUARANTINED and known.job != self._set.job
         stale = self._claims.stale(raw.video_id) if same_plan else ()
         if same_plan and not stale and not retry:
             return SameContent(raw.video_id, raw.source, known=True)

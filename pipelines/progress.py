@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from curation.contract import REASONS, Reason
+from curation.pyramid.census import Census
 from pipelines.foreman import Post
 from pipelines.landing import Account
 
@@ -142,8 +143,8 @@ class Display:
             "seconds": spent,
         }
 
-    def summary(self, kept: dict[str, int], notices: list[str]) -> None:
-        """The end of a run: every input accounted for, tiers, and what the reader must know first."""
+    def summary(self, now: Census, notices: list[str]) -> None:
+        """The end of a run: every input accounted for, what the pyramid holds, and what the reader must know first."""
         if self._json:
             account = self._account
             fields = {
@@ -157,7 +158,8 @@ class Display:
                 "cut_failed": dict(account.cut_failed),
                 "cut_bytes": account.cut_bytes,
                 "frames_decoded": account.decoded,
-                "tiers": kept,
+                "tiers": dict(now.tiers),
+                "pyramid": now.to_data(),
                 "notices": notices,
             }
             self._emit({"event": "summary", **fields})
@@ -166,7 +168,8 @@ class Display:
         for notice in notices:
             console.print(f"[yellow]note: {notice}", highlight=False)
         console.print(_inputs(self._account))
-        console.print(_results(self._account, kept))
+        console.print(_results(self._account))
+        console.print(_holds(now))
 
 
 def _inputs(account: Account) -> Table:
@@ -184,7 +187,7 @@ def _inputs(account: Account) -> Table:
     return table
 
 
-def _results(account: Account, kept: dict[str, int]) -> Table:
+def _results(account: Account) -> Table:
     table = Table(title="This run", title_justify="left")
     table.add_column("result")
     table.add_column("", justify="right")
@@ -198,9 +201,20 @@ def _results(account: Account, kept: dict[str, int]) -> Table:
     table.add_row("clips cut", f"{account.cut} ({account.cut_bytes / 1e6:.1f} MB)")
     for reason, count in account.cut_failed.items():
         table.add_row(f"clips not cut: {reason}", str(count))
+    return table
+
+
+def _holds(now: Census) -> Table:
+    table = Table(title="The pyramid now", title_justify="left")
+    table.add_column("it holds")
+    table.add_column("", justify="right")
+    for (status, reason), count in now.videos.items():
+        table.add_row(f"videos {status}{f': {reason}' if reason else ''}", str(count))
     table.add_section()
-    for tier, count in kept.items():
-        table.add_row(f"in tier {tier} now", str(count))
+    table.add_row("clips", str(now.clips))
+    table.add_row("clips cut", str(now.cut))
+    for tier, count in now.tiers.items():
+        table.add_row(f"clips in tier {tier}", str(count))
     return table
 
 

@@ -25,6 +25,7 @@ from curation.pyramid.conditions import TEXTS
 from curation.pyramid.extra import Own
 from curation.pyramid.naming import Pattern
 from curation.pyramid.query import Query
+from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from pipelines.asking import cell, conditions, number_or_range
 
@@ -65,20 +66,20 @@ def answer(request: Request) -> None:
     elif request.as_json:
         export.json_lines(export.Rows.of(query), sys.stdout)
     else:
-        _print_rows(query, _names(request.columns) or SHOWN)
+        _print_rows(query, selected(request.columns) or SHOWN)
     for note in _notes(query, request.limit):
         print(f"note: {note}", file=sys.stderr)
 
 
 def _query(request: Request) -> Query:
-    pyramid = Pyramid.open(request.pyramid)
+    pyramid = opened(request.pyramid)
     query = pyramid.query().where(**_conditions(pyramid, request.wanted)).within(request.timeout).limit(request.limit)
     query = query.tier(request.tier) if request.tier else query
     version = request.version
     query = query.at(int(version) if version and version.isdigit() else version)
     if request.order:
         query = query.order(request.order.lstrip("-"), descending=request.order.startswith("-"))
-    names = _names(request.columns)
+    names = selected(request.columns)
     return query.columns(*names) if names else query.whole()
 
 
@@ -109,7 +110,8 @@ def _typed(own: Own, text: str) -> Any:
     return number
 
 
-def _names(columns: str | None) -> tuple[str, ...]:
+def selected(columns: str | None) -> tuple[str, ...]:
+    """The names in `--columns`."""
     return tuple(name.strip() for name in columns.split(",")) if columns else ()
 
 

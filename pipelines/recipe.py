@@ -197,7 +197,45 @@ class Recipe(Section):
 
 def load(name_or_path: str) -> Recipe:
     """A recipe by path, or by the name of one that ships."""
-    return tomlfile.load(name_or_path, Recipe, SHIPPED, "recipe")
+    return parsed(text_of(name_or_path), name_or_path)
+
+
+def text_of(name_or_path: str) -> str:
+    """The text of a recipe, which a pyramid keeps."""
+    return tomlfile.text_of(name_or_path, SHIPPED, "recipe")
+
+
+def parsed(text: str, name: str) -> Recipe:
+    """The recipe that a text says; `name` is what messages call it."""
+    return tomlfile.parsed(text, name, Recipe, "recipe")
+
+
+def differences(before: Recipe, after: Recipe) -> list[str]:
+    """What `after` says otherwise, a line a key: `clips.max_s 8.0 -> 5.0`. The name alone is no difference."""
+    old, new = _flat(before), _flat(after)
+    return [
+        f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """Every key with its value, tiers by their names."""
+    data = recipe.model_dump(exclude={"name", "tiers"})
+    found = {f"{section}.{key}": value for section, values in data.items() for key, value in values.items()}
+    tiers = recipe.pyramid_tiers
+    found["tiers"] = tiers.names
+    for step in tiers.steps:
+        for column, bounds in step.ranges.items():
+            found[f"tiers.{step.name}.{column}"] = (bounds.low, bounds.high)
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return "none" if value is None else str(value)
 
 
 def _tiers_of(tables: tuple[dict[str, Any], ...]) -> Tiers:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import CLIPS, Clip, Reason, Source, Verdict
+from curation.media.plan import MediaPlan
 from curation.pyramid.commit import Batch
 from curation.pyramid.retry import explained
 from curation.rows import videos_table
@@ -64,11 +65,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class CutOrder:
-    """Neighbouring clips of one video to be encoded, and where the video may be found."""
+    """Neighbouring clips of one video to be encoded, where the video may be found, and the plan that they were all
+    measured under.
+    """
 
     video_id: str
     sources: tuple[Source, ...]
     clips: tuple[Clip, ...]
+    plan: MediaPlan
 
 
 @dataclass(frozen=True, slots=True)

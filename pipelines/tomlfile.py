@@ -25,22 +25,31 @@ _Model = TypeVar("_Model", bound=Section)
 
 def load(name_or_path: str, kind: type[_Model], shipped: Path, what: str) -> _Model:
     """A file by path, or by the name of one in `shipped`. `what` names the kind: "recipe", "model"."""
+    return parsed(text_of(name_or_path, shipped, what), name_or_path, kind, what)
+
+
+def text_of(name_or_path: str, shipped: Path, what: str) -> str:
+    """The text of such a file."""
     path = Path(name_or_path)
     if not path.suffix and not path.exists():
         path = shipped / f"{name_or_path}.toml"
     try:
-        data = tomllib.loads(path.read_text())
+        return path.read_text()
     except FileNotFoundError:
         names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
         raise UserError(f"no {what} {name_or_path!r}", f"give a .toml file or one of {names}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the {what} {path}: {error}", "give a readable .toml file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not TOML: {error}", "mend that line") from None
+
+
+def parsed(text: str, name: str, kind: type[_Model], what: str) -> _Model:
+    """What the text of a file says; `name` is what a person knows the file by."""
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{name} is not TOML: {error}", "mend that line") from None
     except ValidationError as error:
-        raise UserError(f"{what} {path.name}: {_first(error, kind, what)}", f"mend the {what}") from None
+        raise UserError(f"{what} {Path(name).name}: {_first(error, kind, what)}", f"mend the {what}") from None
 
 
 def _first(error: ValidationError, kind: type[BaseModel], what: str) -> str:

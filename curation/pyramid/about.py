@@ -2,41 +2,76 @@
 all.
 
 The file is what makes a folder a pyramid: `store` writes it after the four datasets exist and reads it before
-any of them. On a local disk it is replaced by temp file and rename, in an object store by one PUT.
+any of them. It names the recipe that the pyramid keeps (`recipes/`) and holds the tiers in force, which are the
+recipe's until a threshold is moved. While the column `clips.tier` is brought in line with new tiers, it says so.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from curation import atomic
 from curation.contract import FORMAT_VERSION
 from curation.errors import UserError
-from curation.pyramid.tiers import Tiers
+from curation.pyramid.files import Files, is_remote, options
+from curation.pyramid.tiers import Range, Tiers
+
+__all__ = ["FILE", "About", "Moved", "changing", "is_remote", "normalize", "options", "read", "write"]
 
 FILE = "pyramid.json"
 
-_PATIENCE = {"client_max_retries": "8"}
-"""Lance's client asks a store that fails 3 times more: of its requests to one that refuses every third, 1 in 100 fails.
-With 8 it is 1 in 10,000, and a store that is not there at all is given up after some seconds.
-"""
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A threshold that is not the recipe's: `before` is the recipe's range, `now` the one in force (None: no range)."""
+
+    tier: str
+    column: str
+    before: Range | None
+    now: Range | None
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The content of `pyramid.json`."""
+    """The content of `pyramid.json`.
+
+    `tiers`: those in force. `recipe`: the recipe's name; `recipe_version`: which of the kept texts it is, None in a
+    pyramid that was made without one. `recipe_tiers`: the tiers as the recipe has them, None where they are those in
+    force. `retiering`: the column `clips.tier` may still hold tiers from before.
+    """
 
     tiers: Tiers
     recipe: str
     format: int = FORMAT_VERSION
+    recipe_version: int | None = None
+    recipe_tiers: Tiers | None = None
+    retiering: bool = False
+
+    @property
+    def moved(self) -> tuple[Moved, ...]:
+        """The thresholds that were moved away from the recipe's."""
+        before = {step.name: step.ranges for step in (self.recipe_tiers or self.tiers).steps}
+        found: list[Moved] = []
+        for step in self.tiers.steps:
+            was = before.get(step.name, {})
+            for column in dict.fromkeys((*was, *step.ranges)):
+                if was.get(column) != step.ranges.get(column):
+                    found.append(Moved(step.name, column, was.get(column), step.ranges.get(column)))
+        return tuple(found)
 
     def to_json(self) -> str:
-        data = {"format": self.format, "recipe": self.recipe, "tiers": self.tiers.to_data()}
+        data: dict[str, Any] = {"format": self.format, "recipe": self.recipe, "tiers": self.tiers.to_data()}
+        if self.recipe_version is not None:
+            data["recipe_version"] = self.recipe_version
+        if self.recipe_tiers is not None and self.recipe_tiers != self.tiers:
+            data["recipe_tiers"] = self.recipe_tiers.to_data()
+        if self.retiering:
+            data["retiering"] = True
         return json.dumps(data, indent=2) + "\n"
 
     @classmethod
@@ -55,19 +90,19 @@ class About:
                 "upgrade ziggurat and run the command again",
             )
         try:
-            return cls(Tiers.from_data(data["tiers"]), str(data["recipe"]), version)
-        except (ValueError, KeyError) as error:
+            tiers = Tiers.from_data(data["tiers"])
+            kept = data.get("recipe_version")
+            before = data.get("recipe_tiers")
+            return cls(
+                tiers,
+                str(data["recipe"]),
+                version,
+                None if kept is None else int(kept),
+                None if before is None else Tiers.from_data(before),
+                bool(data.get("retiering", False)),
+            )
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{uri}/{FILE} is damaged ({error})", "restore the file, or run curate again") from None
-
-
-def is_remote(uri: str) -> bool:
-    """Whether `uri` names an object store rather than a local path."""
-    return "://" in uri
-
-
-def options(uri: str, given: Mapping[str, str] | None) -> dict[str, str] | None:
-    """The storage options for `uri`: those given, and for an object store how often a request is tried."""
-    return {**_PATIENCE, **(given or {})} if is_remote(uri) else dict(given) if given else None
 
 
 def normalize(uri: str | os.PathLike[str]) -> str:
@@ -84,41 +119,30 @@ def normalize(uri: str | os.PathLike[str]) -> str:
 
 def read(uri: str, storage_options: Mapping[str, str] | None) -> About | None:
     """The description of the pyramid at `uri`, None where there is none."""
-    if is_remote(uri):
-        text = _read_remote(uri, storage_options)
-    else:
-        path = Path(uri, FILE)
-        try:
-            text = path.read_text() if path.is_file() else None
-        except OSError as error:
-            raise UserError(f"cannot read {path} ({error.strerror})", "check its permissions") from error
-    return None if text is None else About.from_json(text, uri)
+    try:
+        content = Files(uri, storage_options).read(FILE)
+    except OSError as error:
+        if is_remote(uri):
+            raise
+        raise UserError(f"cannot read {uri}/{FILE} ({error.strerror})", "check its permissions") from error
+    return None if content is None else About.from_json(content.decode("utf-8", "replace"), uri)
 
 
 def write(uri: str, about: About, storage_options: Mapping[str, str] | None) -> None:
     """Replace the description at `uri`: a reader sees the old one or the new one."""
+    Files(uri, storage_options).write(FILE, about.to_json().encode())
+
+
+@contextmanager
+def changing(uri: str) -> Iterator[None]:
+    """Read, change and write in this block: on a local disk one process at a time, so that no change is lost. Object
+    stores have no such lock.
+    """
     if is_remote(uri):
-        _write_remote(uri, about.to_json(), storage_options)
+        yield
         return
-    with atomic.replacing(Path(uri, FILE)) as file:
-        file.write(about.to_json().encode())
+    import fcntl
 
-
-def _read_remote(uri: str, storage_options: Mapping[str, str] | None) -> str | None:
-    from lance.file import LanceFileSession
-
-    session = LanceFileSession(uri, storage_options=dict(storage_options or {}))
-    if not session.contains(FILE):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        session.download_file(FILE, os.path.join(folder, FILE))
-        return Path(folder, FILE).read_text()
-
-
-def _write_remote(uri: str, text: str, storage_options: Mapping[str, str] | None) -> None:
-    from lance.file import LanceFileSession
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, FILE)
-        path.write_text(text)
-        LanceFileSession(uri, storage_options=dict(storage_options or {})).upload_file(str(path), FILE)
+    with Path(uri, ".changing.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes when its process does
+        yield

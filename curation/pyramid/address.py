@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from curation.errors import UserError
 from curation.pyramid import about
+from curation.pyramid.files import is_remote
 
 SCHEMES = ("s3", "gs", "az", "abfss")
 """Object stores that pyramids and outputs are written to."""
@@ -28,7 +29,7 @@ def located(uri: str | os.PathLike[str], given: Mapping[str, str] | None = None)
     UserError where an option is unknown or a secret is part of the URI; no message repeats it.
     """
     text = os.fspath(uri)
-    if not about.is_remote(text.removeprefix("file://")):
+    if not is_remote(text.removeprefix("file://")):
         return about.normalize(text), dict(given) if given else None
     bare, question, query = text.partition("?")
     kind = bare.partition("://")[0].lower()

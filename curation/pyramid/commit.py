@@ -30,9 +30,11 @@ import pyarrow.compute as pc
 
 from curation.contract import CLIPS, VIDEOS
 from curation.pyramid import merge
+from curation.pyramid.columns import writable
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
+from curation.pyramid.tiers import Tiers
 
 __all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
 
@@ -101,15 +103,31 @@ class Committer:
         sampled, again = self._append("samples", batch.samples, [])
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
+        clips, updated = self._all_clips(batch, hashes)
         return Committed(
             samples=len(sampled),
             media=len(stored),
-            clips=self._clips(batch.clips, hashes, insert=True) if batch.clips is not None else 0,
-            updated=sum(self._clips(table, hashes, insert=False) for table in batch.clip_updates),
+            clips=clips,
+            updated=updated,
             videos=self._videos(batch.videos) if batch.videos is not None else 0,
             duplicates=again + twice,
             deleted=self._delete_replaced(batch.replaced),
         )
+
+    def _all_clips(self, batch: Batch, hashes: Mapping[str, str]) -> tuple[int, int]:
+        """Write the clips of a batch, judged by the tiers in force: (rows inserted or united, rows updated)."""
+        tables = [*([batch.clips] if batch.clips is not None else []), *batch.clip_updates]
+        if not tables:
+            return 0, 0
+        now = self.pyramid.refreshed().tiers
+        clips = self._clips(batch.clips, hashes, now, insert=True) if batch.clips is not None else 0
+        updated = sum(self._clips(table, hashes, now, insert=False) for table in batch.clip_updates)
+        while (later := self.pyramid.refreshed().tiers) != now:
+            # A threshold was moved meanwhile, and whoever moved it may have looked before these rows were written.
+            now = later
+            for table in tables:
+                self._clips(table.select(["clip_id"]), {}, now, insert=False)
+        return clips, updated
 
     def _append(self, name: str, tickets: Sequence[str], columns: list[str]) -> tuple[list[dict[str, Any]], int]:
         """Append the tickets' fragments; (the rows that now stand for their clips, number of duplicates
@@ -154,7 +172,7 @@ class Committer:
             dataset.delete(f"_rowaddr IN ({', '.join(str(int(address)) for address in later[start : start + 1000])})")
         return list(first.values()), len(later)
 
-    def _clips(self, table: pa.Table, hashes: Mapping[str, str], insert: bool) -> int:
+    def _clips(self, table: pa.Table, hashes: Mapping[str, str], tiers: Tiers, insert: bool) -> int:
         incoming = {row["clip_id"]: row for row in _light(table).to_pylist()}  # of equals the last one
         if "media" in table.column_names:
             for clip_id in set(incoming) & set(hashes):
@@ -163,7 +181,7 @@ class Committer:
         def unite(old_table: pa.Table) -> pa.Table:
             old = {row["clip_id"]: row for row in _light(old_table).to_pylist()}
             ids = [clip_id for clip_id in incoming if insert or clip_id in old]
-            rows = [merge.clip(old.get(clip_id), incoming[clip_id], self.pyramid.tiers) for clip_id in ids]
+            rows = [merge.clip(old.get(clip_id), incoming[clip_id], tiers) for clip_id in ids]
             light = pa.Table.from_pylist(rows, schema=pa.schema([f for f in CLIPS if f.name not in _HEAVY]))
             for name in _HEAVY:
                 light = light.append_column(CLIPS.field(name), _coalesced(name, ids, table, old_table))
@@ -194,7 +212,7 @@ class Committer:
         """Write `unite(rows that exist)` where nobody else wrote those keys in between, else start over."""
 
         def attempt() -> int:
-            dataset = self.pyramid.dataset(name)
+            dataset = writable(self.pyramid, name)
             old = select(dataset, key, keys, columns)
             rows = unite(old)
             if not rows.num_rows:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from curation.contract import SAMPLES
-from curation.pyramid.about import options
+from curation.pyramid.files import options
 from curation.pyramid.store import STORAGE_VERSION, media_schema
 
 _BATCH_BYTES = 32 << 20

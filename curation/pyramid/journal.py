@@ -7,20 +7,18 @@ still loses at most what is being worked on. The driver forgets an entry once it
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import fs, ipc
+from pyarrow import ipc
 
-from curation import uris
-from curation.pyramid.about import is_remote
 from curation.pyramid.commit import Batch, Committer, joined
+from curation.pyramid.files import Files
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks
 
@@ -36,26 +34,29 @@ class Journal:
 
     uri: str
     run: str
+    storage_options: Mapping[str, str] | None = None
 
     def keep(self, batch: Batch) -> str:
         """Write a batch down; the entry's name. When this returns a kill loses it no more."""
         name = f"{self.run}/{uuid.uuid4().hex}{_ENTRY}"
-        system, root = _place(self.uri)
         content = _packed(batch)
-        retrying(f"journal of {self.uri}", lambda: _write(system, f"{root}/{name}", content))
+        # Not durable: what a machine's fall takes from its disk is measured again.
+        retrying(f"journal of {self.uri}", lambda: self._files.write(f"{FOLDER}/{name}", content, durable=False))
         return name
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove entries that are committed; one that is gone already was recovered by another run."""
-        _forget(self.uri, names)
+        _forget(self._files, names)
 
     def close(self) -> None:
         """Remove the run's folder: every input has its outcome, so an entry still there was committed under another
         name, by a worker that did a lost one's work again.
         """
-        system, root = _place(self.uri)
-        if system.get_file_info(f"{root}/{self.run}").type == fs.FileType.Directory:
-            system.delete_dir(f"{root}/{self.run}")
+        retrying(f"journal of {self.uri}", lambda: self._files.remove_folder(f"{FOLDER}/{self.run}"))
+
+    @property
+    def _files(self) -> Files:
+        return Files(self.uri, self.storage_options)
 
 
 def recover(pyramid: Pyramid) -> int:
@@ -63,73 +64,29 @@ def recover(pyramid: Pyramid) -> int:
     commits them once more.
     """
     recovered = 0
-    for names in chunks(_entries(pyramid.uri), _BATCH_ENTRIES):
-        found = {name: batch for name in names if (batch := _read(pyramid.uri, name)) is not None}
+    files = pyramid.files
+    entries = retrying(f"journal of {pyramid.uri}", lambda: files.names(FOLDER, _ENTRY))
+    for names in chunks((name.removeprefix(f"{FOLDER}/") for name in entries), _BATCH_ENTRIES):
+        found = {name: batch for name in names if (batch := _read(files, name)) is not None}
         Committer(pyramid).commit(joined(list(found.values())))
-        _forget(pyramid.uri, names)
+        _forget(files, names)
         recovered += len(found)
     return recovered
 
 
-def _place(uri: str) -> tuple[fs.FileSystem, str]:
-    system, path = uris.remote(uri) if is_remote(uri) else (fs.LocalFileSystem(), uri)
-    return system, f"{path}/{FOLDER}"
-
-
-def _write(system: fs.FileSystem, path: str, content: bytes) -> None:
-    local = isinstance(system, fs.LocalFileSystem)
-    if local:
-        system.create_dir(path.rpartition("/")[0], recursive=True)
-    # Under another name until it is whole, for a half-written entry is no entry; an object appears whole by itself.
-    place = f"{path}.tmp" if local else path
-    try:
-        with system.open_output_stream(place) as file:
-            file.write(content)
-        if local:
-            system.move(place, path)
-    except OSError:
-        with contextlib.suppress(OSError):  # what is left of it takes room that a full disk lacks
-            system.delete_file(place)
-        raise
-
-
-def _entries(uri: str) -> Iterator[str]:
-    system, root = _place(uri)
-    wanted = fs.FileSelector(root, allow_not_found=True, recursive=True)
-    found = retrying(f"journal of {uri}", lambda: system.get_file_info(wanted))
-    for entry in found:
-        if entry.path.endswith(_ENTRY):
-            yield "/".join(entry.path.rsplit("/", 2)[-2:])
-
-
-def _read(uri: str, name: str) -> Batch | None:
+def _read(files: Files, name: str) -> Batch | None:
     """The batch of an entry; None where another run was faster, or the machine went down before the disk had it."""
-    system, root = _place(uri)
-
-    def content() -> bytes | None:
-        try:
-            with system.open_input_file(f"{root}/{name}") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-
-    found = retrying(f"journal of {uri}", content)
+    content = retrying(f"journal of {files.uri}", lambda: files.read(f"{FOLDER}/{name}"))
     try:
-        return None if found is None else _unpacked(found)
+        return None if content is None else _unpacked(content)
     except pa.ArrowInvalid:
         _log.warning("a damaged entry of the journal is left out: %s", name)
         return None
 
 
-def _forget(uri: str, names: Iterable[str]) -> None:
-    system, root = _place(uri)
-
-    def forget(name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            system.delete_file(f"{root}/{name}")
-
+def _forget(files: Files, names: Iterable[str]) -> None:
     for name in names:
-        retrying(f"journal of {uri}", lambda name=name: forget(name))
+        retrying(f"journal of {files.uri}", lambda name=name: files.remove(f"{FOLDER}/{name}"))
 
 
 _PACKED = pa.schema(

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from curation.contract import FRAME_SCORES, SCORES, Source, Status
 from curation.pyramid import conditions
-from curation.pyramid.conditions import Between
+from curation.pyramid.conditions import Between, Present
+from curation.pyramid.failures import TRIED_AGAIN, kind
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.pyramid.tiers import MEASURES, Tiers
 
@@ -34,7 +35,9 @@ _PREFIX = 4
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the ledger says of one content. `clips`: how many it has when it is done, `bytes`: its size."""
+    """What the ledger says of one content. `clips`: how many it has when it is done, `bytes`: its size, `job`: the run
+    that settled it.
+    """
 
     status: Status
     fingerprint: str | None
@@ -42,6 +45,7 @@ class Known:
     attempts: int
     clips: int
     bytes: int
+    job: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,16 @@ class Ledger:
         """Those of `sources` recorded under plan `fingerprint` with the same uri, size and time: nothing to
         do.
 
-        A source whose time is unknown (0) counts by name and size. `retry_quarantined` leaves out what could
-        not be judged last time. The index is read once per Ledger; call it with as many batches of a listing
-        as there are.
+        A source whose time is unknown (0) counts by name and size. What failed by a fault of ours or of the network
+        (`failures.TRIED_AGAIN`) is left out; with `retry_quarantined`, all that could not be judged last time. The
+        index is read once per Ledger; call it with as many batches of a listing as there are.
         """
         names = self._recorded(fingerprint, retry_quarantined)
         return {source for source in sources if _contains(names, _digest(source.uri, source.bytes, source.modified))}
 
     def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
         """The ledger's rows for those of `video_ids` that it has."""
-        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes"]
+        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job"]
         dataset = self.pyramid.dataset("videos")
         found: dict[str, Known] = {}
         for some in chunks(video_ids, 5000):
@@ -85,6 +89,7 @@ class Ledger:
                     row["attempts"] or 0,
                     row["clips"] or 0,
                     row["bytes"] or 0,
+                    row["job"],
                 )
         return found
 
@@ -114,12 +119,14 @@ class Ledger:
         from_tier: str | None,
         columns: Collection[str] = ("clip_id", "video_id"),
         known: Collection[str] | None = None,
+        again: Collection[str] = (),
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the clips that want `score` computed: missing or made by another fingerprint, and worth
         it.
 
         Worth it: the conditions of `from_tier` (None: any clip) over the columns in `known` hold. By default
-        these are the scores that are cheaper than `score`, and the facts of a clip.
+        these are the scores that are cheaper than `score`, and the facts of a clip. `again`: which failures of
+        this fingerprint count as missing, of `PASSING` (of ours or the network) and `LASTING` (of the data).
         """
         assert score in SCORES, score
         if known is None:
@@ -128,12 +135,24 @@ class Ledger:
         by = pc.field(f"{score}_by")
         stale = by.is_null() | (by != pc.scalar(fingerprint))
         reaches = conditions.expression(Between(column, ranges[column]) for column in ranges if column in known)
-        scanner = self.pyramid.dataset("clips").scanner(
+        dataset = self.pyramid.dataset("clips")
+        scanner = dataset.scanner(
             columns=list(columns),
             filter=stale if reaches is None else stale & reaches,
             use_scalar_index=False,
         )
         yield from scanner.to_batches()
+        if again:
+            failed = (by == pc.scalar(fingerprint)) & pc.field(score).is_null()
+            yield from _failed(dataset, f"{score}_why", failed if reaches is None else failed & reaches, columns, again)
+
+    def failed_media(self, tier: str, again: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """Batches (`clip_id`) of the clips of a tier whose cutting failed, for a reason that `again` names."""
+        ranges = self.pyramid.tiers.effective(tier)
+        wanted = [Present("media", False), Present("media_why", True)]
+        test = conditions.expression([*(Between(column, ranges[column]) for column in ranges), *wanted])
+        assert test is not None
+        yield from _failed(self.pyramid.dataset("clips"), "media_why", test, ("clip_id",), again)
 
     def history(self, name: str) -> History:
         """Everything known about a video or a clip by its id, the beginning of its id, its uri or its file
@@ -164,6 +183,8 @@ class Ledger:
         key = (fingerprint, retry_quarantined)
         if key not in self._names:
             test = pc.field("fingerprint") == pc.scalar(fingerprint)
+            reason = pc.field("reason")
+            test = test & (reason.is_null() | ~reason.isin(pa.array(sorted(map(str, TRIED_AGAIN)), pa.string())))
             if retry_quarantined:
                 test = test & (pc.field("status") != pc.scalar(str(Status.QUARANTINED)))
             scanner = self.pyramid.dataset("videos").scanner(columns=["uris", "modified", "bytes"], filter=test)
@@ -179,6 +200,16 @@ class Ledger:
             names = np.concatenate(parts)
             self._names[key] = names[np.lexsort((names[:, 1], names[:, 0]))]
         return self._names[key]
+
+
+def _failed(
+    dataset: lance.LanceDataset, why: str, test: pc.Expression, columns: Collection[str], again: Collection[str]
+) -> Iterator[pa.RecordBatch]:
+    """Batches of the rows that satisfy `test` and whose column `why` holds a failure of a kind in `again`."""
+    names = list(dict.fromkeys((*columns, why)))
+    for batch in dataset.scanner(columns=names, filter=test, use_scalar_index=False).to_batches():
+        chosen = pa.array([kind(text) in again for text in batch[why].to_pylist()], pa.bool_())
+        yield batch.filter(chosen).select(list(columns))
 
 
 def _digest(uri: str, size: int, modified: float) -> bytes:

@@ -5,7 +5,8 @@ dicts.
 else did. The rules make the outcome the same whichever of two jobs comes first:
 
     clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
-    set) videos   names are united; what was decided stays when a later attempt under the same plan could not
+    set); a clip that has been cut has no `media_why`
+    videos   names are united; what was decided stays when a later attempt under the same plan could not
     decide
 """
 
@@ -38,6 +39,8 @@ def clip(old: Row | None, new: Row, tiers: Tiers) -> Row:
         judged = row.get(score) is not None or row.get(by) is not None
         if value is not None or maker is not None or not judged:
             row |= {score: value, by: maker, why: reason}
+    if row.get("media") is not None:
+        row["media_why"] = None  # an earlier attempt had failed
     row["tier"] = tiers.highest(values(row))
     return row
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid import access, conditions, lineage
 from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Between, Condition
@@ -125,7 +126,8 @@ class Query:
 
     def schema(self) -> pa.Schema:
         """Names and types of the rows."""
-        fields = {field.name: field for field in self._scanner(self._dataset()).projected_schema}
+        fields = {field.name: field for field in CLIPS}
+        fields |= {field.name: field for field in self._scanner(self._dataset()).projected_schema}
         joined = self._joined()
         fields |= {} if joined is None else {field.name: field for field in joined.fields()}
         return pa.schema([fields[name] for name in self.selected])
@@ -136,11 +138,10 @@ class Query:
         """
         end = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         joined = self._joined()
-        names = [*self.selected, "_rowid"] if with_row_id else list(self.selected)
         for batch in self._clip_batches(with_row_id):
             if end is not None and time.monotonic() > end:
                 raise _too_slow(self.timeout_s)
-            yield batch if joined is None else joined.add(batch).select(names)
+            yield self._complete(batch, joined, with_row_id)
 
     def _clip_batches(self, with_row_id: bool) -> Iterator[pa.RecordBatch]:
         dataset = self._dataset()
@@ -154,7 +155,15 @@ class Query:
         )
         for start in range(0, ids.size, _BATCH_ROWS):
             some = ids[start : start + _BATCH_ROWS]
-            yield from access.fetch(dataset, some, self._projection(), with_row_id).combine_chunks().to_batches()
+            yield from access.fetch(dataset, some, self._projection(dataset), with_row_id).combine_chunks().to_batches()
+
+    def _complete(self, batch: pa.RecordBatch, joined: lineage.Joined | None, with_row_id: bool) -> pa.RecordBatch:
+        """The batch with all selected columns in their order; null are those that an old pyramid lacks."""
+        for name in self.selected:
+            if name in CLIPS.names and name not in batch.schema.names:
+                batch = batch.append_column(CLIPS.field(name), pa.nulls(batch.num_rows, CLIPS.field(name).type))
+        batch = batch if joined is None else joined.add(batch)
+        return batch.select([*self.selected, "_rowid"] if with_row_id else list(self.selected))
 
     def _condition(self, column: str, value: Any) -> Condition:
         if column in ALL:
@@ -168,21 +177,26 @@ class Query:
         return lineage.Joined(self.pyramid, others) if others else None
 
     def _dataset(self) -> lance.LanceDataset:
-        return self.pyramid.dataset("clips", self.version)
+        dataset = self.pyramid.dataset("clips", self.version)
+        asked = {one.column for one in self.conditions} | ({self.ordering[0]} if self.ordering else set())
+        for column in sorted(asked - {DURATION} - set(dataset.schema.names)):
+            raise UserError(f"the pyramid is older than the column {column!r}", "the next run adds it")
+        return dataset
 
     def _scanner(self, dataset: lance.LanceDataset, with_row_id: bool = False) -> lance.LanceScanner:
         return dataset.scanner(
-            columns=self._projection(),
+            columns=self._projection(dataset),
             filter=conditions.expression(self.conditions),
             limit=self.rows,
             with_row_id=with_row_id,
             use_scalar_index=False,
         )
 
-    def _projection(self) -> list[str] | dict[str, str]:
-        """The columns that are read of `clips`: those selected, and what the others are joined by."""
-        names = [name for name in self.selected if name in ALL]
-        if len(names) < len(self.selected) and "video_id" not in names:
+    def _projection(self, dataset: lance.LanceDataset) -> list[str] | dict[str, str]:
+        """The columns that are read of `clips`: those selected that it has, and what the others are joined by."""
+        there = {DURATION, *dataset.schema.names}
+        names = [name for name in self.selected if name in there]
+        if not names or (not set(self.selected) <= set(ALL) and "video_id" not in names):
             names.append("video_id")
         if DURATION not in names:
             return names
@@ -215,12 +229,10 @@ class Query:
         if ids is None or (self.ordering is None and ids.size > access.FETCHED):
             table = self._scanner(dataset).to_table()
         else:
-            table = access.fetch(dataset, ids, self._projection())
+            table = access.fetch(dataset, ids, self._projection(dataset))
         joined = self._joined()
-        if joined is None:
-            return table
-        parts = [joined.add(batch).select(self.selected) for batch in table.combine_chunks().to_batches(_BATCH_ROWS)]
-        return pa.Table.from_batches(parts, None if parts else self.schema())
+        batches = table.combine_chunks().to_batches(_BATCH_ROWS)
+        return pa.Table.from_batches([self._complete(batch, joined, False) for batch in batches], self.schema())
 
 
 def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:

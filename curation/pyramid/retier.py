@@ -2,15 +2,22 @@
 computed.
 
 `clips.tier` is the strictest tier that admits a clip. Queries do not need it (they compare scores with the
-tiers of `pyramid.json`), but tools that read the dataset themselves do.
+tiers of `pyramid.json`), but tools that read the dataset themselves do. Tiers and column cannot change in one
+commit, for they lie in two places; so `pyramid.json` gets the new tiers together with the word `retiering`, which
+goes when the column is right. Whatever command comes next after a kill between the two finishes the work.
 """
 
 from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from curation.contract import CLIPS, SCORES
+from curation.errors import UserError
 from curation.pyramid import conditions
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.conditions import Between
@@ -18,18 +25,47 @@ from curation.pyramid.store import Pyramid, chunks
 from curation.pyramid.tiers import Tiers
 
 _COMMIT_ROWS = 20_000
+_log = logging.getLogger(__name__)
+
+
+def opened(uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid:
+    """The pyramid at `uri`, its column `tier` in line with its tiers: what a killed move has left is finished first.
+
+    Where that cannot be written, a warning says that the column is behind; everything else is as it should be.
+    """
+    pyramid = Pyramid.open(uri, storage_options)
+    if not pyramid.about.retiering:
+        return pyramid
+    try:
+        retier(pyramid)
+    except (UserError, OSError) as error:
+        _log.warning("the column `tier` of %s is behind its tiers and cannot be written: %s", pyramid.uri, error)
+    return pyramid.refreshed()
 
 
 def retier(pyramid: Pyramid) -> int:
-    """Bring `clips.tier` in line with the pyramid's tiers; the number of clips that changed tier."""
-    committer = Committer(pyramid)
+    """Bring `clips.tier` in line with the tiers in force; the number of clips that changed tier.
+
+    It ends when a look at all clips finds none that is wrong, and only then does `pyramid.json` say so. A commit that
+    had read the old tiers judges its rows again by itself (`Committer.commit`).
+    """
     changed = 0
-    for some in chunks(_misjudged(pyramid), _COMMIT_ROWS):
-        # The committer judges each row's tier itself; naming the rows is enough.
-        rows = pa.table({"clip_id": some, "tier": pa.nulls(len(some), pa.string())}, schema=_SCHEMA)
-        committer.commit(Batch(clip_updates=[rows]))
-        changed += len(some)
-    return changed
+    while True:
+        pyramid = pyramid.refreshed()
+        wrong = _misjudged(pyramid)
+        if not wrong:
+            pyramid.retiered()
+            return changed
+        for some in chunks(wrong, _COMMIT_ROWS):
+            rejudge(pyramid, some)
+        changed += len(wrong)
+
+
+def rejudge(pyramid: Pyramid, clip_ids: list[str]) -> None:
+    """Write the tier of some clips anew."""
+    # The committer judges each row's tier itself; naming the rows is enough.
+    rows = pa.table({"clip_id": clip_ids, "tier": pa.nulls(len(clip_ids), pa.string())}, schema=_SCHEMA)
+    Committer(pyramid).commit(Batch(clip_updates=[rows]))
 
 
 _SCHEMA = pa.schema([CLIPS.field("clip_id"), CLIPS.field("tier")])

@@ -14,8 +14,8 @@ again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,9 @@ import pyarrow.compute as pc
 from curation.contract import BLOB_FIELD, CLIPS, MEDIA_PLAIN, SAMPLES, VIDEOS
 from curation.errors import UserError
 from curation.pyramid import about as about_file
-from curation.pyramid import address
+from curation.pyramid import address, recipes
 from curation.pyramid.about import About
+from curation.pyramid.files import Files
 from curation.pyramid.query import Query
 from curation.pyramid.retry import explained, retrying
 from curation.pyramid.tiers import Tiers
@@ -95,29 +96,49 @@ class Pyramid:
         tiers: Tiers,
         recipe_name: str,
         storage_options: Mapping[str, str] | None = None,
+        recipe_text: str | None = None,
     ) -> Pyramid:
-        """A new, empty pyramid; UserError when there is one already or the place cannot be written."""
+        """A new, empty pyramid, which keeps `recipe_text` where one is given; UserError when there is one already or
+        the place cannot be written.
+        """
         place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
-        return cls._make(place, About(tiers, recipe_name), storage_options)
+        return cls._make(place, About(tiers, recipe_name), storage_options, recipe_text)
 
     @classmethod
-    def _make(cls, place: str, about: About, storage_options: Mapping[str, str] | None) -> Pyramid:
+    def find(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid | None:
+        """The pyramid at `uri`, None where there is none yet."""
+        place, storage_options = address.located(uri, storage_options)
+        found = _looked_up(place, storage_options)
+        return None if found is None else cls(place, found, storage_options)
+
+    @classmethod
+    def _make(
+        cls, place: str, about: About, storage_options: Mapping[str, str] | None, recipe_text: str | None = None
+    ) -> Pyramid:
         what = f"cannot write to {place}"
         options = about_file.options(place, storage_options)
+        files = Files(place, options)
         try:
             if not about_file.is_remote(place):
                 Path(place).mkdir(parents=True, exist_ok=True)
             for name in NAMES:
                 retrying(what, lambda name=name: _create_dataset(f"{place}/{name}.lance", schema(name), options))
-            retrying(what, lambda: about_file.write(place, about, options))
+            with about_file.changing(place):
+                # Another job may have been faster: its pyramid is the one.
+                there = retrying(what, lambda: about_file.read(place, options))
+                if there is None:
+                    if recipe_text is not None:
+                        version = retrying(what, lambda: recipes.keep(files, recipe_text))
+                        about = replace(about, recipe_version=version)
+                    retrying(what, lambda: about_file.write(place, about, options))
         except OSError as error:
             raise explained(error, what) or UserError(
                 f"cannot write to {place} ({error.strerror or str(error)[:200]})",
                 "check that it is a folder you may write to",
             ) from error
-        return cls(place, about, storage_options)
+        return cls(place, there or about, storage_options)
 
     @classmethod
     def open_or_create(
@@ -126,13 +147,14 @@ class Pyramid:
         tiers: Tiers,
         recipe_name: str,
         storage_options: Mapping[str, str] | None = None,
+        recipe_text: str | None = None,
     ) -> Pyramid:
         """Open; where there is none yet, create. Safe when two jobs start together, and after a creation cut
         short.
         """
         place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is None:
-            return cls._make(place, About(tiers, recipe_name), storage_options)
+            return cls._make(place, About(tiers, recipe_name), storage_options, recipe_text)
         return cls.open(place, storage_options)
 
     @property
@@ -143,10 +165,53 @@ class Pyramid:
     def recipe_name(self) -> str:
         return self.about.recipe
 
-    def with_tiers(self, tiers: Tiers, recipe_name: str | None = None) -> Pyramid:
-        """Write new tiers to `pyramid.json` and return the pyramid that has them. Scores stay as they are."""
-        about = About(tiers, recipe_name or self.about.recipe)
-        retrying(f"cannot write to {self.uri}", lambda: about_file.write(self.uri, about, self.storage_options))
+    @property
+    def files(self) -> Files:
+        """The small files beside the datasets."""
+        return Files(self.uri, self.storage_options)
+
+    def recipe_text(self) -> str | None:
+        """The whole text of the recipe that the pyramid keeps; None in one that was made without."""
+        version = self.about.recipe_version
+        if version is None:
+            return None
+        return retrying(f"cannot read {self.uri}", lambda: recipes.read(self.files, version))
+
+    def refreshed(self) -> Pyramid:
+        """The pyramid as `pyramid.json` describes it now."""
+        about = retrying(f"cannot read {self.uri}", lambda: about_file.read(self.uri, self.storage_options))
+        return self._as(about or self.about)
+
+    def with_tiers(self, tiers: Tiers) -> Pyramid:
+        """Write moved thresholds to `pyramid.json` and return the pyramid that has them.
+
+        Scores stay as they are. The column `clips.tier` is of the old tiers until `retier` has run, and until then
+        `pyramid.json` says so: any process can finish what a killed one began.
+        """
+        return self._changed(lambda about: _moved(about, tiers))
+
+    def with_recipe(self, name: str, text: str, tiers: Tiers, keep_tiers: bool = False) -> Pyramid:
+        """Keep another recipe, as a new version, and put its tiers in force; `keep_tiers`: leave those that are."""
+
+        def change(about: About) -> About:
+            version = retrying(f"cannot write to {self.uri}", lambda: recipes.keep(self.files, text))
+            now = about.tiers if keep_tiers else tiers
+            stale = about.retiering or now != about.tiers
+            return About(now, name, about.format, version, tiers, stale)
+
+        return self._changed(change)
+
+    def retiered(self) -> Pyramid:
+        """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""
+        return self._changed(lambda about: replace(about, retiering=about.retiering and about.tiers != self.tiers))
+
+    def _changed(self, change: Callable[[About], About]) -> Pyramid:
+        with about_file.changing(self.uri):
+            about = change(self.refreshed().about)
+            retrying(f"cannot write to {self.uri}", lambda: about_file.write(self.uri, about, self.storage_options))
+        return self._as(about)
+
+    def _as(self, about: About) -> Pyramid:
         return Pyramid(self.uri, about, self.storage_options)
 
     def dataset_uri(self, name: str) -> str:
@@ -280,6 +345,11 @@ def _looked_up(place: str, storage_options: Mapping[str, str] | None) -> About |
         raise explained(error, f"cannot reach {place}") or UserError(
             f"cannot reach {place} ({str(error)[:200]})", "check the URI and its credentials"
         ) from error
+
+
+def _moved(about: About, tiers: Tiers) -> About:
+    before = about.recipe_tiers or about.tiers
+    return replace(about, tiers=tiers, recipe_tiers=before, retiering=about.retiering or tiers != about.tiers)
 
 
 def _create_dataset(uri: str, schema: pa.Schema, options: dict[str, str] | None) -> None:

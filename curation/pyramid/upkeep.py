@@ -24,9 +24,9 @@ from curation import identity
 from curation.contract import SCORES, VIDEOS, Status
 from curation.errors import UserError
 from curation.pyramid import access, journal
-from curation.pyramid.about import is_remote
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
+from curation.pyramid.files import is_remote
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import NAMES, Pyramid, chunks, select
 
@@ -50,7 +50,9 @@ COMPACTED = ("videos", "clips")
 class Upkept:
     """What an upkeep did. `redo`: videos marked to be done again; `puzzling`: counts that nothing here
     explains; `copied_bytes`: of frames and clips, to merge small fragments; `damaged`: fragments of media
-    that hold a clip whose bytes no longer have their sha256.
+    that hold a clip whose bytes no longer have their sha256. `bytes_before`, `bytes_after`: of the four datasets on a
+    local disk, None elsewhere. Merging copies: until the older versions go, of which `old_versions` are kept, both lie
+    on the disk.
     """
 
     orphans: int = 0
@@ -63,6 +65,9 @@ class Upkept:
     copied_bytes: int = 0
     damaged: int = 0
     freed_bytes: int = 0
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    old_versions: int = 0
 
 
 def upkeep(
@@ -86,7 +91,7 @@ def upkeep(
         settled = timedelta(0) if idle else settle
         needless = [_remove_needless(pyramid, name, settled) for name in ("samples", "media")]
         orphans, twins = map(sum, zip(*needless, strict=True))
-        before = _fragments(pyramid)
+        before, size = _fragments(pyramid), _bytes(pyramid)
         for name in COMPACTED:
             retrying(f"compaction of {name}", lambda name=name: pyramid.dataset(name).optimize.compact_files())
         merged = [compact(pyramid, name) for name in ("samples", "media")]
@@ -105,6 +110,9 @@ def upkeep(
             copied_bytes=sum(one.copied_bytes for one in merged),
             damaged=sum(one.damaged for one in merged),
             freed_bytes=freed,
+            bytes_before=size,
+            bytes_after=_bytes(pyramid),
+            old_versions=sum(len(pyramid.dataset(name).versions()) - 1 for name in NAMES),
         )
 
 
@@ -259,6 +267,14 @@ def _clean(pyramid: Pyramid, name: str, keep: timedelta, idle: bool) -> int:
         ),
     )
     return stats.bytes_removed
+
+
+def _bytes(pyramid: Pyramid) -> int | None:
+    """What the datasets take on a local disk; a store would have to be asked for each file."""
+    if is_remote(pyramid.uri):
+        return None
+    files = (path for name in NAMES for path in Path(pyramid.dataset_uri(name)).rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files)
 
 
 def _fragments(pyramid: Pyramid) -> int:

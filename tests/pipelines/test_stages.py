@@ -100,11 +100,11 @@ def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp
 def test_cutting_takes_the_bytes_that_were_measured_or_none(place: Place, tmp_path: Path) -> None:
     path = media.sample("plain.mp4")
     clips = tuple(as_clips(measured(path)))
-    stage = CutStage(place, MediaPlan(), Encode(preset="ultrafast"), Limits(memory_mb=1024))()
-    other = stage(CutOrder("0" * 32, (source(path),), clips), silent)
+    stage = CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))()
+    other = stage(CutOrder("0" * 32, (source(path),), clips, MediaPlan()), silent)
     assert other.cut == ()
     assert "other bytes" in other.failed[clips[0].clip_id]
-    gone = stage(CutOrder("0" * 32, (Source(str(tmp_path / "gone.mp4"), 1),), clips), silent)
+    gone = stage(CutOrder("0" * 32, (Source(str(tmp_path / "gone.mp4"), 1),), clips, MediaPlan()), silent)
     assert gone.failed[clips[0].clip_id].startswith(Reason.UNREADABLE)
 
 
@@ -116,8 +116,8 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     assert isinstance(landed, Landed)
     clips = as_clips(measured(path))
     broken = replace(clips[1], clip_id="f" * 32, start_s=99.0)
-    order = CutOrder(landed.video["video_id"], (source(path),), (clips[0], broken, clips[2]))
-    done = CutStage(place, MediaPlan(), Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
+    order = CutOrder(landed.video["video_id"], (source(path),), (clips[0], broken, clips[2]), MediaPlan())
+    done = CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
     assert set(done.cut) == {clips[0].clip_id, clips[2].clip_id}
     assert done.failed["f" * 32].startswith(Reason.BROKEN)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from curation.media.plan import Encode
-from pipelines.curate import segments
+from pipelines.ordering import segments
 from tests.support import media
 from tests.support.measuring import as_clips, cuts, measured
 

@@ -1,0 +1,48 @@
+"""What a pyramid holds now: videos by what became of them, clips, how many are cut, and each tier's size.
+
+For the end of a run, whose own counts say little of a pyramid that many runs have filled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from curation.pyramid.store import Pyramid
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Counts. `videos`: by status and reason ("" for done)."""
+
+    videos: Mapping[tuple[str, str], int]
+    clips: int
+    cut: int
+    tiers: Mapping[str, int]
+
+    def to_data(self) -> dict[str, object]:
+        """For JSON: videos by status, reasons apart."""
+        by_status: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for (status, reason), count in self.videos.items():
+            by_status[status] += count
+            if reason:
+                reasons[reason] += count
+        return {
+            "videos": dict(by_status),
+            "reasons": dict(reasons),
+            "clips": self.clips,
+            "cut": self.cut,
+            "tiers": dict(self.tiers),
+        }
+
+
+def census(pyramid: Pyramid) -> Census:
+    """Count; memory is bounded by a batch."""
+    videos: Counter[tuple[str, str]] = Counter()
+    for batch in pyramid.dataset("videos").scanner(columns=["status", "reason"]).to_batches():
+        reasons = batch["reason"].fill_null("").to_pylist()
+        videos.update(zip(batch["status"].fill_null("").to_pylist(), reasons, strict=True))
+    tiers = {name: pyramid.tier(name).count() for name in pyramid.tiers.names}
+    return Census(dict(sorted(videos.items())), pyramid.query().count(), pyramid.query().having("media").count(), tiers)

@@ -1,0 +1,50 @@
+"""Why a clip has no media or a score is null, and whether that may pass: what `media_why` and `<score>_why` say.
+
+A failure is written as `reason: detail` with a `contract.Reason`. Some say that something of ours or of the network
+failed: the next run tries those clips again. The others say something of the data, and wait for `--retry`.
+"""
+
+from __future__ import annotations
+
+from curation.contract import Reason
+
+_PASSING = frozenset({Reason.UNREADABLE, Reason.INTERNAL, Reason.WORKER_LOST, Reason.TIMED_OUT})
+"""A clip was decoded in time when it was measured, so that a time-out says more of the machine than of the clip."""
+
+TRIED_AGAIN = frozenset({Reason.UNREADABLE, Reason.INTERNAL, Reason.WORKER_LOST})
+"""The same for a whole video: the next run measures it again. One that timed out then has not been decoded before."""
+
+MEASURE_AGAIN = "measure_again"
+"""Beginning of a `media_why`: the clip's row does not say enough to cut it, and curating its source again helps."""
+
+
+def failure(reason: Reason, detail: str = "") -> str:
+    """The text for a column: `reason: detail`."""
+    return f"{reason}: {detail}" if detail else str(reason)
+
+
+def reason_of(why: str) -> Reason | None:
+    """The reason that a text of `failure` begins with; None for any other text ("filter off", say)."""
+    try:
+        return Reason(why.partition(":")[0])
+    except ValueError:
+        return None
+
+
+PASSING = "passing"
+LASTING = "lasting"
+
+
+def kind(why: str | None) -> str | None:
+    """`PASSING` for a failure of ours or of the network, `LASTING` for one of the data, None for what is no failure."""
+    if why is None:
+        return None
+    reason = reason_of(why)
+    if reason is None:
+        return PASSING if why.startswith(MEASURE_AGAIN) else None
+    return PASSING if reason in _PASSING else LASTING
+
+
+def retryable(why: str | None) -> bool:
+    """Whether the next run tries again by itself what failed with `why`."""
+    return kind(why) == PASSING

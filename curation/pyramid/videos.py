@@ -1,0 +1,89 @@
+"""The videos of a pyramid by what became of them: done, rejected or quarantined, and why (`query --videos`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import VIDEOS, Reason, Status
+from curation.errors import UserError
+from curation.pyramid.store import Pyramid
+
+if TYPE_CHECKING:
+    import lance
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Rows of `videos`, an immutable value; it reads the latest version whenever it is asked."""
+
+    pyramid: Pyramid
+    status: Status | None = None
+    reason: Reason | None = None
+    selected: tuple[str, ...] = tuple(VIDEOS.names)
+    rows: int | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of `batches`."""
+        return pa.schema([VIDEOS.field(name) for name in self.selected])
+
+    def columns(self, *names: str) -> Listing:
+        for name in names:
+            if name not in VIDEOS.names:
+                raise UserError(f"no column {name[:80]!r} of videos", f"there are {', '.join(VIDEOS.names)}")
+        return replace(self, selected=tuple(dict.fromkeys(names)))
+
+    def limit(self, rows: int | None) -> Listing:
+        if rows is not None and not 0 <= rows < 1 << 31:
+            raise UserError(f"limit {rows!r:.40} is not a number of rows", "give an integer from 0 up")
+        return replace(self, rows=rows)
+
+    def count(self) -> int:
+        dataset = self.pyramid.dataset("videos")
+        found = dataset.count_rows(self._test()) if self._test() is not None else dataset.count_rows()
+        return found if self.rows is None else min(found, self.rows)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in batches of `schema`; a column that an old pyramid lacks is null."""
+        if self.rows == 0:
+            return
+        dataset = self.pyramid.dataset("videos")
+        for batch in self._scanned(dataset):
+            table = pa.Table.from_batches([batch])
+            for field in self.schema:
+                if field.name not in table.column_names:
+                    table = table.append_column(field, pa.nulls(len(table), field.type))
+            yield from table.select(self.schema.names).cast(self.schema).to_batches()
+
+    def _scanned(self, dataset: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
+        there = [name for name in self.selected if name in dataset.schema.names] or ["video_id"]
+        yield from dataset.scanner(columns=there, filter=self._test(), limit=self.rows).to_batches()
+
+    def _test(self) -> pc.Expression | None:
+        test = None if self.status is None else pc.field("status") == pc.scalar(str(self.status))
+        if self.reason is None:
+            return test
+        of_reason = pc.field("reason") == pc.scalar(str(self.reason))
+        return of_reason if test is None else test & of_reason
+
+
+def listing(pyramid: Pyramid, status: str | None = None, reason: str | None = None) -> Listing:
+    """The videos with a status and a reason; UserError where there is no such status or reason."""
+    return Listing(pyramid, _of(Status, status, "status"), _of(Reason, reason, "reason"))
+
+
+_Kind = TypeVar("_Kind", Status, Reason)
+
+
+def _of(kind: type[_Kind], text: str | None, what: str) -> _Kind | None:
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"no {what} {text[:80]!r}", f"there are {', '.join(kind)}") from None

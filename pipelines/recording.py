@@ -1,0 +1,158 @@
+"""Keeps the record of a run up to date: at its start, at every stage, every ten seconds, and at its end.
+
+Around `curate` and `cut`, in the driver. See `curation.pyramid.runs` for what the record holds.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from curation.errors import UserError
+from curation.pyramid import runs
+from curation.pyramid.retry import explained, retrying
+from curation.pyramid.runs import Run
+from curation.pyramid.store import Pyramid
+from pipelines.cluster import Resources
+from pipelines.landing import Account
+
+_log = logging.getLogger(__name__)
+_PACKAGES = (
+    "ziggurat",
+    "ray",
+    "av",
+    "pylance",
+    "pyarrow",
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "rapidocr",
+)
+
+
+class Watched(Protocol):
+    """What shows a run; see `curate.Watch`."""
+
+    def over(self, stage: str, foreman: Any) -> AbstractContextManager[None]: ...
+
+
+class Recording:
+    """The record of one run, and a watch that notes the stage and hands on to another one.
+
+    `exit`: the code that the command will end with where nothing stops it. `notices`: what the run tells at its end.
+    """
+
+    def __init__(self, pyramid: Pyramid, account: Account, watch: Watched) -> None:
+        self.exit = 0
+        self.notices: Sequence[str] = ()
+        self._files, self._account, self._watch = pyramid.files, account, watch
+        now = datetime.now(UTC)
+        self._run = Run(
+            run=f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",
+            command=("ziggurat", *sys.argv[1:]),
+            recipe=pyramid.recipe_name,
+            recipe_version=pyramid.about.recipe_version,
+            versions=versions(),
+            process=runs.this_process(),
+            started=runs.utc(now),
+            beat=runs.utc(now),
+        )
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The run's id, which the rows it writes bear as their job."""
+        return self._run.run
+
+    @contextmanager
+    def over(self, stage: str, foreman: Any) -> Iterator[None]:
+        """Note that the run is at `stage`, and show it."""
+        self._write(stage=stage)
+        with self._watch.over(stage, foreman):
+            yield
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._watch, name)  # whatever else a run tells its watch
+
+    def joined(self, resources: Resources) -> None:
+        """Note on what machines the run works."""
+        self._write(nodes=_nodes(), cpus=resources.cpus, gpus=resources.gpus)
+
+    @contextmanager
+    def kept(self) -> Iterator[Recording]:
+        """Keep the record while the block lasts. UserError where it cannot be written at the start."""
+        retrying(f"cannot write to {self._files.uri}", lambda: runs.write(self._files, self._run))
+        over = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(over,), name="record", daemon=True)
+        thread.start()
+        stopped_by: str | None = "an error of Ziggurat"
+        try:
+            yield self
+            stopped_by = None
+        except BaseException as error:
+            self.exit, stopped_by = ending(error)
+            raise
+        finally:
+            over.set()
+            thread.join()
+            self._write(stage=None, ended=runs.utc(), exit=self.exit, stopped_by=stopped_by)
+
+    def _beat(self, over: threading.Event) -> None:
+        while not over.wait(runs.BEAT_S):
+            self._write()
+
+    def _write(self, **changes: Any) -> None:
+        with self._lock:
+            account = _counts(self._account)
+            notices = tuple(self.notices)
+            self._run = replace(self._run, beat=runs.utc(), account=account, notices=notices, **changes)
+            try:
+                runs.write(self._files, self._run)
+            except Exception as error:  # of a full disk or a store the stages tell; a record is no reason to end a run
+                _log.warning("the record of the run cannot be written: %s", error)
+
+
+def versions() -> dict[str, str]:
+    """What a run is made of, by package."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def ending(error: BaseException) -> tuple[int, str]:
+    """The exit code that `cli.main` gives an error, and the line that tells it."""
+    if isinstance(error, KeyboardInterrupt):
+        # The handler of `cli` knows which signal came.
+        return getattr(signal.getsignal(signal.SIGTERM), "code", 0) or 130, "a signal"
+    seen: BaseException | None = error
+    while isinstance(seen, BaseException):
+        known = seen if isinstance(seen, UserError) else explained(seen)
+        if known is not None:
+            return 2, str(known)
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return 1, f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def _counts(account: Account) -> dict[str, Any]:
+    counts = {one.name: getattr(account, one.name) for one in fields(account)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in counts.items()}
+
+
+def _nodes() -> tuple[str, ...]:
+    import ray
+
+    return tuple(sorted(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]))
