@@ -227,3 +227,28 @@ def test_kill_9_in_an_export_leaves_the_old_file(filled: Pyramid, tmp_path: Path
     assert done.returncode == -signal.SIGKILL
     assert old.read_bytes() == b"yesterday"
     assert export.save(Rows.of(filled.query()), str(old)) == 6
+
+
+KILLED_FOLDER = """
+import os, signal, sys
+from curation.pyramid import export
+from curation.pyramid.store import Pyramid
+uri, place = sys.argv[1:]
+media = Pyramid.media
+def cut_short(self, ids):
+    for index, clip in enumerate(media(self, ids)):
+        yield clip
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+Pyramid.media = cut_short
+export.videos(Pyramid.open(uri).query(), place)
+"""
+
+
+def test_a_folder_without_its_metadata_is_not_whole_and_each_file_in_it_is(filled: Pyramid, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_FOLDER, filled.uri, str(tmp_path / "out")]
+    assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == -signal.SIGKILL
+    found = [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
+    assert len(found) == 3 and all(path.read_bytes() == path.stem.encode() * 100 for path in found)
+    with pytest.raises(UserError, match="not empty"):
+        export.videos(filled.query(), str(tmp_path / "out"))
