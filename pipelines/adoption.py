@@ -24,7 +24,8 @@ _MOST_DIFFERENCES = 12
 class Choice:
     """A recipe, its text, and the pyramid that it is for (None: still to be made).
 
-    `keeps`: the pyramid holds this recipe already. `replaces`: it takes the place of another.
+    `keeps`: the pyramid holds this recipe already. `replaces`: it takes the place of another, or of one that another
+    job puts there meanwhile.
     """
 
     recipe: Recipe
@@ -40,7 +41,7 @@ class Choice:
             made = Pyramid.open_or_create(uri, tiers, name, recipe_text=self.text)
             if made.recipe_text() == self.text:
                 return made, []
-            return choose_for(made, self.recipe, self.text, replace=False).adopt(uri)  # another job was faster
+            return choose_for(made, self.recipe, self.text, self.replaces).adopt(uri)  # another job was faster
         if self.keeps:
             return self.pyramid, []
         notices = self._notices(self.pyramid)
@@ -70,7 +71,11 @@ def choose(uri: str, given: str | None, replace: bool = False) -> Choice:
     if given is not None:
         text = text_of(given)
         recipe = parsed(text, given)
-        return Choice(recipe, text, None) if pyramid is None else choose_for(pyramid, recipe, text, replace)
+        return (
+            Choice(recipe, text, None, replaces=replace)
+            if pyramid is None
+            else choose_for(pyramid, recipe, text, replace)
+        )
     if replace:
         raise UserError("--replace-recipe without a recipe", "name it with --recipe")
     if pyramid is None:

@@ -25,6 +25,7 @@ from curation.pyramid import conditions
 from curation.pyramid.lineage import source_name
 from curation.pyramid.query import Query
 from curation.pyramid.retention import tier_report
+from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid, select
 from curation.pyramid.tiers import MEASURES
 from pipelines.canvas import Canvas, decoded, printable
@@ -48,7 +49,7 @@ def draw(pyramid_uri: str, output: str | os.PathLike[str], tier: str | None, cli
     """
     place = os.fspath(output)
     _check(place)
-    pyramid = Pyramid.open(pyramid_uri)
+    pyramid = opened(pyramid_uri)
     name = tier or next(iter(pyramid.tiers.names), None)
     query = (pyramid.query() if name is None else pyramid.tier(name)).pinned()
     kept, dropped = chosen(query, clips, seed)

@@ -16,7 +16,7 @@ def test_two_jobs_with_different_filters_and_the_same_bytes(tmp_path: Path) -> N
     for name in ("b", "c"):
         shutil.copytree(videos, tmp_path / name)
     folders = [str(tmp_path / name) for name in "abc"]
-    to = ("--to", str(tmp_path / "p"), "--cpus", "2", "--json")
+    to = ("--to", str(tmp_path / "p"), "--cpus", "2", "--replace-recipe", "--json")
     both = [
         jobs.start("curate", *some, *to, "--recipe", jobs.recipe(tmp_path, text))
         for some, text in ((folders[:2], jobs.RECIPE), (folders[1:], WITHOUT_TEXT))

@@ -81,6 +81,18 @@ def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> N
     landed = measuring(place, foreman)(here, silent)
     assert isinstance(landed, Landed)
     assert (landed.video["reason"], landed.video["status"]) == (Reason.WORKER_LOST, "quarantined")
+    assert (landed.video["measured"], landed.video["attempts"]) == (1.0, 1)
+
+
+def test_attempts_are_those_that_were_made() -> None:
+    foreman = Foreman(attempts=2)
+    assert [foreman.claim("v", "/a") for _ in range(4)] == [
+        (Claim.GO, 1),
+        (Claim.GO, 2),
+        (Claim.EXHAUSTED, 2),
+        (Claim.EXHAUSTED, 2),
+    ]
+    assert foreman.claim("v", "/b") == (Claim.TAKEN, 2)
 
 
 def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from curation.contract import Source
+from curation.contract import Reason, Source
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.failures import LASTING, PASSING
+from curation.pyramid.fragments import write_media_fragments
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, videos, whole_video
@@ -28,6 +32,58 @@ def test_settled_goes_by_name_size_time_and_plan(pyramid: Pyramid) -> None:
     assert ledger.settled([*there, *unknown_time, *others], "p") == {*there, *unknown_time}
     assert ledger.settled(there, "p", retry_quarantined=True) == set(there[:3])
     assert ledger.settled(there, "other") == set() == ledger.settled([], "p")
+
+
+def test_what_failed_by_our_fault_or_the_networks_is_not_settled(pyramid: Pyramid) -> None:
+    base = {"status": "quarantined", "fingerprint": "p", "bytes": 10, "modified": [1.0]}
+    reasons = [reason for reason in Reason if reason.status == "quarantined"]
+    rows = [base | {"video_id": reason, "uris": [f"/{reason}"], "reason": str(reason)} for reason in reasons]
+    Committer(pyramid).commit(Batch(videos=videos(*rows)))
+    sources = [Source(f"/{reason}", 10, 1.0) for reason in reasons]
+    again = {source.uri for source in sources} - {source.uri for source in Ledger(pyramid).settled(sources, "p")}
+    assert again == {"/unreadable", "/worker_lost", "/internal_error"}
+    assert Ledger(pyramid).settled(sources, "p", retry_quarantined=True) == set()
+
+
+def test_scores_that_failed_are_tried_again_when_asked_for(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 6))
+    whys = [None, "internal_error: x", "broken: y", "filter off", "timed_out: 9 s", "not run yet"]
+    rows = [
+        {"clip_id": name, "aesthetic_by": "clip-1", "aesthetic_why": why, "aesthetic": None if why else 1.0}
+        for name, why in zip(clip_ids("v1", 6), whys, strict=True)
+    ]
+    Committer(pyramid).commit(Batch(clip_updates=[clips(*rows)]))
+    ids = clip_ids("v1", 6)
+
+    def stale(again: tuple[str, ...], tier: str | None = None) -> set[str]:
+        batches = Ledger(pyramid).stale_clips("aesthetic", "clip-1", TIERS, tier, again=again)
+        return {name for batch in batches for name in batch["clip_id"].to_pylist()}
+
+    assert stale(()) == set()
+    assert stale((PASSING,)) == {ids[1], ids[4]}
+    assert stale((PASSING, LASTING)) == {ids[1], ids[2], ids[4]}
+    assert stale((PASSING, LASTING), "high") == {ids[4]}, "motion is 3 or more"
+
+
+def test_clips_that_could_not_be_cut_are_found_by_the_kind_of_failure(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(replace(whole_video(pyramid, "v1", 5), media=[]))
+    ids = clip_ids("v1", 5)
+    whys = [None, "unreadable: the network", "broken", "other_frames: 3", "unreadable: the network"]
+    rows = [{"clip_id": name, "media_why": why} for name, why in zip(ids, whys, strict=True)]
+    Committer(pyramid).commit(Batch(clip_updates=[clips(*rows)]))
+
+    def failed(tier: str, *again: str) -> set[str]:
+        return {name for batch in Ledger(pyramid).failed_media(tier, again) for name in batch["clip_id"].to_pylist()}
+
+    assert failed("low", PASSING) == {ids[1], ids[4]}
+    assert failed("low", PASSING, LASTING) == {*ids[1:]} and failed("low") == set()
+    assert failed("high", PASSING) == set(), "no aesthetic score"
+    media = write_media_fragments(pyramid.uri, [(ids[1], b"bytes")])
+    cut = clips({"clip_id": ids[1], "media": None, "media_why": None})
+    Committer(pyramid).commit(Batch(media=[media], clip_updates=[cut]))
+    assert failed("low", PASSING) == {ids[4]}
+    (row,) = pyramid.where(clip_id=ids[1]).to_table().to_pylist()
+    assert row["media"] is not None and row["media_why"] is None
 
 
 def test_lookup_knows_what_became_of_a_content(pyramid: Pyramid) -> None:

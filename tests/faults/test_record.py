@@ -1,0 +1,56 @@
+"""A killed run's record says that it was killed, and never that it is at work; the next run's is its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from curation.errors import UserError
+from curation.pyramid import runs
+from curation.pyramid.files import Files
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Tiers
+from pipelines.cli import main
+from pipelines.landing import Account
+from pipelines.recording import Recording
+from tests.faults.conftest import Small
+from tests.support import jobs
+
+
+def states(pyramid: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert main(["runs", str(pyramid), "--json"]) == 0
+    return [json.loads(line)["state"].partition(" ")[0] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_record_of_a_killed_run_says_so(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pyramid = tmp_path / "p"
+    arguments = ("curate", str(small.videos), "--to", str(pyramid), "--recipe", small.recipe, "--cpus", "2", "--json")
+    process = jobs.start(*arguments)
+    while process.poll() is None and not any(run.stage for run in runs.listed(Files(str(pyramid)))):
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
+    assert states(pyramid, capsys) == ["running"]
+    jobs.kill(process)
+    assert states(pyramid, capsys) == ["killed"]
+    (left,) = runs.listed(Files(str(pyramid)))
+    assert (left.ended, left.exit, left.stage) == (None, None, "measure")
+
+    done = jobs.run(*arguments)
+    assert done.code == 0, done.error
+    assert states(pyramid, capsys) == ["killed", "done"]
+
+
+def test_a_run_that_is_interrupted_or_cannot_go_on_says_how(tmp_path: Path) -> None:
+    made = Pyramid.create(tmp_path / "p", Tiers(), "test")
+    for error in (KeyboardInterrupt(), UserError("the disk is full", "free space"), ValueError("x")):
+        with pytest.raises(type(error)), Recording(made, Account(), None).kept():  # type: ignore[arg-type]
+            raise error
+    found = [(run.exit, run.stopped_by) for run in runs.listed(made.files)]
+    assert sorted(found, key=lambda one: one[0] or 0) == [
+        (1, "ValueError: x"),
+        (2, "the disk is full; free space"),
+        (130, "a signal"),
+    ]

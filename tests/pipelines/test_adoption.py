@@ -1,0 +1,261 @@
+"""A pyramid keeps its recipe: which one a command works by, what differs is said, and nothing changes unasked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from curation.errors import UserError
+from curation.media.plan import MediaPlan
+from curation.pyramid import plans, recipes
+from curation.pyramid.commit import Committer
+from curation.pyramid.retier import opened, retier
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Range
+from curation.pyramid.upkeep import upkeep
+from pipelines.adoption import choose
+from pipelines.recipe import SHIPPED, differences, parsed
+from pipelines.tiering import bounded_below, moved, show_tiers, still_to_do
+from tests.curation.pyramid.build import whole_video
+
+TEXT = """
+name = "mine"
+[clips]
+max_s = 8.0
+[filters.ocr]
+from_tier = "low"
+[filters.aesthetic]
+enabled = false
+[[tiers]]
+name = "low"
+motion = [1.0, inf]
+[[tiers]]
+name = "high"
+motion = [2.0, 20.0]
+[cut]
+tier = "low"
+"""
+SAME = TEXT.replace("[clips]\nmax_s = 8.0", "# the same in other words\n[encode]\ncrf = 18").replace("[1.0,", "[1,")
+OTHER = TEXT.replace("8.0", "5.0").replace("20.0]", "30.0]")
+
+
+def recipe(folder: Path, text: str, name: str = "mine.toml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+@pytest.fixture
+def pyramid(tmp_path: Path) -> Pyramid:
+    made, notices = choose(str(tmp_path / "p"), recipe(tmp_path, TEXT)).adopt(str(tmp_path / "p"))
+    assert notices == []
+    Committer(made).commit(whole_video(made, "v1", 5))
+    return made
+
+
+def everything(pyramid: Pyramid) -> tuple[str, list[bytes]]:
+    """`pyramid.json` and all recipes."""
+    files = pyramid.files
+    return Path(pyramid.uri, "pyramid.json").read_text(), [
+        files.read(f"recipes/{version:04d}.toml") or b"" for version in recipes.versions(files)
+    ]
+
+
+def test_a_new_pyramid_takes_the_recipe_given_or_small(tmp_path: Path) -> None:
+    for given, text in ((None, (SHIPPED / "small.toml").read_text()), (recipe(tmp_path, TEXT), TEXT)):
+        uri = str(tmp_path / str(given is None))
+        made, _ = choose(uri, given).adopt(uri)
+        assert made.recipe_text() == text
+        assert choose(uri, None).recipe == parsed(text, "x") and choose(uri, None).keeps
+
+
+def test_looking_for_a_recipe_makes_nothing(tmp_path: Path) -> None:
+    choose(str(tmp_path / "p"), None)
+    with pytest.raises(UserError, match="no recipe"):
+        choose(str(tmp_path / "p"), "nosuch")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("text", [None, TEXT, SAME, TEXT.replace('"mine"', '"renamed"')])
+def test_the_same_recipe_changes_nothing(pyramid: Pyramid, tmp_path: Path, text: str | None) -> None:
+    before = everything(pyramid)
+    choice = choose(pyramid.uri, None if text is None else recipe(tmp_path, text, "again.toml"))
+    assert choice.keeps and choice.recipe == parsed(TEXT, "x")
+    assert choice.adopt(pyramid.uri)[1] == [] and everything(pyramid) == before
+
+
+def test_another_recipe_says_what_differs_and_does_nothing(pyramid: Pyramid, tmp_path: Path) -> None:
+    before = everything(pyramid)
+    with pytest.raises(UserError) as caught:
+        choose(pyramid.uri, recipe(tmp_path, OTHER, "other.toml"))
+    said = str(caught.value)
+    assert "clips.max_s 8.0 -> 5.0" in said and "tiers.high.motion [2.0, 20.0] -> [2.0, 30.0]" in said
+    assert "--replace-recipe" in said and "\n" not in said
+    assert everything(pyramid) == before
+
+
+def test_replacing_keeps_the_old_text_and_puts_the_new_tiers_in_force(pyramid: Pyramid, tmp_path: Path) -> None:
+    moved(opened(pyramid.uri), "low", {"motion": (3.0, None)})
+    changed, notices = choose(pyramid.uri, recipe(tmp_path, OTHER, "o.toml"), replace=True).adopt(pyramid.uri)
+    assert changed.recipe_text() == OTHER and changed.about.recipe_version == 2
+    assert everything(changed)[1] == [TEXT.encode(), OTHER.encode()]
+    assert changed.tiers == parsed(OTHER, "x").pyramid_tiers and changed.about.moved == ()
+    assert any("low motion 3.." in notice for notice in notices)
+    tiers = {row["motion"]: row["tier"] for row in changed.query().to_table().to_pylist()}
+    assert tiers == {0.0: None, 1.0: "low", 2.0: "high", 3.0: "high", 4.0: "high"} and not changed.about.retiering
+
+
+def test_a_moved_threshold_stays_moved(pyramid: Pyramid, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved(opened(pyramid.uri), "high", {"motion": (4.0, None)})
+    for given in (None, recipe(tmp_path, TEXT, "again.toml"), recipe(tmp_path, SAME, "same.toml")):
+        choose(pyramid.uri, given).adopt(pyramid.uri)
+        now = opened(pyramid.uri)
+        assert now.tiers.effective("high") == {"motion": Range(4.0)}
+        assert [row["tier"] for row in now.where(motion=3.0).to_table().to_pylist()] == ["low"]
+    show_tiers(pyramid.uri, None, {}, as_json=False)
+    assert "motion 4.. (moved from 2..20)" in capsys.readouterr().out
+    show_tiers(pyramid.uri, None, {}, as_json=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["moved"] for row in rows] == [
+        {},
+        {"motion": {"recipe": {"low": 2.0, "high": 20.0}, "now": {"low": 4.0, "high": None}}},
+    ]
+
+
+def test_a_tier_below_that_bounds_a_moved_one_is_named(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
+    show_tiers(pyramid.uri, "high", {"motion": (0.5, 30.0)}, as_json=False)
+    said = capsys.readouterr()
+    assert "high: of motion 0.5..30 only 1..30 passes; a tier below bounds it: low (1..)" in said.err
+    inside = Range(1.5, 3.0)
+    assert bounded_below(pyramid.tiers.moved("high", "motion", inside), "high", {"motion": inside}) == []
+
+
+def test_loosening_says_how_many_wait_and_for_what(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
+    left = still_to_do(pyramid)
+    assert left is not None and (left.scores, left.cut) == ({"text_area": 4}, 0)
+    show_tiers(pyramid.uri, "low", {"motion": (0.0, None)}, as_json=True)
+    said = capsys.readouterr()
+    assert f"clips wait: 5 for text_area; `ziggurat curate {pyramid.uri} --fill` does it all" in said.err
+    assert [json.loads(line)["waiting"] for line in said.out.splitlines()] == [{"text_area": 5, "cut": 0}] * 2
+
+
+def test_a_pyramid_of_before_takes_its_recipe_by_name_and_keeps_its_tiers(tmp_path: Path) -> None:
+    tiers = parsed(TEXT, "x").pyramid_tiers.moved("low", "motion", Range(3.0))
+    made = Pyramid.create(tmp_path / "old", tiers, "mine")
+    with pytest.raises(UserError, match="name it once with --recipe"):
+        choose(made.uri, None)
+    with pytest.raises(UserError, match="name mine -> small"):
+        choose(made.uri, "small")
+    now, (notice,) = choose(made.uri, recipe(tmp_path, TEXT)).adopt(made.uri)
+    assert "keeps the recipe mine" in notice
+    assert now.tiers == tiers and now.recipe_text() == TEXT
+    assert [(one.tier, one.before) for one in now.about.moved] == [("low", Range(1.0))]
+    small = Pyramid.create(tmp_path / "small", parsed((SHIPPED / "small.toml").read_text(), "s").pyramid_tiers, "small")
+    assert choose(small.uri, None).adopt(small.uri)[0].about.recipe_version == 1
+
+
+def test_of_two_that_make_a_pyramid_at_once_the_first_ones_recipe_is_kept(tmp_path: Path) -> None:
+    uri = str(tmp_path / "p")
+    mine, same, other = (choose(uri, recipe(tmp_path, text, f"{n}.toml")) for n, text in enumerate((TEXT, SAME, OTHER)))
+    forced = choose(uri, recipe(tmp_path, OTHER, "forced.toml"), replace=True)
+    mine.adopt(uri)
+    assert same.adopt(uri)[0].recipe_text() == TEXT
+    with pytest.raises(UserError, match=r"clips.max_s 8.0 -> 5.0"):
+        other.adopt(uri)
+    assert Pyramid.open(uri).recipe_text() == TEXT
+    assert forced.adopt(uri)[0].recipe_text() == OTHER
+
+
+def test_differences_are_of_meaning() -> None:
+    assert differences(parsed(TEXT, "a"), parsed(SAME, "b")) == []
+    gone = TEXT.replace('[[tiers]]\nname = "high"\nmotion = [2.0, 20.0]\n', "")
+    assert differences(parsed(TEXT, "a"), parsed(gone, "b")) == [
+        "tiers [low, high] -> [low]",
+        "tiers.high.motion [2.0, 20.0] -> none",
+    ]
+
+
+class Word(RuleBasedStateMachine):
+    """Commands in any order: recipe, tiers and plans are what the last command that says so made them."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ziggurat-word-"))
+        self.uri = str(self.folder / "p")
+        self.texts = [recipe(self.folder, text, f"{n}.toml") for n, text in enumerate((TEXT, OTHER, SAME))]
+        made, _ = choose(self.uri, self.texts[0]).adopt(self.uri)
+        self.text, self.tiers, self.plans = TEXT, made.tiers, set[str]()
+        Committer(made).commit(whole_video(made, "v0", 4))
+
+    def _plan(self, pyramid: Pyramid, plan: MediaPlan) -> None:
+        """What `curate` does first."""
+        plans.keep(pyramid.files, plan)
+        self.plans.add(plan.fingerprint)
+
+    @rule(which=st.sampled_from([None, 0, 1, 2]))
+    def curate(self, which: int | None) -> None:
+        given = None if which is None else self.texts[which]
+        other = which is not None and differences(
+            parsed(self.text, "a"), parsed(Path(self.texts[which]).read_text(), "b")
+        )
+        if other:
+            with pytest.raises(UserError, match="--replace-recipe"):
+                choose(self.uri, given)
+            return
+        pyramid, _ = choose(self.uri, given).adopt(self.uri)
+        self._plan(pyramid, choose(self.uri, given).recipe.plan)
+        Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
+
+    @rule(which=st.sampled_from([0, 1, 2]))
+    def replace(self, which: int) -> None:
+        choice = choose(self.uri, self.texts[which], replace=True)
+        pyramid, _ = choice.adopt(self.uri)
+        if not choice.keeps:
+            self.text, self.tiers = choice.text, choice.recipe.pyramid_tiers
+        self._plan(pyramid, choice.recipe.plan)
+
+    @rule(low=st.sampled_from([0.0, 1.5, 2.5]), killed=st.booleans())
+    def move(self, low: float, killed: bool) -> None:
+        pyramid = opened(self.uri)
+        self.tiers = self.tiers.moved("low", "motion", Range(low))
+        changed = pyramid.with_tiers(self.tiers)
+        if not killed:  # a killed one leaves the rest to the next command
+            retier(changed)
+
+    @rule()
+    def look(self) -> None:
+        opened(self.uri).query().to_table()
+
+    @rule()
+    def tidy(self) -> None:
+        upkeep(opened(self.uri))
+
+    @rule()
+    def commit_of_a_run_that_began_long_ago(self) -> None:
+        pyramid = Pyramid.open(self.uri)
+        Committer(Pyramid(self.uri, pyramid.about)).commit(whole_video(pyramid, "v2", 2))
+
+    @invariant()
+    def keeps_its_word(self) -> None:
+        pyramid = opened(self.uri)
+        assert pyramid.recipe_text() == self.text
+        assert pyramid.tiers == self.tiers
+        assert {
+            name.split("/")[-1].removesuffix(".json") for name in pyramid.files.names("plans", ".json")
+        } == self.plans
+        assert all(plans.load(pyramid.files, name) is not None for name in self.plans)
+        for row in pyramid.query().to_table().to_pylist():
+            assert row["tier"] == self.tiers.highest(row)
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+Word.TestCase.settings = settings(max_examples=12, stateful_step_count=8, deadline=None)
+TestWord = Word.TestCase
