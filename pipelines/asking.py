@@ -1,47 +1,54 @@
-"""What the commands `query` and `why` do: arguments in, one call of the pyramid, a table out."""
+"""What the command `why` does, and what conditions on a command line mean, for `query` and `tiers`."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from curation.contract import REASONS, Reason
 from curation.errors import UserError
-from curation.pyramid import export
 from curation.pyramid.conditions import ALL, TEXTS
-from curation.pyramid.query import Query
 from curation.pyramid.retier import opened
 
-SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
-TABLE_ROWS = 100
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
 
 
-def conditions(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--motion 1..8 --width 1280..` as conditions of a query: ranges, numbers or texts by column."""
+def conditions(arguments: Sequence[str], others: Callable[[str], str | None] | None = None) -> dict[str, Any]:
+    """`--motion 1..8 --width 1280..` as conditions of a query: ranges, numbers or texts by column.
+
+    `others`: what knows columns that are none of a clip's own: the name of the one that is meant, or None. Their values
+    stay texts.
+    """
     found: dict[str, Any] = {}
     rest = [part for argument in arguments for part in _split(argument)]
     while rest:
         flag = rest.pop(0)
-        column = flag.removeprefix("--").replace("-", "_")
-        if not flag.startswith("--"):
-            raise UserError(f"{flag!r} is not an option", "write conditions as --column low..high")
-        if column not in ALL:
-            raise UserError(f"no option {flag} and no column {column!r}", f"there are {', '.join(ALL)}")
+        column = _column(flag, others)
         if not rest or rest[0].startswith("--"):
             raise UserError(f"{flag} has no value", f"write {flag} low..high")
         if column in found:
             raise UserError(f"{flag} is given twice", "give one range a column")
-        found[column] = _value(column, rest.pop(0))
+        text = rest.pop(0)
+        found[column] = _value(column, text) if column in ALL else text
     return found
+
+
+def _column(flag: str, others: Callable[[str], str | None] | None) -> str:
+    if not flag.startswith("--"):
+        raise UserError(f"{flag!r} is not an option", "write conditions as --column low..high")
+    given = flag.removeprefix("--")
+    column = given.replace("-", "_")
+    if column in ALL:
+        return column
+    meant = (others(given) or others(column)) if others else None
+    if meant is None:
+        raise UserError(f"no option {flag} and no column {column!r}", f"there are {', '.join(ALL)}")
+    return meant
 
 
 def _split(argument: str) -> list[str]:
@@ -52,84 +59,22 @@ def _split(argument: str) -> list[str]:
 def _value(column: str, text: str) -> Any:
     if column in TEXTS:
         return None if text == "null" else text
+    number = number_or_range(text)
+    if number is None:
+        raise UserError(f"--{column} {text!r} is not a range", "write low..high, low.., ..high or a number")
+    return number
+
+
+def number_or_range(text: str) -> float | tuple[float | None, float | None] | None:
+    """`1..8`, `1..`, `..8` or `8` as a pair or a number; None for anything else."""
     if match := _RANGE.fullmatch(text):
         low, high = (float(bound) if bound else None for bound in match.groups())
         return (low, high)
-    if re.fullmatch(_NUMBER, text):
-        return float(text)
-    raise UserError(f"--{column} {text!r} is not a range", "write low..high, low.., ..high or a number")
+    return float(text) if re.fullmatch(_NUMBER, text) else None
 
 
-def answer(
-    uri: str,
-    tier: str | None,
-    wanted: Mapping[str, Any],
-    order: str | None,
-    limit: int | None,
-    columns: str | None,
-    version: str | None,
-    output: str | None,
-    count: bool,
-    timeout: float | None,
-    as_json: bool,
-) -> None:
-    """`ziggurat query`."""
-    query = opened(uri).query().where(**wanted).within(timeout)
-    query = query.tier(tier) if tier else query
-    query = query.at(int(version) if version and version.isdigit() else version)
-    if count:
-        found = query.limit(limit).count()
-        print(json.dumps({"clips": found}) if as_json else found)
-        return
-    if order:
-        query = query.order(order.lstrip("-"), descending=order.startswith("-"))
-        limit = limit or TABLE_ROWS
-    names = tuple(name.strip() for name in columns.split(",")) if columns else None
-    if output:
-        _write(query.limit(limit).columns(*names) if names else query.limit(limit), output)
-    elif as_json:
-        export.json_lines(query.limit(limit).columns(*(names or query.selected)), sys.stdout)
-    else:
-        _print_rows(query, limit or TABLE_ROWS, names or SHOWN)
-
-
-def _write(query: Query, output: str) -> None:
-    suffix = Path(output).suffix
-    if suffix == ".parquet":
-        print(f"{output}: {export.parquet(query, output)} clips")
-    elif suffix in (".jsonl", ".csv"):
-        try:
-            with open(output, "w", newline="") as file:
-                rows = export.json_lines(query, file) if suffix == ".jsonl" else export.csv_file(query, file)
-        except OSError as error:
-            raise UserError(f"cannot write {output} ({error.strerror})", "choose another file") from error
-        print(f"{output}: {rows} clips")
-    elif not suffix:
-        done = export.videos(query, output)
-        print(f"{output}: {done.files} clips, {done.bytes / 1e6:.1f} MB")
-        if done.missing:
-            print(f"note: {done.missing} clips of the query are not cut; see `ziggurat cut`", file=sys.stderr)
-    else:
-        raise UserError(
-            f"cannot write {suffix} files", "name a .jsonl, .csv or .parquet file, or a folder for mp4 files"
-        )
-
-
-def _print_rows(query: Query, limit: int, columns: Sequence[str]) -> None:
-    rows = query.limit(limit).columns(*columns).to_table().to_pylist()
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold", no_wrap=name == "clip_id")
-    for row in rows:
-        table.add_row(*(_cell(row[name]) for name in columns))
-    console = Console(width=max(Console().width, 120))
-    console.print(table)
-    total = query.count()
-    if total > len(rows):
-        print(f"{len(rows)} of {total} clips; more with --limit or --output", file=sys.stderr)
-
-
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as it stands in a table."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -166,7 +111,7 @@ def _tell_video(console: Console, row: Mapping[str, Any]) -> None:
     for uri in row["uris"] or ():
         console.print(f"  {uri}", markup=False)
     facts = ("duration_s", "fps", "width", "height", "codec", "profile", "bpp", "bytes", "clips")
-    console.print("  " + ", ".join(f"{name} {_cell(row[name])}" for name in facts if row[name] is not None))
+    console.print("  " + ", ".join(f"{name} {cell(row[name])}" for name in facts if row[name] is not None))
     console.print(
         f"  settled {row['finished_at']} by job {row['job']}, attempt {row['attempts']}, {row['fingerprint']}"
     )
@@ -179,6 +124,6 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     )
     for score in ("motion", "sharpness", "jitter", "text_area", "aesthetic"):
         value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
-        console.print(f"  {score:10} {_cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")
+        console.print(f"  {score:10} {cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")
     media = f"cut, sha256 {row['media']}" if row["media"] else f"not cut {row['media_why'] or ''}".strip()
     console.print(f"  tier {row['tier'] or 'none'}; {media}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
-from curation.errors import UserError
+from curation import outputs
 from pipelines import building, modelfile
 
 T5_TOKENS = 512
 
 
-def search(buckets: str, output: Path, model_name: str, slack: float, largest: int, as_json: bool) -> None:
+def search(buckets: str, output: str, model_name: str, slack: float, largest: int, as_json: bool) -> None:
     """Write the table `buckets` with the batches that this machine takes; show what stands behind it."""
     model = modelfile.load(model_name)
     sampler = building.sampler(model)
@@ -24,14 +23,13 @@ def search(buckets: str, output: Path, model_name: str, slack: float, largest: i
 
     template = load(buckets)
     template.check(sampler.autoencoder.spec)
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent} is no folder", "give a file in a folder that exists")
+    outputs.check_file(output)
     denoiser = building.trainable(sampler)
     config = network(model.denoiser.preset)
     text = (T5_TOKENS, config.context_in_dim, config.vec_in_dim)
     measure = StepMeasure(denoiser, sampler.autoencoder, text, sampler.device, sampler.dtype)
     result = run(template, sampler.autoencoder.spec, measure, slack, largest)
-    output.write_text(result.table.to_toml())
+    outputs.write(output, result.table.to_toml().encode())
     if as_json:
         for found in result.found:
             print(json.dumps(asdict(found)))

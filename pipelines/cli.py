@@ -11,7 +11,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -109,11 +108,15 @@ def query(
     pyramid: PyramidArg,
     tier: Annotated[str | None, typer.Option(help="Only clips of this tier.")] = None,
     order: Annotated[str | None, typer.Option(help="Order by this column; -column for the largest first.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many clips (100 for a table).")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many clips, also in a file.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns, separated by commas.")] = None,
     version: Annotated[str | None, typer.Option(help="A version or tag of the clips to read.")] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help=".jsonl, .csv or .parquet file, or a folder for mp4 files.")
+        str | None,
+        typer.Option("--output", "-o", help="A .jsonl, .csv or .parquet file, or a folder for mp4 files; path or URI."),
+    ] = None,
+    names: Annotated[
+        str | None, typer.Option(help="Names of the mp4 files, as '{source}_{shot}_{clip_id}'; {clip_id} by default.")
     ] = None,
     count: Annotated[bool, typer.Option(help="Only the number of clips.")] = False,
     videos: Annotated[bool, typer.Option("--videos", help="Videos instead of clips: what became of each.")] = False,
@@ -122,18 +125,18 @@ def query(
     timeout: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 --width 1280.. or by value: --caption-model NAME."""
-    from pipelines import asking
+    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-model NAME."""
+    from pipelines import querying
 
+    request = querying.Request(
+        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, as_json
+    )
     if videos or status is not None or reason is not None:
         from pipelines import listing
 
-        if context.args or tier or order or version or timeout is not None:
-            raise UserError("conditions on clips do not go with --videos", "use --status, --reason, --columns, --limit")
-        listing.show_videos(pyramid, videos, status, reason, limit, columns, output, count, as_json)
-        return
-    ranges = asking.conditions(context.args)
-    asking.answer(pyramid, tier, ranges, order, limit, columns, version, output, count, timeout, as_json)
+        listing.show_videos(request, videos, status, reason)
+    else:
+        querying.answer(request)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -154,7 +157,7 @@ def tiers(
 @app.command()
 def sheet(
     pyramid: PyramidArg,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG file to write.")] = Path("sheet.png"),
+    output: Annotated[str, typer.Option("--output", "-o", help="The PNG file to write; path or URI.")] = "sheet.png",
     tier: Annotated[str | None, typer.Option(help="The tier to judge by; the loosest by default.")] = None,
     clips: Annotated[int, typer.Option(min=1, max=400, help="How many clips to show.")] = 48,
     seed: Annotated[int, typer.Option(help="Which clips, where there are more.")] = 0,

@@ -96,7 +96,7 @@ def cost(
 @app.command()
 def buckets(
     table: Annotated[str, typer.Argument(help="stage1, stage1_i2v, stage2, stage2_i2v, high_compression, or a file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The TOML table to write.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The TOML table to write; path or URI.")],
     model: ModelOption = "opensora2",
     slack: Annotated[float, typer.Option(min=0, help="The share by which a step may exceed the reference's.")] = 0.02,
     largest: Annotated[int, typer.Option(min=1, help="No batch above this is tried.")] = 1024,

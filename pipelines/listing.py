@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from curation import outputs
 from curation.errors import UserError
-from curation.pyramid import runs, videos
+from curation.pyramid import export, runs, videos
+from curation.pyramid.export import Rows
 from curation.pyramid.retier import opened
 from curation.pyramid.runs import Run
 from curation.pyramid.videos import Listing
+from pipelines.querying import TABLE_ROWS, Request, selected
 
 VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
-TABLE_ROWS = 100
 
 
-def show_videos(
-    uri: str,
-    are_videos: bool,
-    status: str | None,
-    reason: str | None,
-    limit: int | None,
-    columns: str | None,
-    output: str | None,
-    count: bool,
-    as_json: bool,
-) -> None:
+def show_videos(request: Request, are_videos: bool, status: str | None, reason: str | None) -> None:
     """`ziggurat query --videos`."""
     if not are_videos:
         raise UserError("--status and --reason are of videos", "add --videos")
-    found = videos.listing(opened(uri), status, reason).limit(limit)
-    if columns:
-        found = found.columns(*(name.strip() for name in columns.split(",")))
-    if count:
-        print(json.dumps({"videos": found.count()}) if as_json else found.count())
-    elif output:
-        print(f"{output}: {_written(found, output)} videos")
-    elif as_json:
-        _json_lines(found, sys.stdout)
+    of_clips = (request.wanted, request.tier, request.order, request.version, request.names, request.timeout)
+    if any(argument for argument in of_clips):
+        raise UserError("conditions on clips do not go with --videos", "use --status, --reason, --columns, --limit")
+    if request.output is not None:
+        if outputs.suffix(request.output) not in export.TABLES:
+            raise UserError(f"cannot write {request.output} for videos", "name a .jsonl, .csv or .parquet file")
+        outputs.check_file(request.output)
+    _show(videos.listing(opened(request.pyramid), status, reason).limit(request.limit), request)
+
+
+def _show(found: Listing, request: Request) -> None:
+    names = selected(request.columns)
+    found = found.columns(*names) if names else found
+    if request.count:
+        print(json.dumps({"videos": found.count()}) if request.as_json else found.count())
+    elif request.output is not None:
+        print(f"{request.output}: {export.save(Rows(found.schema, found.batches()), request.output)} videos")
+    elif request.as_json:
+        export.json_lines(Rows(found.schema, found.batches()), sys.stdout)
     else:
-        _print_videos(found if columns else found.columns(*VIDEO_COLUMNS))
+        _print_videos(found if names else found.columns(*VIDEO_COLUMNS))
 
 
 def _print_videos(found: Listing) -> None:
@@ -69,63 +64,9 @@ def _print_videos(found: Listing) -> None:
         print(f"{rows} of {total} videos; more with --limit or --output", file=sys.stderr)
 
 
-def _written(found: Listing, output: str) -> int:
-    """Write a file, which appears under its name when it is whole; how many rows."""
-    writers: Mapping[str, Callable[[Listing, TextIO], int]] = {".jsonl": _json_lines, ".csv": _csv}
-    suffix = Path(output).suffix
-    if suffix != ".parquet" and suffix not in writers:
-        raise UserError(f"cannot write {suffix or output!r} for videos", "name a .jsonl, .csv or .parquet file")
-    with _replacing(Path(output)) as part:
-        if suffix == ".parquet":
-            return _parquet(found, part)
-        with part.open("w", newline="") as file:
-            return writers[suffix](found, file)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            yield Path(folder, path.name)
-            os.replace(Path(folder, path.name), path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})", "choose another file") from error
-
-
-def _json_lines(found: Listing, file: TextIO) -> int:
-    rows = 0
-    for row in _rows(found):
-        print(json.dumps(row, default=_text), file=file)
-        rows += 1
-    return rows
-
-
-def _csv(found: Listing, file: TextIO) -> int:
-    writer = csv.writer(file)
-    writer.writerow(found.selected)
-    rows = 0
-    for row in _rows(found):
-        writer.writerow([json.dumps(value) if isinstance(value, list) else _text(value) for value in row.values()])
-        rows += 1
-    return rows
-
-
-def _parquet(found: Listing, path: Path) -> int:
-    rows = 0
-    with pq.ParquetWriter(path, found.schema) as writer:
-        for batch in found.batches():
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
-
-
 def _rows(found: Listing) -> Iterator[dict[str, Any]]:
     for batch in found.batches():
         yield from batch.to_pylist()
-
-
-def _text(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else "" if value is None else value
 
 
 def _cell(value: Any) -> str:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 
+from curation import outputs
 from curation.contract import SCORES
 from curation.errors import UserError
 from curation.pyramid import conditions
+from curation.pyramid.lineage import source_name
 from curation.pyramid.query import Query
 from curation.pyramid.retention import tier_report
 from curation.pyramid.retier import opened
@@ -43,12 +42,13 @@ _COLUMNS = (
 )
 
 
-def draw(pyramid_uri: str, output: Path, tier: str | None, clips: int, seed: int) -> int:
-    """Write the sheet of `tier` (the loosest by default) to `output`; returns how many clips it shows.
+def draw(pyramid_uri: str, output: str | os.PathLike[str], tier: str | None, clips: int, seed: int) -> int:
+    """Write the sheet of `tier` (the loosest by default) to `output`, a path or URI; returns how many clips it shows.
 
     UserError where the pyramid has no clips, the tier is unknown or the file cannot be written.
     """
-    _check(output)
+    place = os.fspath(output)
+    _check(place)
     pyramid = opened(pyramid_uri)
     name = tier or next(iter(pyramid.tiers.names), None)
     query = (pyramid.query() if name is None else pyramid.tier(name)).pinned()
@@ -66,7 +66,7 @@ def draw(pyramid_uri: str, output: Path, tier: str | None, clips: int, seed: int
         draw_frames(canvas, places.tiles[clip_id], [decoded(frame) for frame in frames])
     for tile in (*sheet.kept, *sheet.dropped):
         draw_badge(canvas, places.tiles[tile.row["clip_id"]], tile)
-    _write(output, canvas.png())
+    outputs.write(place, canvas.png())
     return len(kept) + len(dropped)
 
 
@@ -141,8 +141,7 @@ def _file_names(pyramid: Pyramid, video_ids: Iterable[str]) -> dict[str, str]:
 
 def file_name(uri: str) -> str:
     """The last part of a path or URI, fit to be drawn."""
-    name = PurePosixPath(uri.rstrip("/")).name
-    return printable(unquote(name) if "://" in uri else name) or uri
+    return printable(source_name(uri)) or uri
 
 
 def video_counts(pyramid: Pyramid) -> Counter[tuple[str, str | None]]:
@@ -158,30 +157,8 @@ def _told(counts: Counter[tuple[str, str | None]]) -> str:
     return f"{counts.total()} videos: {', '.join(lost)}" if lost else "no video was curated yet"
 
 
-def _check(output: Path) -> None:
+def _check(output: str) -> None:
     """Before anything is read: a wrong place for the file is told at once."""
-    if output.suffix.lower() != ".png":
+    if outputs.suffix(output) != ".png":
         raise UserError(f"{output} is not a .png file, and the sheet is one", "give a name that ends in .png")
-    if output.is_dir():
-        raise UserError(f"{output} is a folder", "give the name of a file")
-    folder = output.absolute().parent
-    if not folder.is_dir():
-        raise UserError(f"the folder {folder} does not exist", f"make it with `mkdir -p {folder}`")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"the folder {folder} cannot be written", "choose another place with -o")
-
-
-def _write(output: Path, data: bytes) -> None:
-    """Whole or not at all: a sheet that someone is looking at is replaced in one step."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.absolute().parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, output)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(f"cannot write {output} ({error.strerror})", "choose another place with -o") from error
+    outputs.check_file(output)

@@ -12,7 +12,7 @@ their addresses whichever way was taken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -143,12 +143,21 @@ def first(dataset: lance.LanceDataset, wanted: Sequence[Condition], limit: int) 
     return np.sort(found["_rowid"].to_numpy())
 
 
+MAX_HELD = 100_000
+"""Rows that `best` finds by holding only the best so far; for more of them it sorts all keys."""
+
+
 def best(
-    dataset: lance.LanceDataset, wanted: Sequence[Condition], column: str, descending: bool, limit: int
+    dataset: lance.LanceDataset, wanted: Sequence[Condition], column: str, descending: bool, limit: int | None
 ) -> np.ndarray:
-    """Row ids of the `limit` rows with the highest or lowest `column`, best first; of equals the first."""
+    """Row ids of the `limit` rows (None: all) with the highest or lowest `column`, best first; of equals the first.
+
+    Rows without a value are left out. All rows take 16 bytes each while they are sorted, and 8 afterwards.
+    """
     if limit == 0:
         return np.empty(0, np.uint64)
+    if limit is None or limit > MAX_HELD:
+        return _sorted(dataset, wanted, column, descending)[:limit]
     for some in (wanted, _narrowed(dataset, wanted, column, descending, limit)):
         ids = candidates(dataset, some)
         if ids is not None and ids.size <= FETCHED and (some is wanted or ids.size >= limit):
@@ -173,9 +182,10 @@ def _narrowed(
     return wanted if end is None else [*wanted, Between(column, end)]
 
 
-def _scan_best(
-    dataset: lance.LanceDataset, wanted: Sequence[Condition], column: str, descending: bool, limit: int
-) -> np.ndarray:
+def _keys(
+    dataset: lance.LanceDataset, wanted: Sequence[Condition], column: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(values of `column`, row ids) of the rows that satisfy `wanted` and have a value, in one pass."""
     scanner = dataset.scanner(
         columns=_needed([Between(column, Range())]),
         with_row_id=True,
@@ -183,9 +193,23 @@ def _scan_best(
         use_scalar_index=False,
         batch_size=SCAN_ROWS,
     )
-    keys, ids = np.empty(0), np.empty(0, np.uint64)
     for batch in scanner.to_batches():
-        more_keys, more_ids = _values(pa.Table.from_batches([batch]), column)
+        yield _values(pa.Table.from_batches([batch]), column)
+
+
+def _sorted(dataset: lance.LanceDataset, wanted: Sequence[Condition], column: str, descending: bool) -> np.ndarray:
+    parts = list(_keys(dataset, wanted, column))
+    if not parts:
+        return np.empty(0, np.uint64)
+    keys, ids = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return _top(keys, ids, descending, ids.size)[1]
+
+
+def _scan_best(
+    dataset: lance.LanceDataset, wanted: Sequence[Condition], column: str, descending: bool, limit: int
+) -> np.ndarray:
+    keys, ids = np.empty(0), np.empty(0, np.uint64)
+    for more_keys, more_ids in _keys(dataset, wanted, column):
         if keys.size >= limit:
             better = more_keys >= keys[-1] if descending else more_keys <= keys[-1]
             more_keys, more_ids = more_keys[better], more_ids[better]

@@ -1,31 +1,48 @@
-"""Query results for other programs: JSON lines, CSV, Parquet, or a folder of .mp4 files. Streaming, memory
-bounded.
+"""Query results for other programs: JSON lines, CSV or Parquet, or a folder of .mp4 files with `metadata.jsonl`.
 
-File names come from clip ids alone, and only from ids that are hex digits, so nothing in the data can name a
-path.
+Everything goes out through `curation.outputs`: to a path or an object store, whole or not at all. Memory is bounded by
+a batch of rows and one clip. The first three take any stream of rows (`Rows`), not of clips alone.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
-import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation import outputs
 from curation.errors import UserError
+from curation.outputs import Folder
+from curation.pyramid.naming import FIELDS, Pattern
 from curation.pyramid.query import Query
 
-_ID = re.compile(r"[0-9a-f]{8,64}")
+METADATA = "metadata.jsonl"
+"""Written last into a folder of clips: one object a clip, whose `file_name` is where data sets on hubs look for it."""
+
+TABLES = (".jsonl", ".csv", ".parquet")
 _CLIPS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows to write: their columns, and batches that have them. Read once."""
+
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+
+    @classmethod
+    def of(cls, query: Query) -> Rows:
+        """The rows of a query, of one version throughout."""
+        pinned = query.pinned()
+        return cls(pinned.schema(), pinned.batches())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,92 +60,91 @@ def table(query: Query, most: int = 10_000) -> pa.Table:
     return query.limit(rows).to_table()
 
 
-def json_lines(query: Query, out: IO[str]) -> int:
+def save(rows: Rows, output: str) -> int:
+    """Write a file of the kind that the suffix of `output` says, one of `TABLES`; the number of rows."""
+    suffix = outputs.suffix(output)
+    assert suffix in TABLES, output
+    with outputs.replacing(output) as file:
+        if suffix == ".parquet":
+            return parquet(rows, file)
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        try:
+            return json_lines(rows, text) if suffix == ".jsonl" else csv_file(rows, text)
+        finally:
+            text.flush()
+            text.detach()
+
+
+def json_lines(rows: Rows, out: IO[str]) -> int:
     """One object a line; the number of rows."""
-    return _lines(query, lambda row: out.write(json.dumps(row, default=_plain, allow_nan=False) + "\n"))
+    count = 0
+    for row in _each(rows):
+        out.write(_json(row))
+        count += 1
+    return count
 
 
-def csv_file(query: Query, out: IO[str]) -> int:
+def csv_file(rows: Rows, out: IO[str]) -> int:
     """A header and a line a row; lists as JSON, null as an empty field; the number of rows."""
     writer = csv.writer(out)
-    writer.writerow(query.selected)
+    writer.writerow(rows.schema.names)
+    count = 0
+    for row in _each(rows):
+        writer.writerow(json.dumps(value) if isinstance(value, list) else value for value in row.values())
+        count += 1
+    return count
 
-    def write(row: dict[str, Any]) -> object:
-        return writer.writerow(json.dumps(value) if isinstance(value, list) else value for value in row.values())
 
-    return _lines(query, write)
-
-
-def parquet(query: Query, path: str | os.PathLike[str]) -> int:
-    """One Parquet file, written beside its name first, so that no half file is ever left under it."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    rows = 0
-    writer: pq.ParquetWriter | None = None
-    try:
-        for batch in _batches(query):
-            writer = writer or pq.ParquetWriter(partial, batch.schema)
+def parquet(rows: Rows, out: IO[bytes]) -> int:
+    """One Parquet file; the number of rows."""
+    count = 0
+    with pq.ParquetWriter(out, rows.schema) as writer:
+        for batch in rows.batches:
             writer.write_batch(batch)
-            rows += batch.num_rows
-        if writer is None:
-            pq.write_table(query.limit(0).to_table(), partial)
-        else:
-            writer.close()
-        partial.replace(target)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write {target} ({error.strerror or error})", "choose another file") from error
-        raise
-    return rows
+            count += batch.num_rows
+    return count
 
 
-def videos(query: Query, folder: str | os.PathLike[str]) -> Extracted:
-    """`<clip_id>.mp4` for every clip of the query that has been cut. The folder must be new or empty.
+def videos(query: Query, output: str, names: str = "{clip_id}") -> Extracted:
+    """One .mp4 for every clip of the query that has been cut, called by the pattern `names`, and `METADATA`.
 
-    Every file is compared with its SHA-256 before it gets its name; a difference is an error that names the
-    clip.
+    The folder must be new or empty, and is so again where this fails. Every file is compared with its SHA-256 before it
+    gets its name; a difference is an error that names the clip. `METADATA` has the columns of the query, and those that
+    say where a clip comes from.
     """
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        occupied = any(target.iterdir())
-    except OSError as error:
-        raise UserError(f"cannot write to {target} ({error.strerror})", "choose another folder") from error
-    if occupied:
-        raise UserError(f"{target} is not empty", "choose a new folder")
+    pattern = Pattern.of(names)
+    wanted = dict.fromkeys((*query.selected, *FIELDS, "uris", "media"))
+    columns = query.columns(*wanted)
     files = size = missing = 0
-    for ids in _id_lists(query.pinned().columns("clip_id")):
-        found = 0
-        for clip_id, content, sha256 in query.pyramid.media(ids):
-            _save(target, clip_id, content, sha256)
-            found += 1
-            size += len(content)
-        files += found
-        missing += len(ids) - found
+    with outputs.new_folder(output, METADATA) as (folder, metadata):
+        for rows in _lists(columns.pinned()):
+            called = {row["clip_id"]: pattern.name(row) for row in rows}
+            written = _save(folder, query, called)
+            for row in rows:
+                if row["clip_id"] in written:
+                    metadata.write(_json({"file_name": called[row["clip_id"]], **row}).encode())
+            files += len(written)
+            size += sum(written.values())
+            missing += len(rows) - len(written)
     return Extracted(files, size, missing)
 
 
-def _save(target: Path, clip_id: str, content: bytes, sha256: str) -> None:
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"the bytes of clip {clip_id!r} differ from their checksum", "the store is damaged: restore it")
-    if not _ID.fullmatch(clip_id):
-        raise UserError(f"clip id {clip_id!r} is not one of Ziggurat's", "it is not used as a file name; leave it out")
-    partial = target / f".{clip_id}.partial"
-    try:
-        partial.write_bytes(content)
-        partial.replace(target / f"{clip_id}.mp4")
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write to {target} ({error.strerror})", "free space, or choose another folder"
-        ) from error
+def _save(folder: Folder, query: Query, names: dict[str, str]) -> dict[str, int]:
+    """Write the clips of `names` (file names by clip id) that have been cut; the bytes of each."""
+    written: dict[str, int] = {}
+    for clip_id, content, sha256 in query.pyramid.media(names):
+        if hashlib.sha256(content).hexdigest() != sha256:
+            cause = f"the bytes of clip {clip_id!r} differ from their checksum"
+            raise UserError(cause, "the store is damaged: restore it")
+        folder.add(names[clip_id], content)
+        written[clip_id] = len(content)
+    return written
 
 
-def _id_lists(query: Query) -> Iterator[list[str]]:
-    held: list[str] = []
+def _lists(query: Query) -> Iterator[list[dict[str, Any]]]:
+    held: list[dict[str, Any]] = []
     for batch in query.batches():
-        held += batch["clip_id"].to_pylist()
+        held += batch.to_pylist()
         while len(held) >= _CLIPS_AT_ONCE:
             yield held[:_CLIPS_AT_ONCE]
             held = held[_CLIPS_AT_ONCE:]
@@ -136,18 +152,13 @@ def _id_lists(query: Query) -> Iterator[list[str]]:
         yield held
 
 
-def _batches(query: Query) -> Iterator[pa.RecordBatch]:
-    """Batches with the query's columns and types, of one version throughout."""
-    yield from query.pinned().batches()
+def _each(rows: Rows) -> Iterator[dict[str, Any]]:
+    for batch in rows.batches:
+        yield from batch.to_pylist()
 
 
-def _lines(query: Query, write: Callable[[dict[str, Any]], object]) -> int:
-    rows = 0
-    for batch in _batches(query):
-        for row in batch.to_pylist():
-            write(row)
-        rows += batch.num_rows
-    return rows
+def _json(row: dict[str, Any]) -> str:
+    return json.dumps(row, default=_plain, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

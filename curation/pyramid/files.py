@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curation import atomic
+
 _PATIENCE = {"client_max_retries": "8"}
 """Lance's client asks a store that fails 3 times more: of its requests to one that refuses every third, 1 in 100 fails.
 With 8 it is 1 in 10,000, and a store that is not there at all is given up after some seconds.
@@ -68,18 +70,8 @@ class Files:
             return
         path = Path(self.uri, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)  # what is left of it takes room that a full disk lacks
-            raise
+        with atomic.replacing(path, durable) as file:
+            file.write(content)
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """The names of the files anywhere below `folder` that end in `suffix`, sorted."""

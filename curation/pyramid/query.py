@@ -5,7 +5,8 @@ read by.
     descending=True).limit(100).to_table()
 
 A query is an immutable value; each method returns another one. Conditions are data (see `conditions`). It
-reads the latest version when it runs, or for ever the same rows once pinned by `at`.
+reads the latest version when it runs, or for ever the same rows once pinned by `at`. Columns of the clips' videos
+(`uri`, `source`, the user's own: see `lineage`) are those of the ledger when it is read.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ import pyarrow as pa
 
 from curation.contract import CLIPS
 from curation.errors import UserError
-from curation.pyramid import access, conditions
-from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Condition
+from curation.pyramid import access, conditions, lineage
+from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Between, Condition
+from curation.pyramid.tiers import Range
 
 if TYPE_CHECKING:
     import lance
 
+    from curation.pyramid.extra import Own
     from curation.pyramid.store import Pyramid
 
 _T = TypeVar("_T")
-MAX_ORDERED = 100_000
-"""Rows that an ordered query returns at most: it holds that many while it looks for the best."""
+MAX_ORDERED = access.MAX_HELD
+"""Rows of an ordered query that are held as one table at most; `batches` has no such limit."""
 DEFAULT_COLUMNS = tuple(name for name in ALL if name not in ("embedding", "laplacian"))
 SEARCHABLE = conditions.NUMBERS + conditions.TEXTS
 _BATCH_ROWS = 8192
@@ -49,6 +52,7 @@ class Query:
     selected: tuple[str, ...] = DEFAULT_COLUMNS
     version: int | str | None = None
     timeout_s: float | None = None
+    own: tuple[tuple[str, Own], ...] = ()
 
     def tier(self, name: str) -> Query:
         """Only clips inside tier `name` as `pyramid.json` defines it."""
@@ -64,9 +68,9 @@ class Query:
 
     def where(self, **values: Any) -> Query:
         """Conditions by column: `aesthetic=(5, None)`, `tier="256px"`, `tier=["a", "b"]`, `width=1280`,
-        `caption=None`.
+        `caption=None`, `source="day1.mp4"`. Those on columns of videos are looked up in the ledger now.
         """
-        added = tuple(conditions.condition(column, value) for column, value in values.items())
+        added = tuple(self._condition(column, value) for column, value in values.items())
         return replace(self, conditions=(*self.conditions, *added))
 
     def having(self, *columns: str) -> Query:
@@ -75,7 +79,7 @@ class Query:
         return replace(self, conditions=(*self.conditions, *added))
 
     def order(self, column: str, descending: bool = False) -> Query:
-        """Best first by a number column; clips without a value are left out. Needs a `limit`."""
+        """Best first by a number column; clips without a value are left out. As one table it needs a `limit`."""
         return replace(self, ordering=(conditions.known(column, NUMBERS, "to order by"), bool(descending)))
 
     def limit(self, rows: int | None) -> Query:
@@ -84,9 +88,18 @@ class Query:
         return replace(self, rows=rows)
 
     def columns(self, *names: str) -> Query:
+        """Which columns, in this order: of clips, of their videos (`lineage.NAMES`), or the user's own."""
         if not names:
             raise UserError("no column is selected", f"there are {', '.join(ALL)}")
-        return replace(self, selected=tuple(dict.fromkeys(conditions.known(name) for name in names)))
+        chosen = tuple(dict.fromkeys(names))
+        others = [(name, lineage.known(self.pyramid, name)) for name in chosen if name not in ALL]
+        return replace(self, selected=chosen, own=tuple((name, own) for name, own in others if own is not None))
+
+    def whole(self) -> Query:
+        """With everything that is told of a clip and its video, as an export has it; no embedding."""
+        own = lineage.own(self.pyramid)
+        names = (*DEFAULT_COLUMNS, *lineage.SEARCHED, *(own or ("extra",)))
+        return replace(self, selected=names, own=tuple(own.items()))
 
     def at(self, version: int | str | None) -> Query:
         """Pin to a version (or tag) of `clips`; the rows of a pinned query never change."""
@@ -104,47 +117,99 @@ class Query:
         return _bounded(self._read, self.timeout_s)
 
     def count(self) -> int:
-        """How many clips the conditions keep, up to `limit` if one is set."""
+        """How many clips the query returns: those that the conditions keep and the order knows, up to `limit`."""
         found = _bounded(self._count, self.timeout_s)
         return found if self.rows is None else min(found, self.rows)
 
     def ids(self) -> list[str]:
         return self.columns("clip_id").to_table()["clip_id"].to_pylist()
 
+    def schema(self) -> pa.Schema:
+        """Names and types of the rows."""
+        fields = {field.name: field for field in CLIPS}
+        fields |= {field.name: field for field in self._scanner(self._dataset()).projected_schema}
+        joined = self._joined()
+        fields |= {} if joined is None else {field.name: field for field in joined.fields()}
+        return pa.schema([fields[name] for name in self.selected])
+
     def batches(self, with_row_id: bool = False) -> Iterator[pa.RecordBatch]:
-        """The rows in batches, so that memory stays bounded however many there are."""
-        if self.ordering:
-            yield from self.to_table().to_batches(_BATCH_ROWS)
-            return
+        """The rows in batches, so that memory stays bounded however many there are (see `access.best` for ordered
+        ones).
+        """
         end = None if self.timeout_s is None else time.monotonic() + self.timeout_s
-        for batch in self._scanner(with_row_id=with_row_id).to_batches():
+        joined = self._joined()
+        for batch in self._clip_batches(with_row_id):
             if end is not None and time.monotonic() > end:
                 raise _too_slow(self.timeout_s)
-            yield from self._whole(pa.Table.from_batches([batch]), with_row_id).to_batches()
+            yield self._complete(batch, joined, with_row_id)
+
+    def _clip_batches(self, with_row_id: bool) -> Iterator[pa.RecordBatch]:
+        dataset = self._dataset()
+        if self.ordering is None:
+            yield from self._scanner(dataset, with_row_id).to_batches()
+            return
+        column, descending = self.ordering
+        ids = _bounded(
+            lambda: access.best(dataset, self.conditions, column, descending, self.rows),
+            self.timeout_s,
+        )
+        for start in range(0, ids.size, _BATCH_ROWS):
+            some = ids[start : start + _BATCH_ROWS]
+            yield from access.fetch(dataset, some, self._projection(dataset), with_row_id).combine_chunks().to_batches()
+
+    def _complete(self, batch: pa.RecordBatch, joined: lineage.Joined | None, with_row_id: bool) -> pa.RecordBatch:
+        """The batch with all selected columns in their order; null are those that an old pyramid lacks."""
+        for name in self.selected:
+            if name in CLIPS.names and name not in batch.schema.names:
+                batch = batch.append_column(CLIPS.field(name), pa.nulls(batch.num_rows, CLIPS.field(name).type))
+        batch = batch if joined is None else joined.add(batch)
+        return batch.select([*self.selected, "_rowid"] if with_row_id else list(self.selected))
+
+    def _condition(self, column: str, value: Any) -> Condition:
+        if column in ALL:
+            return conditions.condition(column, value)
+        return lineage.condition(self.pyramid, column, value)
+
+    def _joined(self) -> lineage.Joined | None:
+        """What adds the columns that are not the clips' own; None where there are none."""
+        own = dict(self.own)
+        others = {name: own.get(name) for name in self.selected if name not in ALL}
+        return lineage.Joined(self.pyramid, others) if others else None
 
     def _dataset(self) -> lance.LanceDataset:
         dataset = self.pyramid.dataset("clips", self.version)
-        for one in self.conditions:
-            if one.column != DURATION and one.column not in dataset.schema.names:
-                raise UserError(f"the pyramid is older than the column {one.column!r}", "the next run adds it")
+        asked = {one.column for one in self.conditions} | ({self.ordering[0]} if self.ordering else set())
+        for column in sorted(asked - {DURATION} - set(dataset.schema.names)):
+            raise UserError(f"the pyramid is older than the column {column!r}", "the next run adds it")
         return dataset
 
-    def _scanner(self, with_row_id: bool = False) -> lance.LanceScanner:
-        dataset = self._dataset()
+    def _scanner(self, dataset: lance.LanceDataset, with_row_id: bool = False) -> lance.LanceScanner:
         return dataset.scanner(
-            columns=_projection(self.selected, dataset),
+            columns=self._projection(dataset),
             filter=conditions.expression(self.conditions),
             limit=self.rows,
             with_row_id=with_row_id,
             use_scalar_index=False,
         )
 
+    def _projection(self, dataset: lance.LanceDataset) -> list[str] | dict[str, str]:
+        """The columns that are read of `clips`: those selected that it has, and what the others are joined by."""
+        there = {DURATION, *dataset.schema.names}
+        names = [name for name in self.selected if name in there]
+        if not names or (not set(self.selected) <= set(ALL) and "video_id" not in names):
+            names.append("video_id")
+        if DURATION not in names:
+            return names
+        return {name: "end_s - start_s" if name == DURATION else name for name in names}
+
     def _count(self) -> int:
         dataset = self._dataset()
-        ids = access.candidates(dataset, self.conditions)
+        ordered = (Between(self.ordering[0], Range()),) if self.ordering else ()
+        wanted = (*self.conditions, *ordered)
+        ids = access.candidates(dataset, wanted)
         if ids is not None:
             return ids.size
-        test = conditions.expression(self.conditions)
+        test = conditions.expression(wanted)
         if test is None:
             return dataset.count_rows()
         return dataset.scanner(
@@ -162,24 +227,12 @@ class Query:
         else:
             ids = access.candidates(dataset, self.conditions, self.rows)
         if ids is None or (self.ordering is None and ids.size > access.FETCHED):
-            return self._whole(self._scanner().to_table())
-        return self._whole(access.fetch(dataset, ids, _projection(self.selected, dataset)))
-
-    def _whole(self, table: pa.Table, with_row_id: bool = False) -> pa.Table:
-        """The rows with all selected columns in their order: null are those that an old pyramid lacks."""
-        for name in self.selected:
-            if name not in table.column_names:
-                field = CLIPS.field(name)
-                table = table.append_column(field, pa.nulls(len(table), field.type))
-        return table.select([*self.selected, *(["_rowid"] if with_row_id else [])])
-
-
-def _projection(columns: tuple[str, ...], dataset: lance.LanceDataset) -> list[str] | dict[str, str]:
-    """What to read; a column that the dataset is too old to have is read by nobody and null (`Query._whole`)."""
-    there = [name for name in columns if name == DURATION or name in dataset.schema.names] or ["clip_id"]
-    if DURATION not in there:
-        return there
-    return {name: "end_s - start_s" if name == DURATION else name for name in there}
+            table = self._scanner(dataset).to_table()
+        else:
+            table = access.fetch(dataset, ids, self._projection(dataset))
+        joined = self._joined()
+        batches = table.combine_chunks().to_batches(_BATCH_ROWS)
+        return pa.Table.from_batches([self._complete(batch, joined, False) for batch in batches], self.schema())
 
 
 def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:

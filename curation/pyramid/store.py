@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from curation.contract import BLOB_FIELD, CLIPS, MEDIA_PLAIN, SAMPLES, VIDEOS
 from curation.errors import UserError
 from curation.pyramid import about as about_file
-from curation.pyramid import recipes
+from curation.pyramid import address, recipes
 from curation.pyramid.about import About
 from curation.pyramid.files import Files
 from curation.pyramid.query import Query
@@ -83,7 +83,7 @@ class Pyramid:
     @classmethod
     def open(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid:
         """The pyramid at `uri`; UserError when there is none or a newer Ziggurat made it."""
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         found = _looked_up(place, storage_options)
         if found is None:
             if not about_file.is_remote(place) and not Path(place).exists():
@@ -103,7 +103,7 @@ class Pyramid:
         """A new, empty pyramid, which keeps `recipe_text` where one is given; UserError when there is one already or
         the place cannot be written.
         """
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
         return cls._make(place, About(tiers, recipe_name), storage_options, recipe_text)
@@ -111,7 +111,7 @@ class Pyramid:
     @classmethod
     def find(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid | None:
         """The pyramid at `uri`, None where there is none yet."""
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         found = _looked_up(place, storage_options)
         return None if found is None else cls(place, found, storage_options)
 
@@ -154,7 +154,7 @@ class Pyramid:
         """Open; where there is none yet, create. Safe when two jobs start together, and after a creation cut
         short.
         """
-        place = about_file.normalize(uri)
+        place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is None:
             return cls._make(place, About(tiers, recipe_name), storage_options, recipe_text)
         return cls.open(place, storage_options)

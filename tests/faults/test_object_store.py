@@ -72,13 +72,44 @@ def test_everything_as_on_a_local_disk(
     for _ in range(2):
         assert answers(capsys, "tiers", pyramid) == answers(capsys, "tiers", local)
         for some in (("--tier", "moving", "--motion", "0.3.."), ("--order", "-sharpness", "--limit", "2")):
-            assert answers(capsys, "query", pyramid, *some) == answers(capsys, "query", local, *some)
+            there, here = answers(capsys, "query", pyramid, *some), answers(capsys, "query", local, *some)
+            assert [row["uri"] for row in there] == [f"{videos}/{row['source']}" for row in here]
+            assert [row | {"uri": ""} for row in there] == [row | {"uri": ""} for row in here]
         told, known = answers(capsys, "why", pyramid, "0.mp4"), answers(capsys, "why", local, "0.mp4")
         assert [row.get("clip_id") for row in told] == [row.get("clip_id") for row in known]
         assert told[0]["uris"] == [f"{videos}/0.mp4"]
         (kept,) = answers(capsys, "upkeep", pyramid)
         assert (kept["orphans"], kept["twins"], kept["redo"], kept["puzzling"]) == (0, 0, 0, 0)
     assert jobs.rows(pyramid) == jobs.rows(local)
+
+
+def test_a_store_is_named_by_a_uri_alone(
+    small: Small,
+    server: store.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Sources, pyramid and outputs with `?endpoint_override=`: of the environment only the credentials."""
+    credentials = {name: value for name, value in server.environment.items() if "ENDPOINT" not in name}
+    del credentials["AWS_ALLOW_HTTP"]
+    place, options = f"s3://{store.BUCKET}/named", f"?endpoint_override=127.0.0.1:{server.port}&scheme=http"
+    server.upload(small.videos, "named/in")
+    done = jobs.run(*arguments(f"{place}/in{options}", f"{place}/p{options}", small), **credentials)
+    assert done.code == 0, done.error
+    assert (done.summary["done"], done.summary["cut"]) == (2, 3)
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+    pyramid = f"{place}/p{options}"
+    assert len(answers(capsys, "query", pyramid)) == len(answers(capsys, "query", str(small.pyramid)))
+    for output in ("all.csv", "all.parquet", "sheet.png"):
+        command = "sheet" if output.endswith("png") else "query"
+        assert main([command, pyramid, "-o", f"{place}/{output}{options}"]) == 0
+        assert len(server.content(f"named/{output}")) > 100
+    assert main(["query", pyramid, "-o", f"{place}/clips{options}", "--names", "{source}_{clip_id}"]) == 0
+    keys = server.keys("named/clips/")
+    assert len(keys) == 4 and "named/clips/metadata.jsonl" in keys
+    assert all(key.startswith(("named/clips/0_", "named/clips/1_", "named/clips/m")) for key in keys)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])

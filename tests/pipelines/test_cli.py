@@ -13,6 +13,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from pipelines.asking import conditions
 from pipelines.cli import main
+from pipelines.recipe import load
 from tests.support import jobs, media
 
 
@@ -59,7 +60,8 @@ def test_mistakes_about_a_pyramid(pyramid: Path, tmp_path: Path, capsys: pytest.
     assert "does not exist" in fails(capsys, "query", str(tmp_path / "none"))
     assert "not a pyramid" in fails(capsys, "tiers", str(tmp_path))
     assert "gold" in fails(capsys, "query", str(pyramid), "--tier", "gold")
-    assert "gold" in fails(capsys, "cut", str(pyramid), "--tier", "gold")
+    small = Pyramid.create(tmp_path / "small", load("small").pyramid_tiers, "small")
+    assert "gold" in fails(capsys, "cut", small.uri, "--tier", "gold")
     assert "nothing is known" in fails(capsys, "why", str(pyramid), "unheard-of.mp4")
 
 
@@ -77,6 +79,15 @@ def test_mistakes_about_a_pyramid(pyramid: Path, tmp_path: Path, capsys: pytest.
         ("--limit", "-3"),
         ("--version", "999"),
         ("--output", "clips.xlsx"),
+        ("--output", "http://host/clips.csv"),
+        ("--output", "nowhere/clips.csv"),
+        ("--output", "s3://bucket/clips.csv?secret_key=1"),
+        ("--output", "clips.csv", "--names", "{clip_id}"),
+        ("--output", "clips", "--names", "{title}"),
+        ("--names", "{clip_id}"),
+        ("--source",),
+        ("--extra.label", "cat"),
+        ("--columns", "clip_id,label"),
         ("stray",),
     ],
 )

@@ -41,6 +41,13 @@ class Store:
             client.upload_file(str(path), BUCKET, f"{prefix}/{path.name}")
         return f"s3://{BUCKET}/{prefix}"
 
+    def keys(self, prefix: str) -> list[str]:
+        found = self._client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [entry["Key"] for entry in found.get("Contents", ())]
+
+    def content(self, key: str) -> bytes:
+        return self._client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
     def create_bucket(self) -> None:
         self._client().create_bucket(Bucket=BUCKET)
 

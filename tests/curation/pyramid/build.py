@@ -48,7 +48,7 @@ def clip_ids(video_id: str, count: int, plan: str = "plan-1") -> list[str]:
 
 def whole_video(pyramid: Pyramid, video_id: str, count: int, plan: str = "plan-1", uri: str | None = None) -> Batch:
     """A finished video with `count` clips, all cut: the batch that a run would commit."""
-    ids = clip_ids(video_id, count, plan)
+    ids, options = clip_ids(video_id, count, plan), pyramid.storage_options
     rows = [
         {
             "clip_id": name,
@@ -77,8 +77,8 @@ def whole_video(pyramid: Pyramid, video_id: str, count: int, plan: str = "plan-1
         "attempts": 1,
     }
     return Batch(
-        media=[write_media_fragments(pyramid.uri, ((name, name.encode() * 100) for name in ids))],
-        samples=[write_samples_fragments(pyramid.uri, ((name, [b"1", b"2", b"3"]) for name in ids))],
+        media=[write_media_fragments(pyramid.uri, ((name, name.encode() * 100) for name in ids), options)],
+        samples=[write_samples_fragments(pyramid.uri, ((name, [b"1", b"2", b"3"]) for name in ids), options)],
         clips=clips(*rows),
         videos=videos(row),
     )

@@ -1,0 +1,150 @@
+"""`ziggurat query`: what reaches a screen, standard output and a file, and what is said of what does not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curation.contract import CLIPS, SCORES, VIDEOS
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Range, Tier, Tiers
+from pipelines.cli import main
+from tests.curation.pyramid.build import table
+
+ROWS = 125
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """125 clips of 2 videos with own columns; 5 have no sharpness, none has an aesthetic score."""
+    tiers = Tiers((Tier("all"), Tier("fine", {"aesthetic": Range(4.5)})))
+    made = Pyramid.create(tmp_path_factory.mktemp("querying") / "p", tiers, "test")
+    clips = [
+        {
+            "clip_id": f"{index:032x}",
+            "video_id": f"v{index % 2}",
+            "shot": index,
+            "motion": float(index * 7 % ROWS),
+            "sharpness": None if index % 25 == 3 else 1.0,
+            "aesthetic_why": "weights missing" if index < 100 else "filter off",
+        }
+        for index in range(ROWS)
+    ]
+    videos = [
+        {"video_id": f"v{i}", "uris": [f"/in/{name}.mp4"], "modified": [0.0], "extra": json.dumps(own)}
+        for i, (name, own) in enumerate({"day": {"label": "cat", "seen-at": 3}, "night": {"label": "dog"}}.items())
+    ]
+    made.dataset("clips").insert(table(clips, CLIPS, *CLIPS.names))
+    made.dataset("videos").insert(table(videos, VIDEOS, *VIDEOS.names))
+    return made.uri
+
+
+def ask(capsys: Captured, *arguments: object) -> tuple[list[str], list[str]]:
+    """Lines of standard output and standard error."""
+    assert main(["query", *map(str, arguments)]) == 0
+    said = capsys.readouterr()
+    return said.out.splitlines(), said.err.splitlines()
+
+
+def rows_of(place: Path) -> list[dict[str, Any]]:
+    if place.suffix == ".parquet":
+        return pq.read_table(place).to_pylist()
+    if place.suffix == ".csv":
+        return list(csv.DictReader(place.open(newline="")))
+    return [json.loads(line) for line in place.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("order", [(), ("--order", "-motion"), ("--order", "motion")])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_file_has_every_row(pyramid: str, tmp_path: Path, capsys: Captured, kind: str, order: Sequence[str]) -> None:
+    place = tmp_path / f"all.{kind}"
+    assert ask(capsys, pyramid, *order, "-o", place) == ([f"{place}: {ROWS} clips"], [])
+    motion = [float(row["motion"]) for row in rows_of(place)]
+    assert sorted(motion) == [float(n) for n in range(ROWS)]
+    assert not order or motion == sorted(motion, reverse=order[1].startswith("-"))
+
+
+def test_json_has_every_row_and_a_screen_says_how_many_there_are(pyramid: str, capsys: Captured) -> None:
+    for order in ((), ("--order", "-motion")):
+        assert len(ask(capsys, pyramid, *order, "--json")[0]) == ROWS
+        shown, said = ask(capsys, pyramid, *order)
+        assert len(shown) == 101, "a header and 100 rows"
+        assert said == ["100 of 125 clips shown; more with --limit, all with --output"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 110])
+def test_a_limit_that_is_given_holds_everywhere_and_says_so(
+    pyramid: str, tmp_path: Path, capsys: Captured, limit: int
+) -> None:
+    note = [f"note: --limit {limit}: {limit} of 125 clips"]
+    for order in ((), ("--order", "-motion")):
+        shown, said = ask(capsys, pyramid, *order, "--limit", limit)
+        assert (len(shown), said) == (limit + 1 if limit else 0, note)
+        shown, said = ask(capsys, pyramid, *order, "--limit", limit, "--json")
+        assert (len(shown), said) == (limit, note)
+        assert ask(capsys, pyramid, *order, "--limit", limit, "-o", tmp_path / "x.csv")[1] == note
+        assert len(rows_of(tmp_path / "x.csv")) == limit
+    assert ask(capsys, pyramid, "--limit", limit, "--count") == ([str(limit)], note)
+
+
+def test_clips_without_a_value_in_the_order_are_counted(pyramid: str, tmp_path: Path, capsys: Captured) -> None:
+    shown, said = ask(capsys, pyramid, "--order", "sharpness", "-o", tmp_path / "x.csv")
+    assert shown == [f"{tmp_path}/x.csv: 120 clips"]
+    assert said == ["note: 5 clips without sharpness have no place in the order and are left out"]
+
+
+@pytest.mark.parametrize("asked", [("--aesthetic", "4.5.."), ("--order", "-aesthetic"), ("--tier", "fine")])
+@pytest.mark.parametrize("way", [(), ("--json",), ("-o", "x.csv")])
+def test_a_score_that_no_clip_has_is_said_with_its_reasons(
+    pyramid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, asked: Any, way: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown, said = ask(capsys, pyramid, *asked, *way)
+    assert shown == (["x.csv: 0 clips"] if "-o" in way else [])
+    told = "weights missing: 100, filter off: 25 clips"
+    assert said == [f"note: no clip of this pyramid has the score aesthetic ({told})"]
+
+
+def test_a_score_that_some_clip_has_is_not_said_to_be_missing(pyramid: str, capsys: Captured) -> None:
+    assert ask(capsys, pyramid, "--motion", "500..") == ([], ["no clip is found"])
+    assert "aesthetic" in SCORES
+
+
+def test_where_a_clip_comes_from_is_a_column_and_a_condition(pyramid: str, tmp_path: Path, capsys: Captured) -> None:
+    shown, _ = ask(capsys, pyramid, "--source", "night.mp4", "--json", "--limit", "1")
+    (row,) = map(json.loads, shown)
+    assert (row["uri"], row["source"], row["label"]) == ("/in/night.mp4", "night.mp4", "dog")
+    for wanted in (("--label", "dog"), ("--extra.label=dog",), ("--uri", "/in/night.mp4")):
+        assert ask(capsys, pyramid, *wanted, "--count")[0] == ["62"]
+    slow = sum(index * 7 % ROWS <= 9 for index in range(0, ROWS, 2))
+    assert ask(capsys, pyramid, "--seen-at", "2..", "--motion", "..9", "--count")[0] == [str(slow)]
+    ask(capsys, pyramid, "--columns", "clip_id,extra.label,source,seen-at", "-o", tmp_path / "x.csv")
+    rows = rows_of(tmp_path / "x.csv")
+    assert list(rows[0]) == ["clip_id", "extra.label", "source", "seen-at"]
+    assert {(row["extra.label"], row["source"], row["seen-at"]) for row in rows} == {
+        ("cat", "day.mp4", "3"),
+        ("dog", "night.mp4", ""),
+    }
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_own_columns_come_out_of_every_file(pyramid: str, tmp_path: Path, capsys: Captured, kind: str) -> None:
+    ask(capsys, pyramid, "-o", tmp_path / f"x.{kind}")
+    rows = rows_of(tmp_path / f"x.{kind}")
+    assert [row["label"] for row in rows[:2]] == ["cat", "dog"]
+    assert {*CLIPS.names, "uri", "source", "seen-at"} - set(rows[0]) == {"embedding", "laplacian"}
+
+
+def test_the_kinds_of_files_are_told_apart_by_their_names(pyramid: str, tmp_path: Path, capsys: Captured) -> None:
+    ask(capsys, pyramid, "-o", f"{tmp_path}/a.v2/", "--limit", "0")
+    assert (tmp_path / "a.v2" / "metadata.jsonl").read_text() == ""
+    assert ask(capsys, pyramid, "-o", tmp_path / "B.CSV")[0] == [f"{tmp_path}/B.CSV: 125 clips"]
+    assert pa.types.is_string(CLIPS.field("caption").type)
