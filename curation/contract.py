@@ -146,11 +146,15 @@ ENDINGS: Mapping[Ending, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One entry of the input listing, before a byte of it is read. `modified` is seconds since the epoch, 0 unknown."""
+    """One entry of the input listing, before a byte of it is read. `modified` is seconds since the epoch, 0 unknown.
+
+    `extra`: the further columns of the list that named it, one JSON object with sorted keys; "" where there are none.
+    """
 
     uri: str
     bytes: int
     modified: float = 0.0
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)

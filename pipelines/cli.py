@@ -36,19 +36,24 @@ CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a lo
 
 @app.command()
 def curate(
-    sources: Annotated[list[str], typer.Argument(help="Files, folders, globs, lists (.txt .csv .parquet) or URIs.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs, lists (.txt .csv .tsv .jsonl .parquet) or URIs.")
+    ],
     to: Annotated[str, typer.Option("--to", metavar="PYRAMID", help="Where the pyramid is or will be.")],
     recipe: RecipeOption = "small",
     address: AddressOption = None,
     cpus: CpusOption = None,
     retry: Annotated[bool, typer.Option(help="Try again what was quarantined.")] = False,
     root: Annotated[str | None, typer.Option(help="Take nothing from outside this folder.")] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Take what links in a folder lead to, wherever that is.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
     from pipelines import jobs
 
-    jobs.run_curate(sources, to, recipe, address, cpus, retry, root, as_json)
+    jobs.run_curate(sources, to, recipe, address, cpus, retry, root, follow_links, as_json)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from curation.contract import Clip, Source
 from curation.errors import UserError
 from curation.media.plan import MediaPlan
 from curation.pyramid import journal
+from curation.pyramid.commit import Committer
 from curation.pyramid.journal import Journal
 from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.query import Query
@@ -33,6 +34,7 @@ from pipelines.filters import Ready, ready
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
 from pipelines.measuring import MeasureStage
+from pipelines.naming import further_names
 from pipelines.recipe import Recipe
 from pipelines.results import CutOrder, Landed, Place, Result, batch_of
 from pipelines.scoring import FetchStage, ScoreStage
@@ -214,6 +216,8 @@ def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Sourc
     sources = [entry for entry in window if isinstance(entry, Source) and entry.uri not in stale]
     settled = ledger.settled(sources, job.recipe.plan.fingerprint, job.retry_quarantined)
     job.account.settled_before += sum(1 for source in sources if source in settled)
+    if lacking := ledger.lacking_extra(settled):
+        Committer(job.pyramid).commit(further_names(job.pyramid, lacking))
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
 
 
@@ -224,7 +228,7 @@ def _stale_uris(ledger: Ledger) -> set[str]:
 
 
 def _refusal(entry: Refused, plan: MediaPlan, job: str) -> Landed:
-    source = Source(entry.uri, 0)
+    source = Source(entry.uri, 0, extra=entry.extra)
     return Landed(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
 
 

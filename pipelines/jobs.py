@@ -28,21 +28,23 @@ def run_curate(
     cpus: int | None,
     retry: bool,
     root: str | None,
+    follow_links: bool,
     as_json: bool,
 ) -> None:
     """`ziggurat curate`. Everything that can be wrong with the arguments is found before Ray starts."""
     recipe = load(recipe_name)
     filters = ready(recipe)
-    entries = _checked(list_sources(sources, root=root, allow_outside=root is None))
+    listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
+    entries = _checked(listing)
     pyramid, notices = _pyramid(to, recipe)
     notices = _about_filters(filters) + notices
     for notice in notices:
         print(f"note: {notice}", file=sys.stderr)
-    account = Account()
+    account = Account(passed_over=listing.tally.passed_over)
     with results_only() as out, joined(address, cpus) as resources:
         display = Display(account, out, as_json, recipe.run.stall_s)
         path.curate(entries, pyramid, recipe, resources, display, account, retry)
-        display.summary(_sizes(pyramid), notices + _advice(pyramid))
+        display.summary(_sizes(pyramid), notices + listing.notices() + _advice(pyramid))
 
 
 def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: int | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from curation import uris
 from curation.contract import Reason, Source
@@ -37,6 +38,13 @@ def found(*arguments: str | Path, below: Path | None = None, **options: object) 
 def refused(*arguments: str | Path, **options: object) -> dict[str, Reason]:
     entries = list_sources([str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
     return {os.path.basename(e.uri): e.verdict.reason for e in entries if isinstance(e, Refused)}
+
+
+class Store:
+    """Stands for a remote store that has everything."""
+
+    def get_file_info(self, path: str) -> fs.FileInfo:
+        return fs.FileInfo(path, fs.FileType.File, size=7, mtime_ns=5_900_000_000)
 
 
 @pytest.fixture
@@ -124,10 +132,10 @@ def test_links(tree: Path, tmp_path: Path) -> None:
     for name, target in links.items():
         (tree / name).symlink_to(target)
     assert refused(tree) == {
-        "outside.mp4": Reason.FORBIDDEN_FORMAT,
-        "outside": Reason.FORBIDDEN_FORMAT,
+        "outside.mp4": Reason.OUTSIDE,
+        "outside": Reason.OUTSIDE,
         "broken.mp4": Reason.UNREADABLE,
-        "hidden": Reason.FORBIDDEN_FORMAT,
+        "hidden": Reason.OUTSIDE,
     }
     listed = [Path(e.uri).name for e in list_sources([str(tree)]) if isinstance(e, Source)]
     assert listed == ["1.mov", "2.MKV", "3.webm", "b.mp4", "blob.mp4", "inside.mp4"]
@@ -223,14 +231,17 @@ def test_every_bad_name_in_a_list_is_reported(tree: Path, writer: Writer) -> Non
     entries = list(list_sources([str(writer(tree / "list", names))]))
     reasons = {entry.uri: entry.verdict.reason for entry in entries if isinstance(entry, Refused)}
     assert reasons == {
-        **dict.fromkeys(names[:6], Reason.FORBIDDEN_FORMAT),
+        **dict.fromkeys(names[:6], Reason.OUTSIDE),
         str(tree / "a"): Reason.NOT_A_FILE,
         str(tree / "gone.mp4"): Reason.UNREADABLE,
     }
 
 
 @FORMATS
-def test_a_person_may_list_places_anywhere_but_not_climb(tree: Path, tmp_path: Path, writer: Writer) -> None:
+def test_a_person_may_list_places_anywhere_but_not_climb(
+    tree: Path, tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uris, "remote", lambda uri: (Store(), uri))
     touch(tmp_path / "elsewhere.mp4")
     names = [
         str(tmp_path / "elsewhere.mp4"),
@@ -272,7 +283,7 @@ def test_an_empty_cell_and_an_overlong_line_are_reported(tree: Path) -> None:
         ("empty", r"holds no video files; looked for .*\.mkv .*; name files outright"),
         ("empty/*.mp4", "holds no video files"),
         ("empty.txt", "holds no names"),
-        ("two.csv", "has no column of names: it has a, b; call the column uri or path or url"),
+        ("two.csv", "has no column of names: it has a, b; call the column uri or path or url or file_name"),
         ("numbers.parquet", "column 'uri' of .*numbers.parquet holds int64; it must hold strings"),
         ("fake.parquet", "is not a Parquet file"),
         ("http://host/x.mp4", "is refused: 'http:' is not one of"),
@@ -325,7 +336,8 @@ def test_fifty_thousand_entries_stream_in_bounded_memory(tmp_path: Path) -> None
     assert peak < 1 << 20  # a list of all of them takes 20 MB
 
 
-def test_a_long_list_streams(tmp_path: Path) -> None:
+def test_a_long_list_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uris, "remote", lambda uri: (Store(), uri))
     touch(tmp_path / "a.mp4")
     with open(tmp_path / "list.txt", "w") as file:
         file.writelines(f"s3://bucket/{index}.mp4\n" for index in range(200_000))

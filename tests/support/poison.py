@@ -269,7 +269,7 @@ POISON: tuple[Poison, ...] = (
     Poison("one-pixel.mkv", _one_pixel, Reason.NO_CLIP),
     Poison("pipe.mp4", lambda path: os.mkfifo(path), Reason.NOT_A_FILE),
     Poison("folder.mp4", lambda path: path.mkdir(), Reason.NOT_A_FILE),
-    Poison("link-outside.mp4", _link_outside, Reason.FORBIDDEN_FORMAT),
+    Poison("link-outside.mp4", _link_outside, Reason.OUTSIDE),
     Poison("link-broken.mp4", lambda path: path.symlink_to("nowhere.mp4"), Reason.UNREADABLE),
     Poison("fault-segfault.mp4", _valid, Reason.CRASHED),
     Poison("fault-hang.mp4", _valid, Reason.TIMED_OUT),
