@@ -21,17 +21,17 @@ from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.geometry import displayed
+from curation.media.refusal import refusal
 
 DEMUXERS = (
     "mov mp4 m4a 3gp 3g2 mj2 matroska webm avi mpegts mpegtsraw mpeg mpegvideo flv live_flv mxf asf rm ogg ivf h264 "
-    "hevc obu m4v dv vc1 swf nut gxf"
+    "hevc obu m4v dv vc1 swf nut gxf mjpeg mpjpeg jpeg_pipe yuv4mpegpipe"
 ).split()
-"""Formats that carry their own media. Playlists (hls, dash, concat) and image sequences are not among them."""
+"""Formats that carry their own media. Playlists (hls, dash, concat) and image sequences are not among them; what FFmpeg
+calls `jpeg_pipe` is a file of JPEG pictures in a row, as raw MJPEG without a header looks to it."""
 
 _COUNTED = "mov"
 """The container whose header counts real frames; AVI's count includes repeats that have no packet."""
-
-_REFERENCES = (b"#EXTM3U", b"ffconcat", b"v=0", b"<MPD", b"<?xml", b"<smil", b"[playlist]", b"[Reference]", b"RTSPtext")
 
 _OPTIONS = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", "enable_drefs": "0"}
 
@@ -80,9 +80,7 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:
-        refers = _refers_elsewhere(path, isinstance(error, av.error.ArgumentError))
-        reason = Reason.FORBIDDEN_FORMAT if refers else Reason.NOT_MEDIA
-        raise Unfit(reason, detail=str(error.strerror)) from error
+        raise Unfit(*refusal(path, error)) from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
@@ -93,17 +91,6 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         yield container, stream
-
-
-def _refers_elsewhere(path: Path, known_format: bool) -> bool:
-    """Whether a file that was refused is a text that names other files: a playlist, a script, a session.
-
-    `known_format`: a demuxer knows it but is not allowed. That may also be an image, which is no text.
-    """
-    with path.open("rb") as file:
-        head = file.read(1024)
-    signed = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_REFERENCES)
-    return signed or (known_format and not any(byte < 9 for byte in head))
 
 
 def scan(

@@ -229,8 +229,8 @@ POISON: tuple[Poison, ...] = (
     # name, builder, expected
     Poison("zero-bytes.mp4", lambda path: path.write_bytes(b""), Reason.EMPTY),
     Poison("random-bytes.mp4", _noise, Reason.NOT_MEDIA),
-    Poison("image.mp4", _image, Reason.NOT_MEDIA),
-    Poison("no-moov.mp4", _forge(lambda data: data[: len(data) // 2]), Reason.NOT_MEDIA),
+    Poison("image.mp4", _image, Reason.UNSUPPORTED_FORMAT),
+    Poison("no-moov.mp4", _forge(lambda data: data[: len(data) // 2]), Reason.BROKEN),
     Poison("truncated.mp4", _forge(_keep_share(0.3), **_FASTSTART), Reason.BROKEN),
     Poison("last-frames-cut.mp4", _forge(_keep_share(0.97), **_FASTSTART), None),
     Poison("bits-flipped.mp4", _forge(_flip_bits(5)), None),
