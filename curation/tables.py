@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,8 @@ COLUMNS = ("uri", "path", "url", "file_name", "filename", "video", "video_path")
 """What a column of names may be called, in any case; the first of these that a list has is taken."""
 
 _DELIMITERS = ",;\t|"
+_HINT = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # a spreadsheet writes it above the header
+_HEAD = 1 << 16
 _LONGEST_LINE = 16 << 20
 _LOOKED_FOR = f"name the columns in the first line: the videos' is called {' or '.join(COLUMNS)}"
 
@@ -62,15 +66,13 @@ def row(name: str, others: Mapping[str, Any], place: str) -> Row:
 
 def delimited(text: io.TextIOWrapper, name: str, usual: str) -> Iterator[Row]:
     """The rows of a CSV file; a single column needs no header. `usual`: the delimiter that its suffix stands for."""
-    first = text.readline(_LONGEST_LINE)
-    while first and not first.strip():
-        first = text.readline(_LONGEST_LINE)
-    if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:  # a spreadsheet's own hint
-        delimiter, header_line = first[4], text.readline(_LONGEST_LINE)
+    head = (text.read(_HEAD) + text.readline(_LONGEST_LINE)).lstrip("\r\n")
+    if hint := _HINT.match(head):
+        delimiter, head = hint[1], head[hint.end() :]
     else:
-        delimiter, header_line = _delimiter(first, name, usual), first
-    lines = _lines(header_line, text)
-    reader = csv.reader(lines, delimiter=delimiter)
+        delimiter = _delimiter(head, name, usual)
+    # newline="": a line end inside quotes stays as it is.
+    reader = csv.reader(itertools.chain(io.StringIO(head, newline=""), text), delimiter=delimiter)
     try:
         header = [cell.strip() for cell in next(reader, [])]
         column = name_column(header, name)
@@ -84,15 +86,9 @@ def delimited(text: io.TextIOWrapper, name: str, usual: str) -> Iterator[Row]:
         raise UserError(f"{name}, line {reader.line_num}: {error}", "write it as a plain CSV file") from error
 
 
-def _lines(first: str, text: io.TextIOWrapper) -> Iterator[str]:
-    if first:
-        yield first
-    yield from text
-
-
-def _delimiter(line: str, name: str, usual: str) -> str:
-    """The delimiter under which the first line names a column of videos; else the usual one."""
-    found = {mark: next(csv.reader([line], delimiter=mark), []) for mark in _DELIMITERS}
+def _delimiter(head: str, name: str, usual: str) -> str:
+    """The delimiter under which the first row names a column of videos; else the usual one."""
+    found = {mark: _first_row(head, mark) for mark in _DELIMITERS}
     named = [mark for mark in _DELIMITERS if known_column(found[mark]) is not None]
     if named:
         return max(named, key=lambda mark: (len(found[mark]), mark == usual))
@@ -101,6 +97,13 @@ def _delimiter(line: str, name: str, usual: str) -> str:
         # One name a line, or columns without a name? A guess would make every row a name of no file.
         raise UserError(f"{name} has no column of names: it has {', '.join(found[widest])}", _LOOKED_FOR)
     return usual
+
+
+def _first_row(head: str, mark: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(head, newline=""), delimiter=mark), [])
+    except csv.Error:
+        return []  # reading it for good will say what is wrong
 
 
 def _cells(cells: Sequence[str], names: Sequence[str], column: int, place: str) -> Row:

@@ -30,9 +30,19 @@ _REFERENCES = (
 
 _CONTAINERS = re.compile(
     rb"(?P<ISO>....(?:ftyp|moov|mdat|moof|free|skip|wide|styp|sidx|pnot))"
-    rb"|(?P<Matroska>\x1aE\xdf\xa3)|(?P<AVI>RIFF....AVI )|(?P<FLV>FLV\x01)|(?P<Ogg>OggS\0)|(?P<ASF>0&\xb2u\x8ef\xcf\x11)"
-    rb"|(?P<RealMedia>\.RMF\0)|(?P<MXF>\x06\x0e\x2b\x34\x02\x05\x01\x01)|(?P<NUT>nut/multimedia container\0)"
-    rb"|(?P<IVF>DKIF\0\0)|(?P<GXF>\0\0\0\0\x01\xbc)|(?P<SWF>[FCZ]WS[\x01-\x32])|(?P<MPEG>\0\0\x01\xba)|(?P<YUV4MPEG>YUV4MPEG2 )",
+    rb"|(?P<Matroska>\x1aE\xdf\xa3)"
+    rb"|(?P<AVI>RIFF....AVI )"
+    rb"|(?P<FLV>FLV\x01)"
+    rb"|(?P<Ogg>OggS\0)"
+    rb"|(?P<ASF>0&\xb2u\x8ef\xcf\x11)"
+    rb"|(?P<RealMedia>\.RMF\0)"
+    rb"|(?P<MXF>\x06\x0e\x2b\x34\x02\x05\x01\x01)"
+    rb"|(?P<NUT>nut/multimedia container\0)"
+    rb"|(?P<IVF>DKIF\0\0)"
+    rb"|(?P<GXF>\0\0\0\0\x01\xbc)"
+    rb"|(?P<SWF>[FCZ]WS[\x01-\x32])"
+    rb"|(?P<MPEG>\0\0\x01\xba)"
+    rb"|(?P<YUV4MPEG>YUV4MPEG2 )",
     re.DOTALL,
 )
 """How the containers that are taken begin."""

@@ -119,8 +119,12 @@ def test_no_head_of_a_container_is_called_no_media(folder: Path, tmp_path: Path,
     path = tmp_path / f"x{extension}"
     for size in (40, 64, 100, 200, 400, 1000, 4000):
         path.write_bytes(content[:size])
-        try:
-            with open_media(path):
-                pass
-        except Unfit as error:
-            assert error.verdict.reason in (Reason.BROKEN, Reason.NO_VIDEO, Reason.UNSUPPORTED_CODEC), (size, error)
+        assert _reason(path) in (None, Reason.BROKEN, Reason.NO_VIDEO, Reason.UNSUPPORTED_CODEC), size
+
+
+def _reason(path: Path) -> Reason | None:
+    try:
+        with open_media(path):
+            return None
+    except Unfit as error:
+        return error.verdict.reason
