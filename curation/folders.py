@@ -156,6 +156,8 @@ def walk(root: str, wanted: Wanted) -> Iterator[Entry]:
                 found, folder = _link(path, relative, root, wanted, places)
             else:
                 found, folder = _plain(path, relative, status, wanted)
+                # A link to a folder above the ones that were walked leads to them once more.
+                folder = folder and not (wanted.links is Links.ALL and os.path.realpath(path) in places)
             if found is not None:
                 yield found
             if folder:
@@ -261,7 +263,7 @@ _ODD = ("", ".", "..")
 
 def _with_odd_keys(system: fs.FileSystem, path: str, found: Sequence[fs.FileInfo]) -> list[fs.FileInfo]:
     """What a folder holds, and instead of the folders with an odd name all objects below them."""
-    below = system.get_file_info(fs.FileSelector(path, recursive=True))
+    below = [one for one in system.get_file_info(fs.FileSelector(path, recursive=True)) if one.path.rstrip("/") != path]
     odd = [one for one in below if one.type == fs.FileType.File and one.path[len(path) + 1 :].split("/")[0] in _ODD]
     return odd + [one for one in found if one.path != path and one.base_name not in _ODD]
 

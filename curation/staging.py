@@ -37,7 +37,7 @@ RESERVE = 256 << 20
 """Bytes of disk that staging leaves free for everybody else."""
 
 ATTEMPTS = 4
-WAIT_FOR_ROOM_S = 600.0
+WAIT_FOR_ROOM_S = 120.0
 """How long a full staging disk is waited for; other workers free room whenever they are done with a video."""
 
 _LOOK_FOR_ROOM_S = 2.0

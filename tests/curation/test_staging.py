@@ -266,7 +266,7 @@ def test_a_full_disk_is_the_persons_matter_not_the_videos(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, free=10, used=0))
     with pytest.raises(UserError, match=r"MB free of .* free some space"):
-        stage(REMOTE, folder)
+        stage(REMOTE, folder, wait_s=0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10, free=10, used=0))
     with pytest.raises(UserError, match="is no larger than 256 MB"):  # no video would fit
         stage(REMOTE, folder)
@@ -277,7 +277,47 @@ def test_a_full_disk_is_the_persons_matter_not_the_videos(
     monkeypatch.setattr(uris, "remote", lambda uri: (storage, "x"))
     storage.faults = [OSError(errno.ENOSPC, "No space left on device")]
     with pytest.raises(UserError, match="is full"):
+        stage(REMOTE, folder, wait_s=0)
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_room_that_other_workers_free_is_waited_for(
+    storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Before a video is fetched, or in its middle; what was fetched of it takes no room meanwhile."""
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+    monkeypatch.setattr(staging.time, "sleep", wait)
+    full = iter([True, True, True])
+    if when == "before":
+        free = lambda path: SimpleNamespace(total=1 << 40, free=10 if next(full, False) else 1 << 40, used=0)  # noqa: E731
+        monkeypatch.setattr(shutil, "disk_usage", free)
+    else:
+        hashed = identity.content_id
+
+        def write(stream: Any, sink: Any = None) -> tuple[str, int]:
+            if next(full, False):
+                sink(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return hashed(stream, sink)
+
+        monkeypatch.setattr(staging.identity, "content_id", write)
+    assert staged(stage(REMOTE, folder)).path.read_bytes() == storage.content
+    assert len(waits) == 3
+    assert len(set(waits)) == 3, "workers that wait together do not try again together"
+
+
+def test_room_is_not_waited_for_without_end(storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(staging.time, "sleep", waits.append)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1 << 40, free=10, used=0))
+    with pytest.raises(UserError, match="free some space"):
         stage(REMOTE, folder)
+    assert staging.WAIT_FOR_ROOM_S <= sum(waits) <= staging.WAIT_FOR_ROOM_S + 5
 
 
 # --- remote, over a real client ---
