@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import UserError
-from curation.tables import Row, delimited, json_lines, name_column, row
+from curation.tables import Row, delimited, has_header, json_lines, name_column, row
 
 __all__ = ["SUFFIXES", "Row", "is_list", "rows", "suffix"]
 
@@ -37,15 +37,26 @@ def suffix(name: str) -> str:
 
 def rows(stream: Any, name: str) -> Iterator[Row]:
     """The rows of an open list (a seekable binary file) called `name`; raises `UserError` at what is no row."""
-    kind = suffix(name)
-    if kind == ".parquet":
-        return _parquet(stream, name)
+    if suffix(name) == ".parquet":
+        yield from _parquet(stream, name)
+        return
     # surrogateescape: a file name that is not UTF-8 still finds its file.
     text = io.TextIOWrapper(stream, encoding=_encoding(stream, name), errors="surrogateescape", newline="")
-    if kind == ".txt":
-        return _text(text)
+    try:
+        yield from _of_text(text, name)
+    except UnicodeError as error:  # only UTF-16 can be broken
+        raise UserError(f"{name} cannot be read as text: {error}", "save it as UTF-8") from error
+
+
+def _of_text(text: io.TextIOWrapper, name: str) -> Iterator[Row]:
+    kind = suffix(name)
     if kind in (".jsonl", ".ndjson"):
         return json_lines(text, name)
+    if kind == ".txt":
+        head = text.read(_LINE)
+        text.seek(0)
+        if not has_header(head):
+            return _plain(text)
     return delimited(text, name, usual="\t" if kind == ".tsv" else ",")
 
 
@@ -61,7 +72,7 @@ def _encoding(stream: Any, name: str) -> str:
     return "utf-8-sig"
 
 
-def _text(text: io.TextIOWrapper) -> Iterator[Row]:
+def _plain(text: io.TextIOWrapper) -> Iterator[Row]:
     while line := text.readline(_LINE):
         whole = line
         while whole and not whole.endswith(("\n", "\r")):  # the rest of an overlong line is not kept

@@ -43,7 +43,7 @@ __all__ = ["VIDEO_EXTENSIONS", "Entry", "Listing", "Refused", "Tally", "list_sou
 _EXTENSIONS = """
 .mp4 .m4v .mov .qt .mkv .webm .avi .divx .wmv .asf .flv .f4v .mpg .mpeg .m1v .m2v .mpv .vob .ts .mts .m2ts .mxf
 .mp4v .3gp .3g2 .ogv .ogm .ogg .dv .rm .rmvb .ivf .nut .gxf .h264 .264 .avc .h265 .265 .hevc .obu .mjpeg .mjpg .y4m .m2t
-.mk3d .mpe .insv .lrv .mod .tod
+.mk3d .mpe .insv .lrv
 """
 
 VIDEO_EXTENSIONS = frozenset(_EXTENSIONS.split())

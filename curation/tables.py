@@ -56,6 +56,18 @@ def known_column(header: Sequence[str]) -> int | None:
     return next((lower.index(wanted) for wanted in COLUMNS if wanted in lower), None)
 
 
+def has_header(head: str) -> bool:
+    """Whether a text that begins with `head` begins with the header of a table, and not with a name."""
+    head = head.lstrip("\r\n")
+    if _HINT.match(head):
+        return True
+    for mark in _DELIMITERS:
+        cells = _first_row(head, mark)
+        if len(cells) > 1 and known_column(cells) is not None and not any(map(_names_a_file, cells)):
+            return True
+    return False
+
+
 def row(name: str, others: Mapping[str, Any], place: str) -> Row:
     """A row with its extra columns; `place` says where it stands, for what they cannot hold."""
     try:

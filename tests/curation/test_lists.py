@@ -45,13 +45,18 @@ PLAIN = [("a.mp4", {"id": "1", "caption": "x"})]
         "id,path,caption\n1,a.mp4,x".encode("utf-16-le").join([b"\xff\xfe", b""]),
     ],
 )
-@pytest.mark.parametrize("name", ["list.csv", "LIST.TSV", "s3://b/list.csv?endpoint_override=h"])
+@pytest.mark.parametrize("name", ["list.csv", "LIST.TSV", "list.txt", "s3://b/list.csv?endpoint_override=h"])
 def test_a_table_is_read_whatever_wrote_it(content: str | bytes, name: str) -> None:
     assert rows(content, name) == PLAIN
 
 
 def test_a_delimiter_inside_a_quoted_header_does_not_count() -> None:
     assert rows('"a;b;path";url\n1;v.mp4\n') == [("v.mp4", {"a;b;path": "1"})]
+
+
+def test_a_text_of_names_is_no_table_whatever_is_in_them() -> None:
+    content = "video, path.mp4\nurl;x/y.mp4\n# path;caption\n"
+    assert rows(content, "list.txt") == [("video, path.mp4", {}), ("url;x/y.mp4", {})]
 
 
 def test_old_line_ends_lose_no_name() -> None:
@@ -128,6 +133,7 @@ def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
         ("l.csv", "path,caption\na.mp4,a dog, running\n", "line 2 has 3 cells, the header 2; put .* in quotes"),
         ("l.csv", "path;caption\na.mp4;caf\udce9\n".encode(errors="surrogateescape"), "line 2: .* is not UTF-8"),
         ("l.csv", "path\n".encode("utf-32"), "is UTF-32; save it as UTF-8"),
+        ("l.csv", "path\na.mp4\n".encode("utf-16")[:-1], "cannot be read as text: .* truncated data; save it as UTF-8"),
         ("l.csv", b"p\0a\0t\0h\0", "begins with zero bytes"),
         ("l.jsonl", '{"path": "a.mp4"}\n{"path": \n', "line 2 is not JSON"),
         ("l.jsonl", '{"label": 1, "id": 2}\n', "line 1 has no column of names: it has label, id"),

@@ -22,6 +22,7 @@ from pyarrow import fs
 from curation import identity, staging, uris
 from curation.contract import Reason, Source, Verdict
 from curation.errors import UserError
+from curation.folders import remote_entry
 from curation.sources import Refused, list_sources
 from curation.staging import Staged, stage
 from tests.support import poison
@@ -226,6 +227,13 @@ def test_a_remote_object_is_read_once(storage: Storage, folder: Path) -> None:
     assert not one.path.is_symlink()
     assert one.raw.video_id == hashlib.sha256(storage.content).hexdigest()[:32]
     assert one.raw.source == Source(REMOTE.uri, len(storage.content), 5.0)
+
+
+def test_a_listing_in_milliseconds_and_an_answer_in_seconds_are_one_time(storage: Storage, folder: Path) -> None:
+    """Stores tell more of an object's time in a listing; the ledger compares what was listed with what was staged."""
+    info = fs.FileInfo("bucket/a.mp4", fs.FileType.File, size=len(storage.content), mtime_ns=5_999_000_000)
+    entry = remote_entry(REMOTE.uri, info)
+    assert staged(stage(entry, folder)).raw.source == entry == Source(REMOTE.uri, len(storage.content), 5.0)
 
 
 def test_network_errors_are_retried_and_then_a_verdict(

@@ -25,7 +25,7 @@ _MADE_AS: dict[str, tuple[str, str]] = {
     ".divx": ("avi", "mpeg4"),
     **dict.fromkeys([".wmv", ".asf"], ("asf", "wmv2")),
     ".flv": ("flv", "flv"),
-    **dict.fromkeys([".mpg", ".mpeg", ".mpe", ".mod", ".tod"], ("mpeg", "mpeg1video")),
+    **dict.fromkeys([".mpg", ".mpeg", ".mpe"], ("mpeg", "mpeg1video")),
     ".vob": ("vob", "mpeg2video"),
     ".m1v": ("mpeg1video", "mpeg1video"),
     **dict.fromkeys([".m2v", ".mpv"], ("mpeg2video", "mpeg2video")),
