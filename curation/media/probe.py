@@ -21,14 +21,13 @@ from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.geometry import displayed
-from curation.media.refusal import refusal
+from curation.media.refusal import raw_format, refusal
 
 DEMUXERS = (
     "mov mp4 m4a 3gp 3g2 mj2 matroska webm avi mpegts mpegtsraw mpeg mpegvideo flv live_flv mxf asf rm ogg ivf h264 "
-    "hevc obu m4v dv vc1 swf nut gxf mjpeg mpjpeg jpeg_pipe yuv4mpegpipe"
+    "hevc obu m4v dv vc1 swf nut gxf mjpeg mpjpeg yuv4mpegpipe"
 ).split()
-"""Formats that carry their own media. Playlists (hls, dash, concat) and image sequences are not among them; what FFmpeg
-calls `jpeg_pipe` is a file of JPEG pictures in a row, as raw MJPEG without a header looks to it."""
+"""Formats that carry their own media. Playlists (hls, dash, concat) and image sequences are not among them."""
 
 _COUNTED = "mov"
 """The container whose header counts real frames; AVI's count includes repeats that have no packet."""
@@ -76,7 +75,7 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
         raise Unfit(Reason.EMPTY)
     try:
         device = None if hwaccel == "none" else HWAccel(device_type=hwaccel, allow_software_fallback=False)
-        container = av.open(str(path), options=_OPTIONS, hwaccel=device)
+        container = av.open(str(path), format=raw_format(path), options=_OPTIONS, hwaccel=device)
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:

@@ -1,7 +1,7 @@
 """What a file is that no allowed demuxer opens: a container cut short, one that is not taken, a text that names others.
 
-`probe.open_media` asks for the reason when FFmpeg has refused a file. Only bytes of the file itself are read, a few of
-them, and nothing in it is followed.
+`probe.open_media` asks for the reason when FFmpeg has refused a file, and before that for MJPEG without a header. Only
+bytes of the file itself are read, and nothing in it is followed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,22 @@ _CONTAINERS = re.compile(
 """How the containers that are taken begin."""
 
 _HEAD = 1024
+_JPEG_BEGINS = b"\xff\xd8\xff"
+_NEXT_JPEG = re.compile(rb"\xff\xd9\0{0,16}\xff\xd8\xff")
+_MOST_JPEG = 32 << 20
+"""Bytes in which the first picture of raw MJPEG must end."""
+
 _MOST_BOXES = 1000
+
+
+def raw_format(path: Path) -> str | None:
+    """The demuxer for a file that FFmpeg takes for something else by its content, None for any other: JPEG pictures
+    in a row are MJPEG, and a single one is an image.
+    """
+    with path.open("rb") as file:
+        if file.read(3) != _JPEG_BEGINS:
+            return None
+        return "mjpeg" if _NEXT_JPEG.search(file.read(_MOST_JPEG)) else None
 
 
 def refusal(path: Path, error: av.error.FFmpegError) -> tuple[Reason, None, str]:
