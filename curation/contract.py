@@ -92,11 +92,11 @@ REASONS: Mapping[Reason, str] = {
     Reason.NOT_MEDIA: "no allowed demuxer knows these bytes",
     Reason.FORBIDDEN_FORMAT: "a playlist or a reference to other files",
     Reason.UNSUPPORTED_FORMAT: "a container that Ziggurat does not take",
-    Reason.OUTSIDE: "a name or a link that leads out of the folder that was named",
+    Reason.OUTSIDE: "a name or a link that leads out of the folder that was named, or where names may not lead",
     Reason.NO_VIDEO: "the container holds no video stream",
     Reason.UNSUPPORTED_CODEC: "no decoder for this codec is built in",
     Reason.NO_FRAMES: "not one frame could be decoded",
-    Reason.BROKEN: "too few of the frames that the file announces can be decoded (measured: share decoded)",
+    Reason.BROKEN: "damaged or cut short: too few of the announced frames can be decoded (measured: share decoded)",
     Reason.BAD_TIMESTAMPS: "frames without an order in time (measured: share of frames affected)",
     Reason.TOO_MANY_PIXELS: "frames larger than the sandbox decodes (measured: pixels)",
     Reason.TOO_SHORT: "shorter than the rule's minimum (measured: seconds)",
@@ -146,11 +146,15 @@ ENDINGS: Mapping[Ending, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One entry of the input listing, before a byte of it is read. `modified` is seconds since the epoch, 0 unknown."""
+    """One entry of the input listing, before a byte of it is read. `modified` is seconds since the epoch, 0 unknown.
+
+    `extra`: the further columns of the list that named it, one JSON object with sorted keys; "" where there are none.
+    """
 
     uri: str
     bytes: int
     modified: float = 0.0
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)

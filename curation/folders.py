@@ -1,16 +1,19 @@
 """Walking folders, local and remote: the entries below one, by extension or glob, in sorted order.
 
-Called by `sources` for an argument that is a folder or a glob. Hidden entries are skipped. A local link is
-taken when it leads to a file in the same folder; one that leads out of it is `Refused`. Memory holds the
-names of the folders between the root and the current entry, never the whole tree.
+Called by `sources` for an argument that is a folder or a glob. What is not asked for is counted by extension, hidden
+entries too. A local link is taken when it leads to a file in the same folder; one that leads out of it is `Refused`
+unless `Links` says otherwise. Memory holds the names of the folders between the root and the current entry, never the
+whole tree.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
@@ -20,6 +23,7 @@ from curation import uris
 from curation.contract import Reason, Source, Verdict
 
 MAGIC = frozenset("*?[")
+_MOST_KINDS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,44 @@ class Refused:
 
     uri: str
     verdict: Verdict
+    extra: str = ""
 
 
 Entry = Source | Refused
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a listing saw and did not yield. `passed_over`: files by extension, "hidden" and "no extension" among them.
+
+    `links_out`: links that were refused because they lead out; `repeated`: rows that name an entry again and say other
+    things of it.
+    """
+
+    passed_over: Counter[str] = field(default_factory=Counter)
+    links_out: int = 0
+    repeated: int = 0
+
+
+class Links(Enum):
+    """Which links out of a folder are followed: none; those of a hub's cache; or all."""
+
+    NONE = "none"
+    HUB = "hub"
+    ALL = "all"
+
+    def follows(self, real: str, root: str, folder: bool) -> bool:
+        if self is Links.HUB:
+            return not folder and _is_blob(real, os.path.realpath(root))
+        return self is Links.ALL
+
+
+def _is_blob(real: str, root: str) -> bool:
+    """Whether a file lies where a hub's cache keeps the bytes of the data set whose revision `root` is:
+    NAME/snapshots/REVISION holds names, which are links into NAME/blobs.
+    """
+    home, snapshots, revision = f"{root}/".rpartition("/snapshots/")
+    return bool(snapshots and revision) and os.path.dirname(real) == f"{home}/blobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +78,8 @@ class Wanted:
 
     extensions: frozenset[str]
     parts: tuple[str, ...] = ()
+    links: Links = Links.NONE
+    tally: Tally = field(default_factory=Tally)
 
     def file(self, relative: str) -> bool:
         names = tuple(relative.split("/"))
@@ -49,6 +90,15 @@ class Wanted:
 
     def known(self, name: str) -> bool:
         return os.path.splitext(name)[1].lower() in self.extensions
+
+    def pass_over(self, relative: str) -> None:
+        """Count a file that was asked for by its folder and is not taken."""
+        names = tuple(relative.split("/"))
+        if matches(names, self.parts):
+            ending = os.path.splitext(names[-1])[1].lower() or "no extension"
+            kind = "hidden" if names[-1].startswith(".") else ending
+            counts = self.tally.passed_over
+            counts[kind if kind in counts or len(counts) < _MOST_KINDS else "other"] += 1
 
     def _spelt_out(self, name: str) -> bool:
         # "*.bin" asks for .bin files, while "*" and "**" ask for videos.
@@ -94,7 +144,8 @@ def unreadable(path: str, error: OSError) -> Refused:
 
 def walk(root: str, wanted: Wanted) -> Iterator[Entry]:
     """The entries below a local folder. An unreadable `root` raises, a folder below it is `Refused`."""
-    pending = _children(root)
+    pending = _children(root, wanted, "")
+    places = {os.path.realpath(root)}  # whose files are listed under their own names, or were
     skip = len(root.rstrip("/")) + 1
     while pending:
         path = pending.pop()
@@ -102,47 +153,81 @@ def walk(root: str, wanted: Wanted) -> Iterator[Entry]:
         try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
-                yield from _link(path, relative, root, wanted)
-            elif not stat.S_ISDIR(status.st_mode):
-                if wanted.file(relative):
-                    yield entry(path, status)
+                found, folder = _link(path, relative, root, wanted, places)
             else:
-                if wanted.known(relative) and wanted.file(relative):
-                    yield entry(path, status)  # refused, so that it is not missed; what it holds is walked
-                if wanted.folder(relative):
-                    pending += _children(path)
+                found, folder = _plain(path, relative, status, wanted)
+                # A link to a folder above the ones that were walked leads to them once more.
+                folder = folder and not (wanted.links is Links.ALL and os.path.realpath(path) in places)
+            if found is not None:
+                yield found
+            if folder:
+                pending += _children(path, wanted, relative)
         except OSError as error:
             yield unreadable(path, error)
 
 
-def _children(folder: str) -> list[str]:
+def _children(folder: str, wanted: Wanted, relative: str) -> list[str]:
     """Paths in a folder, last one first: the walk takes them from the end."""
     with os.scandir(folder) as found:
-        names = sorted((one.name for one in found if not one.name.startswith(".")), reverse=True)
-    return [os.path.join(folder, name) for name in names]
+        names = sorted((one.name for one in found), reverse=True)
+    for name in names:
+        if name.startswith("."):
+            wanted.pass_over(f"{relative}/{name}".strip("/"))
+    return [os.path.join(folder, name) for name in names if not name.startswith(".")]
 
 
-def _link(path: str, relative: str, root: str, wanted: Wanted) -> Iterator[Entry]:
-    """A link is taken when it leads to a file under `root`; a folder there is walked under its own name."""
+def _plain(path: str, relative: str, status: os.stat_result, wanted: Wanted) -> tuple[Entry | None, bool]:
+    """What is yielded for a file or folder that is no link, and whether a folder is walked."""
+    folder = stat.S_ISDIR(status.st_mode)
+    if wanted.file(relative) and (not folder or wanted.known(relative)):
+        return entry(path, status), folder and wanted.folder(relative)  # a folder so called is refused: not missed
+    if not folder:
+        wanted.pass_over(relative)
+    return None, folder and wanted.folder(relative)
+
+
+def _link(path: str, relative: str, root: str, wanted: Wanted, places: set[str]) -> tuple[Entry | None, bool]:
+    """The same for a link. Where it leads to something in one of `places`, a folder is walked under its own name only,
+    so that a loop ends; a place outside that is entered is one more of them.
+    """
     try:
         status = os.stat(path)
     except OSError:
         status = None
     folder = status is not None and stat.S_ISDIR(status.st_mode)
     if not (wanted.folder(relative) if folder else wanted.file(relative)):
-        return
-    if not uris.inside(path, root):
-        verdict = Verdict(Reason.FORBIDDEN_FORMAT, detail=f"a link that leads outside {root}")
-    elif status is None:
-        verdict = Verdict(Reason.UNREADABLE, detail="a link to nothing")
-    elif not folder:
-        yield entry(path, status)
-        return
-    elif "/." in os.path.realpath(path)[len(os.path.realpath(root)) :]:
-        verdict = Verdict(Reason.FORBIDDEN_FORMAT, detail="a link to a hidden folder: name that folder itself")
-    else:
-        return
-    yield Refused(uris.local_uri(path), verdict)
+        if not folder:
+            wanted.pass_over(relative)
+        return None, False
+    real = os.path.realpath(path)
+    place = _place(real, places)
+    if place is None and not wanted.links.follows(real, root, folder):
+        wanted.tally.links_out += 1
+        return _refused(path, Reason.OUTSIDE, f"a link that leads outside {root}; --follow-links takes it"), False
+    if status is None:
+        return _refused(path, Reason.UNREADABLE, "a link to nothing"), False
+    if not folder:
+        return entry(path, status), False
+    if place is None:
+        places.add(real)
+        return None, True
+    if "/." in real[len(place) :]:
+        return _refused(path, Reason.OUTSIDE, "a link to a hidden folder: name that folder itself"), False
+    return None, False
+
+
+def _refused(path: str, reason: Reason, detail: str) -> Refused:
+    return Refused(uris.local_uri(path), Verdict(reason, detail=detail))
+
+
+def _place(real: str, places: Collection[str]) -> str | None:
+    """The one of `places` that a path is or lies under; all are free of links."""
+    while real not in places:
+        above = os.path.dirname(real)
+        if above == real:
+            return None
+        real = above
+    return real
 
 
 def walk_remote(system: fs.FileSystem, root: str, folder: str, wanted: Wanted) -> Iterator[Entry]:
@@ -152,6 +237,9 @@ def walk_remote(system: fs.FileSystem, root: str, folder: str, wanted: Wanted) -
         path, relative = pending.pop()
         try:
             found = system.get_file_info(fs.FileSelector(path))
+            # A store's keys are no paths: in one with '//' a folder seems to hold itself.
+            if any(info.path == path or info.base_name in _ODD for info in found):
+                found = _with_odd_keys(system, path, found)
         except (OSError, pa.ArrowException) as error:
             if not relative:
                 raise
@@ -159,15 +247,36 @@ def walk_remote(system: fs.FileSystem, root: str, folder: str, wanted: Wanted) -
             continue
         subfolders: list[tuple[str, str]] = []
         for info in sorted(found, key=lambda info: info.path):
-            below = info.path[len(root) :].strip("/")
-            if info.base_name.startswith("."):
-                continue
-            if info.type == fs.FileType.Directory and wanted.folder(below):
-                subfolders.append((info.path, below))
-            elif info.type == fs.FileType.File and wanted.file(below):
-                yield remote_entry(uris.child(folder, below), info)
+            below = info.path[len(root) + 1 :]
+            if info.type == fs.FileType.Directory and not _hidden(info.base_name):
+                subfolders += [(info.path, below)] if wanted.folder(below) else []
+            elif wanted.file(below) and not any(map(_hidden, below.split("/"))):
+                yield _remote_named(uris.child(folder, below), below, info)
+            else:
+                wanted.pass_over(below)
         pending += reversed(subfolders)
 
 
+_ODD = ("", ".", "..")
+"""Parts of a key that are no names in a path."""
+
+
+def _with_odd_keys(system: fs.FileSystem, path: str, found: Sequence[fs.FileInfo]) -> list[fs.FileInfo]:
+    """What a folder holds, and instead of the folders with an odd name all objects below them."""
+    below = [one for one in system.get_file_info(fs.FileSelector(path, recursive=True)) if one.path.rstrip("/") != path]
+    odd = [one for one in below if one.type == fs.FileType.File and one.path[len(path) + 1 :].split("/")[0] in _ODD]
+    return odd + [one for one in found if one.path != path and one.base_name not in _ODD]
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") and name not in _ODD
+
+
+def _remote_named(uri: str, relative: str, info: fs.FileInfo) -> Entry:
+    if ".." in relative.split("/"):
+        return Refused(uri, Verdict(Reason.OUTSIDE, detail="'..' in a key: copy the object to another one"))
+    return remote_entry(uri, info)
+
+
 def remote_entry(uri: str, info: fs.FileInfo) -> Source:
-    return Source(uri, info.size or 0, info.mtime.timestamp() if info.mtime else 0.0)
+    return Source(uri, info.size or 0, uris.modified(info))

@@ -1,25 +1,27 @@
-"""Lists of inputs: the names in a .txt, .csv or .parquet file, as a stream, whatever the file's length.
+"""Lists of inputs: the rows of a text, CSV, JSON lines or Parquet file, as a stream, whatever the file's length.
 
-`sources` calls it for an argument with such a suffix and decides what each name may refer to; this module
-only reads. Text: one name a line, `#` starts a comment line. CSV and Parquet: the column `uri`, `path` or
-`url`, or the only one.
+`sources` calls it for an argument with such a suffix and decides what each name may refer to; this module only reads.
+Text: one name a line, `#` starts a comment line. The others: the first of `tables.COLUMNS` that is there, or the only
+one; all further columns are the user's own and go along as one JSON object (`curation.extra`).
 """
 
 from __future__ import annotations
 
-import csv
+import codecs
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import UserError
+from curation.tables import Row, delimited, has_header, json_lines, name_column, row
 
-SUFFIXES = (".txt", ".csv", ".parquet")
-COLUMNS = ("uri", "path", "url")
+__all__ = ["SUFFIXES", "Row", "is_list", "rows", "suffix"]
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _LINE = 1 << 16
 _BATCH = 4096
 
@@ -33,68 +35,66 @@ def suffix(name: str) -> str:
     return os.path.splitext(name.partition("?")[0])[1].lower()
 
 
-def names(stream: Any, name: str) -> Iterator[str]:
-    """The names in an open list (a seekable binary file) called `name`. An empty cell gives an empty name."""
+def rows(stream: Any, name: str) -> Iterator[Row]:
+    """The rows of an open list (a seekable binary file) called `name`; raises `UserError` at what is no row."""
     if suffix(name) == ".parquet":
-        return _parquet(stream, name)
+        yield from _parquet(stream, name)
+        return
     # surrogateescape: a file name that is not UTF-8 still finds its file.
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return _csv(text, name) if suffix(name) == ".csv" else _text(text)
+    text = io.TextIOWrapper(stream, encoding=_encoding(stream, name), errors="surrogateescape", newline="")
+    try:
+        yield from _of_text(text, name)
+    except UnicodeError as error:  # only UTF-16 can be broken
+        raise UserError(f"{name} cannot be read as text: {error}", "save it as UTF-8") from error
 
 
-def _text(text: io.TextIOWrapper) -> Iterator[str]:
+def _of_text(text: io.TextIOWrapper, name: str) -> Iterator[Row]:
+    kind = suffix(name)
+    if kind in (".jsonl", ".ndjson"):
+        return json_lines(text, name)
+    if kind == ".txt":
+        head = text.read(_LINE)
+        text.seek(0)
+        if not has_header(head):
+            return _plain(text)
+    return delimited(text, name, usual="\t" if kind == ".tsv" else ",")
+
+
+def _encoding(stream: Any, name: str) -> str:
+    head = stream.read(4)
+    stream.seek(0)
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise UserError(f"{name} is UTF-32", "save it as UTF-8")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in head:
+        raise UserError(f"{name} is no text: it begins with zero bytes", "save it as UTF-8")
+    return "utf-8-sig"
+
+
+def _plain(text: io.TextIOWrapper) -> Iterator[Row]:
     while line := text.readline(_LINE):
         whole = line
-        while whole and not whole.endswith("\n"):  # the rest of an overlong line is not kept
+        while whole and not whole.endswith(("\n", "\r")):  # the rest of an overlong line is not kept
             whole = text.readline(_LINE)
         line = line.strip("\r\n").strip()
         if line and not line.startswith("#"):
-            yield line
+            yield Row(line)
 
 
-def _csv(text: io.TextIOWrapper, name: str) -> Iterator[str]:
-    rows = csv.reader(text)
-    try:
-        header = next(rows, [])
-        column = _column([cell.strip() for cell in header], name)
-        if len(header) == 1 and header[0].strip().lower() not in COLUMNS and _names_a_file(header[0]):
-            yield header[0].strip()  # one column and no header: the first row is an entry too
-        for row in rows:
-            if row:
-                yield row[column].strip() if column < len(row) else ""
-    except csv.Error as error:
-        raise UserError(f"{name}, line {rows.line_num}: {error}", "write it as a plain CSV file") from error
-
-
-def _names_a_file(cell: str) -> bool:
-    return "/" in cell or bool(os.path.splitext(cell)[1])
-
-
-def _parquet(stream: Any, name: str) -> Iterator[str]:
+def _parquet(stream: Any, name: str) -> Iterator[Row]:
     try:
         file = pq.ParquetFile(stream)
     except pa.ArrowException as error:
         raise UserError(f"{name} is not a Parquet file: {error}", "write it as Parquet, CSV or text") from error
     schema = file.schema_arrow
-    column = schema.names[_column(schema.names, name)]
+    column = schema.names[name_column(schema.names, name)]
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise UserError(f"column '{column}' of {name} holds {kind}", "it must hold strings: paths or URIs")
-    for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
-        for value in batch.column(0).to_pylist():
-            yield value or ""
-
-
-def _column(header: Sequence[str], name: str) -> int:
-    lower = [cell.lower() for cell in header]
-    for wanted in COLUMNS:
-        if wanted in lower:
-            return lower.index(wanted)
-    if len(header) == 1:
-        return 0
-    found = ", ".join(header) if header else "nothing"
-    raise UserError(
-        f"{name} has no column of names: it has {found}",
-        f"call the column {' or '.join(COLUMNS)}, or leave only one",
-    )
+    number = 0
+    for batch in file.iter_batches(batch_size=_BATCH):
+        for found in batch.to_pylist():
+            number += 1
+            yield row(found.pop(column) or "", found, f"{name}, row {number}")

@@ -26,6 +26,10 @@ FRAME_FINGERPRINTS: Mapping[str, str] = {
 assert tuple(FRAME_FINGERPRINTS) == FRAME_SCORES
 
 
+GIVEN = "given"
+"""The maker of a caption that came with the list."""
+
+
 def nameless_id(uri: str) -> str:
     """A `video_id` for a source whose bytes could not be read: a hash of its name, told apart by its dash."""
     return "name-" + hashlib.sha256(uri.encode("utf-8", "surrogateescape")).hexdigest()[:27]
@@ -54,6 +58,7 @@ def video_row(
         "attempts": attempts,
         "job": job,
         "fingerprint": plan,
+        "extra": source.extra or None,
         "finished_at": datetime.now(UTC),
     }
     if verdict:
@@ -69,8 +74,10 @@ def videos_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=VIDEOS)
 
 
-def clips_table(video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Mapping[str, str]) -> pa.Table:
-    """New rows of `clips`. `why`: for each score that comes later, why it is still null."""
+def clips_table(
+    video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Mapping[str, str], caption: str | None = None
+) -> pa.Table:
+    """New rows of `clips`. `why`: for each score that comes later, why it is still null; `caption`: the list's own."""
     rows = []
     for clip in clips:
         row: dict[str, Any] = {name: getattr(clip, name) for name in _SPAN}
@@ -81,6 +88,8 @@ def clips_table(video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Map
             "crop": [clip.crop.x, clip.crop.y, clip.crop.width, clip.crop.height],
             "laplacian": list(clip.laplacian),
         }
+        if caption is not None:
+            row |= {"caption": caption, "caption_model": GIVEN}
         for score, by in FRAME_FINGERPRINTS.items():
             row |= {score: getattr(clip, score), f"{score}_by": by}
         row |= {f"{score}_why": text for score, text in why.items()}

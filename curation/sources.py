@@ -1,7 +1,7 @@
 """The listing of inputs: what the arguments of a job name, as a stream of `Source` and `Refused`.
 
 First step of the flow: list_sources -> `staging.stage` -> the media sandbox. An argument is a file, a folder
-or a glob (see `folders`), a list (see `lists`) or a URI of remote storage. Nothing is opened here but folders
+or a glob (see `folders`), a list (see `listed`) or a URI of remote storage. Nothing is opened here but folders
 and lists. What is found and not taken on grounds of safety is yielded as `Refused`, never dropped. Memory is
 bounded by the largest single folder, not by the number of inputs.
 """
@@ -15,35 +15,73 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 from pyarrow import fs
 
-from curation import lists, uris
-from curation.contract import Reason, Source, Verdict
+from curation import lists, oddkeys, uris
+from curation.contract import Source
 from curation.errors import UserError
 from curation.folders import (
     MAGIC,
     Entry,
+    Links,
     Refused,
+    Tally,
     Wanted,
     entry,
     remote_entry,
     split_glob,
-    unreadable,
     walk,
     walk_remote,
 )
+from curation.listed import listed
 
-__all__ = ["VIDEO_EXTENSIONS", "Entry", "Refused", "list_sources"]
+__all__ = ["VIDEO_EXTENSIONS", "Entry", "Listing", "Refused", "Tally", "list_sources"]
 
 _EXTENSIONS = """
 .mp4 .m4v .mov .qt .mkv .webm .avi .divx .wmv .asf .flv .f4v .mpg .mpeg .m1v .m2v .mpv .vob .ts .mts .m2ts .mxf
-.3gp .3g2 .ogv .ogm .dv .rm .rmvb .ivf .nut .gxf .h264 .264 .avc .h265 .265 .hevc .obu .mjpeg .mjpg
+.mp4v .3gp .3g2 .ogv .ogm .ogg .dv .rm .rmvb .ivf .nut .gxf .h264 .264 .avc .h265 .265 .hevc .obu .mjpeg .mjpg .y4m .m2t
+.mk3d .mpe .insv .lrv
 """
 
 VIDEO_EXTENSIONS = frozenset(_EXTENSIONS.split())
 """What counts as a video in a folder or a glob. A file that is named outright is always taken."""
+
+
+class Listing(Iterator[Entry]):
+    """The entries of all arguments, and in `tally` what was seen beside them; it grows while they are taken."""
+
+    def __init__(self, entries: Iterator[Entry], tally: Tally) -> None:
+        self._entries = entries
+        self.tally = tally
+
+    def __next__(self) -> Entry:
+        return next(self._entries)
+
+    def notices(self) -> list[str]:
+        """What the person who named the arguments should know, now that all entries are taken."""
+        told = []
+        if count := self.tally.links_out:
+            told.append(f"{count} links lead out of the folders that were named: --follow-links takes them")
+        if count := self.tally.repeated:
+            told.append(f"{count} rows name a video again with other columns: those of the first row were kept")
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How arguments are read; see `list_sources`."""
+
+    extensions: frozenset[str]
+    root: str | None
+    allow_outside: bool
+    links: Links
+    tally: Tally
+
+    def wanted(self, parts: tuple[str, ...]) -> Wanted:
+        return Wanted(self.extensions, parts, self.links, self.tally)
 
 
 def list_sources(
@@ -52,42 +90,50 @@ def list_sources(
     extensions: frozenset[str] = VIDEO_EXTENSIONS,
     root: str | None = None,
     allow_outside: bool = False,
-) -> Iterator[Entry]:
+    follow_links: bool = False,
+) -> Listing:
     """Everything that `arguments` name, each entry once.
 
     `root` (a folder or a URI) confines the arguments themselves: for callers that got them over a network.
-    `allow_outside` lets the names in a list be absolute paths and URIs anywhere: for a person who wrote the
-    list. Raises `UserError` before the first entry where an argument is missing, refused, or holds no video
-    at all.
+    `allow_outside` lets the names in a list be absolute paths and URIs anywhere: for a person who wrote the list.
+    `follow_links` takes what links in a folder lead to, wherever that is: for a person who trusts the folder. Raises
+    `UserError` before the first entry where an argument is missing, refused, or holds no video at all, and where a
+    list has a row that cannot be read.
     """
     if not arguments:
-        raise UserError("no input was named", "name files, folders, globs, lists (.txt .csv .parquet) or URIs")
-    found = [_argument(name, extensions, root, allow_outside and root is None) for name in arguments]
-    return _once(itertools.chain.from_iterable(found))
+        raise UserError("no input was named", f"name files, folders, globs, lists ({' '.join(lists.SUFFIXES)}) or URIs")
+    if root is not None and follow_links:
+        raise UserError("--follow-links and --root exclude each other", "leave one of them out")
+    links = Links.ALL if follow_links else Links.HUB if root is None else Links.NONE
+    rules = _Rules(extensions, root, allow_outside and root is None, links, Tally())
+    found = [_argument(name, rules) for name in arguments]
+    return Listing(_once(itertools.chain.from_iterable(found), rules.tally), rules.tally)
 
 
-def _argument(name: str, extensions: frozenset[str], root: str | None, allow_outside: bool) -> Iterator[Entry]:
+def _argument(name: str, rules: _Rules) -> Iterator[Entry]:
     """The entries of one argument, the first already found: mistakes show before any work starts."""
     try:
-        place = uris.check(name) if root is None else uris.resolve(name, root)
+        place = uris.check(name) if rules.root is None else uris.resolve(name, rules.root)
+        local = uris.local_path(place)
+        entries = _remote(place, rules) if local is None else _local(os.path.abspath(local), rules)
+        first = next(entries, None)
     except uris.Forbidden as error:
         raise UserError(f"{name!r} is refused: {error}", "name a file, folder, glob, list or URI") from error
-    local = uris.local_path(place)
-    try:
-        if local is None:
-            entries = _remote(place, extensions, allow_outside)
-        else:
-            entries = _local(os.path.abspath(local), extensions, allow_outside)
-        first = next(entries, None)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{name} cannot be read: {error}", "check the rights and the network") from error
     if first is None:
-        what = "names" if lists.is_list(place) else f"video files; looked for {' '.join(sorted(extensions))}"
-        raise UserError(f"{name} holds no {what}", "name files outright, or give other extensions")
+        raise UserError(f"{name} holds no {_missing(place, rules)}", "name files outright, or give other extensions")
     return itertools.chain([first], entries)
 
 
-def _local(path: str, extensions: frozenset[str], allow_outside: bool) -> Iterator[Entry]:
+def _missing(place: str, rules: _Rules) -> str:
+    if lists.is_list(place):
+        return "names"
+    there = ", ".join(f"{count} {kind}" for kind, count in rules.tally.passed_over.most_common(5))
+    return f"video files; looked for {' '.join(sorted(rules.extensions))}" + (f"; found {there}" if there else "")
+
+
+def _local(path: str, rules: _Rules) -> Iterator[Entry]:
     parts: tuple[str, ...] = ()
     if MAGIC & set(path) and not os.path.lexists(path):
         path, parts = split_glob(path)
@@ -96,13 +142,13 @@ def _local(path: str, extensions: frozenset[str], allow_outside: bool) -> Iterat
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist", "check the spelling; relative paths start here") from error
     if stat.S_ISDIR(status.st_mode):
-        return walk(path, Wanted(extensions, parts))
+        return walk(path, rules.wanted(parts))
     if lists.is_list(path) and stat.S_ISREG(status.st_mode):
-        return _listed(fs.LocalFileSystem(), path, os.path.dirname(path), allow_outside)
+        return listed(fs.LocalFileSystem(), path, os.path.dirname(path), rules.allow_outside)
     return iter([entry(path, status)])
 
 
-def _remote(uri: str, extensions: frozenset[str], allow_outside: bool) -> Iterator[Entry]:
+def _remote(uri: str, rules: _Rules) -> Iterator[Entry]:
     base, question, query = uri.partition("?")
     if MAGIC & set(query):
         raise UserError(f"{uri} has a wildcard behind '?'", "in a URI '?' starts its options: use * or [..]")
@@ -110,44 +156,37 @@ def _remote(uri: str, extensions: frozenset[str], allow_outside: bool) -> Iterat
     if MAGIC & set(base):
         base, parts = split_glob(base)
     folder = base + question + query
+    if odd := oddkeys.opened(folder):
+        return iter([_odd_object(folder, odd[0].get_file_info(odd[1]))])
     system, path = uris.remote(folder)
     info = system.get_file_info(path)
     if info.type == fs.FileType.NotFound:
         raise UserError(f"{folder} does not exist", "check the spelling, the region and the credentials")
     if info.type == fs.FileType.Directory:
-        return walk_remote(system, path, folder, Wanted(extensions, parts))
+        return walk_remote(system, path, folder, rules.wanted(parts))
     if lists.is_list(path):
-        return _listed(system, path, os.path.dirname(base) + question + query, allow_outside)
+        return listed(system, path, os.path.dirname(base) + question + query, rules.allow_outside)
     return iter([remote_entry(folder, info)])
 
 
-def _listed(system: fs.FileSystem, path: str, base: str, allow_outside: bool) -> Iterator[Entry]:
-    with system.open_input_file(path) as stream:
-        for name in lists.names(stream, path):
-            try:
-                uri = uris.resolve(name, base, allow_outside=allow_outside)
-            except uris.Forbidden as error:
-                shown = name.encode(errors="backslashreplace").decode()[: uris.LONGEST]
-                yield Refused(shown, Verdict(Reason.FORBIDDEN_FORMAT, detail=str(error)))
-                continue
-            local = uris.local_path(uri)
-            # A remote name is not looked up: a request each would make the listing as slow as the reading.
-            yield Source(uri, 0) if local is None else _named(local)
+def _odd_object(uri: str, info: fs.FileInfo) -> Source:
+    if info.type == fs.FileType.NotFound:
+        raise UserError(f"{uri} does not exist", "a folder whose name holds '//' is listed from the folder above it")
+    return remote_entry(uri, info)
 
 
-def _named(path: str) -> Entry:
-    try:
-        return entry(path, os.stat(path))
-    except OSError as error:
-        return unreadable(path, error)
-
-
-def _once(entries: Iterator[Entry]) -> Iterator[Entry]:
+def _once(entries: Iterator[Entry], tally: Tally) -> Iterator[Entry]:
     """Each URI once. What was seen is kept in a private SQLite file, which leaves memory as it grows."""
     with contextlib.closing(sqlite3.connect("", check_same_thread=False)) as seen:
         seen.execute("PRAGMA journal_mode=OFF")
-        seen.execute("CREATE TABLE seen (uri BLOB PRIMARY KEY) WITHOUT ROWID")
+        seen.execute("CREATE TABLE seen (uri BLOB PRIMARY KEY, extra BLOB) WITHOUT ROWID")
         for found in entries:
-            digest = hashlib.blake2b(found.uri.encode(), digest_size=16).digest()
-            if seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount:
+            uri, extra = _digest(found.uri), _digest(found.extra)
+            if seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (uri, extra)).rowcount:
                 yield found
+            elif found.extra and seen.execute("SELECT extra FROM seen WHERE uri = ?", (uri,)).fetchone() != (extra,):
+                tally.repeated += 1
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

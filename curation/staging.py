@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import random
 import shutil
 import stat
 import tempfile
@@ -24,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from curation import identity, uris
+from curation import identity, oddkeys, uris
 from curation.contract import RawVideo, Reason, Source, Verdict
 from curation.errors import UserError
 
@@ -36,6 +37,10 @@ RESERVE = 256 << 20
 """Bytes of disk that staging leaves free for everybody else."""
 
 ATTEMPTS = 4
+WAIT_FOR_ROOM_S = 120.0
+"""How long a full staging disk is waited for; other workers free room whenever they are done with a video."""
+
+_LOOK_FOR_ROOM_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,10 @@ class Staged:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _NoRoom(Exception):
+    """The staging folder's disk has no room for now: other workers' videos lie there. The message says how little."""
 
 
 class _Stop(Exception):
@@ -88,21 +97,42 @@ def stage(
     attempts: int = ATTEMPTS,
     pause_s: float = 0.5,
     reserve: int = RESERVE,
+    wait_s: float = WAIT_FOR_ROOM_S,
 ) -> Staged | Verdict:
     """Hash a source and make it readable below `folder` (on this machine), or say why it cannot be read.
 
-    A read that fails is tried `attempts` times with growing pauses. Raises `UserError` when `folder` has no
-    room: that is no fault of the video, and the next one would fare the same.
+    A read that fails is tried `attempts` times with growing pauses. Room in `folder` is waited for up to `wait_s`;
+    raises `UserError` where none comes: that is no fault of the video, and the next one would fare the same.
     """
     private = Path(tempfile.mkdtemp(prefix="stage-", dir=folder))
     try:
-        staged = _attempts(lambda: _once(source, private, most_bytes, reserve), attempts, pause_s)
+        staged = _with_room(
+            lambda: _attempts(lambda: _once(source, private, most_bytes, reserve), attempts, pause_s), private, wait_s
+        )
     except BaseException:
         shutil.rmtree(private, ignore_errors=True)
         raise
     if isinstance(staged, Verdict):
         shutil.rmtree(private, ignore_errors=True)
     return staged
+
+
+def _with_room(attempt: Callable[[], Staged | Verdict], private: Path, wait_s: float) -> Staged | Verdict:
+    """The outcome of `attempt`, which is made again while the disk is full, `wait_s` seconds in all."""
+    waited = 0.0
+    while True:
+        try:
+            return attempt()
+        except _NoRoom as full:
+            (private / NAME).unlink(missing_ok=True)  # half a video would keep others from ending
+            if waited >= wait_s:
+                raise UserError(str(full), _REMEDY) from full
+            if not waited:
+                log.warning("%s: waiting for room, up to %.0f s", full, wait_s)
+        # Not all at once: workers that fill the disk together and give up together would do so for ever.
+        pause = _LOOK_FOR_ROOM_S * random.uniform(0.5, 1.5)
+        time.sleep(pause)
+        waited += pause
 
 
 def _once(source: Source, private: Path, most_bytes: int, reserve: int) -> Staged:
@@ -120,12 +150,12 @@ def _attempts(attempt: Callable[[], Staged], attempts: int, pause_s: float) -> S
         except _Stop as stop:
             return stop.verdict
         except uris.Forbidden as error:
-            return Verdict(Reason.FORBIDDEN_FORMAT, detail=str(error))
+            return Verdict(error.reason, detail=str(error))
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             return Verdict(Reason.UNREADABLE, detail=error.strerror or str(error))
         except (OSError, pa.ArrowException) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError("the disk of the staging folder is full", _REMEDY) from error
+                raise _NoRoom("the disk of the staging folder is full") from error
             detail = str(error)
             log.warning("attempt %d of %d to read a source failed: %s", number, attempts, detail)
         if number < attempts:
@@ -170,7 +200,7 @@ _REMEDY = "free some space there or name another staging folder; finished work i
 
 
 def _fetch(source: Source, private: Path, most_bytes: int, reserve: int) -> Staged:
-    system, path = uris.remote(source.uri)
+    system, path = oddkeys.opened(source.uri) or uris.remote(source.uri)
     before = _look(system, path)
     size = before.size or 0
     _fits(size, most_bytes)
@@ -183,11 +213,10 @@ def _fetch(source: Source, private: Path, most_bytes: int, reserve: int) -> Stag
         raise _Stop("changed while it was read")
     if read != size:
         raise OSError(f"the connection ended after {read} of {size} bytes")
-    modified = (after.mtime_ns or 0) / 1e9
-    return Staged(RawVideo(video_id, replace(source, bytes=size, modified=modified)), staged)
+    return Staged(RawVideo(video_id, replace(source, bytes=size, modified=uris.modified(after))), staged)
 
 
-def _look(system: fs.FileSystem, path: str) -> fs.FileInfo:
+def _look(system: fs.FileSystem | oddkeys.Bucket, path: str) -> fs.FileInfo:
     info = system.get_file_info(path)
     if info.type == fs.FileType.NotFound:
         raise _Stop("does not exist")
@@ -205,4 +234,4 @@ def _room(size: int, folder: Path, reserve: int) -> None:
         raise _Stop(f"larger than the whole disk of the staging folder ({disk.total} bytes)", measured=size)
     if size + reserve > disk.free:
         free, need = disk.free >> 20, (size + reserve) >> 20
-        raise UserError(f"the staging folder {folder.parent} has {free} MB free of {need} needed", _REMEDY)
+        raise _NoRoom(f"the staging folder {folder.parent} has {free} MB free of {need} needed")

@@ -15,8 +15,13 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from pyarrow import fs
 
-SCHEMES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"})
-"""Remote storage that pyarrow opens. No `http`, `data`, `pipe`, `concat`: those belong to decoders."""
+from curation.contract import Reason
+
+SCHEMES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "az"})
+"""Remote storage that is opened. No `http`, `data`, `pipe`, `concat`: those belong to decoders."""
+
+AZURE_ACCOUNT = "AZURE_STORAGE_ACCOUNT_NAME"
+"""The environment variable with the account of an `az://CONTAINER/PATH`, as Azure's other tools read it."""
 
 LONGEST = 4096
 
@@ -24,7 +29,15 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 
 
 class Forbidden(ValueError):
-    """A name that is refused; the message says why."""
+    """A name that is refused; the message says why, `reason` what its video ends in."""
+
+    reason = Reason.OUTSIDE
+
+
+class Unusable(Forbidden):
+    """A name that can be no file's."""
+
+    reason = Reason.UNREADABLE
 
 
 def scheme(name: str) -> str:
@@ -36,11 +49,11 @@ def scheme(name: str) -> str:
 def check(name: str) -> str:
     """Refuse what is no plain path and no URI of an allowed scheme; returns the name."""
     if not name.strip():
-        raise Forbidden("an empty name")
+        raise Unusable("an empty name")
     if "\0" in name:
-        raise Forbidden("a NUL character in the name")
+        raise Unusable("a NUL character in the name")
     if len(name) > LONGEST:
-        raise Forbidden(f"longer than {LONGEST} characters")
+        raise Unusable(f"longer than {LONGEST} characters")
     kind = scheme(name)
     if kind == "file":
         _check_file(name)
@@ -68,14 +81,14 @@ def _check_file(name: str) -> None:
     if name[5:7] != "//" or authority not in ("", "localhost") or not path.startswith("/"):
         raise Forbidden("a file URI must be file:///absolute/path")
     if "\0" in path or query:
-        raise Forbidden("a NUL character or a query in a file URI")
+        raise Unusable("a NUL character or a query in a file URI")
 
 
 def _check_remote(name: str, kind: str) -> None:
     authority, path, _ = _split(name)
     if not name[len(kind) :].startswith("://") or (not authority and kind not in ("hdfs", "viewfs")):
         raise Forbidden(f"a {kind} URI must be {kind}://place/path")
-    if "@" in authority and not kind.startswith("abfs"):
+    if "@" in authority and (not kind.startswith("abfs") or ":" in authority.partition("@")[0]):
         raise Forbidden("credentials in a URI; they belong in the environment")
     if "\0" in path or _climbs(path):
         raise Forbidden("'..' or NUL in a URI")
@@ -144,7 +157,7 @@ def _storable(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise Forbidden("not UTF-8") from error
+        raise Unusable("not UTF-8") from error
     return name
 
 
@@ -157,14 +170,33 @@ def _resolve_remote(name: str, base: str, allow_outside: bool) -> str:
     same = scheme(name) == scheme(base) and authority == base_authority
     if not allow_outside and not (same and path.startswith(base_path.rstrip("/") + "/")):
         raise Forbidden(f"leads outside {base}")
-    return name
+    # The same bucket is in the same store: the list's own endpoint, and no other.
+    return f"{name.partition('?')[0]}?{base_query}" if same and base_query and not query else name
 
 
 def remote(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a remote URI, one for each place and process, and the path inside it."""
     parts = urlsplit(check(uri))
-    system, top = _system(f"{parts.scheme}://{parts.netloc}/" + (f"?{parts.query}" if parts.query else ""))
+    system, top = _system(place(uri))
     return system, top.rstrip("/") + unquote(parts.path).rstrip("/")
+
+
+def place(uri: str) -> str:
+    """The storage that a remote URI lies in, as pyarrow names it. Raises `Forbidden` for an account that is unknown."""
+    parts = urlsplit(uri)
+    kind, authority = parts.scheme, parts.netloc
+    if kind == "az":
+        if not (account := os.environ.get(AZURE_ACCOUNT)):
+            raise Forbidden(f"az:// needs the name of the storage account in {AZURE_ACCOUNT}")
+        kind, authority = "abfs", f"{account}@{authority}"
+    return f"{kind}://{authority}/" + (f"?{parts.query}" if parts.query else "")
+
+
+def modified(info: fs.FileInfo) -> float:
+    """The time of a remote object in whole seconds, 0 where the store gives none: a store's listing tells the
+    milliseconds and its answer about one object does not.
+    """
+    return float((info.mtime_ns or 0) // 1_000_000_000)
 
 
 @functools.lru_cache(maxsize=64)

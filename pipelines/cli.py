@@ -45,7 +45,9 @@ CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a lo
 def curate(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, globs, lists (.txt .csv .parquet) or URIs; with --fill the pyramid."),
+        typer.Argument(
+            help="Files, folders, globs, lists (.txt .csv .tsv .jsonl .parquet) or URIs; with --fill the pyramid."
+        ),
     ],
     to: Annotated[str | None, typer.Option("--to", metavar="PYRAMID", help="Where the pyramid is or will be.")] = None,
     recipe: OwnRecipeOption = None,
@@ -57,6 +59,9 @@ def curate(
     cpus: CpusOption = None,
     retry: RetryOption = False,
     root: Annotated[str | None, typer.Option(help="Take nothing from outside this folder.")] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Take what links in a folder lead to, wherever that is.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
@@ -70,7 +75,7 @@ def curate(
     elif to is None:
         raise UserError("no pyramid is named", "name it with --to PYRAMID")
     else:
-        jobs.run_curate(sources, to, options, root)
+        jobs.run_curate(sources, to, options, root, follow_links)
 
 
 @app.command()

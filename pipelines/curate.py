@@ -21,6 +21,7 @@ from curation.errors import UserError
 from curation.media.plan import MediaPlan
 from curation.pyramid import journal, plans
 from curation.pyramid.columns import writable
+from curation.pyramid.commit import Committer
 from curation.pyramid.failures import LASTING, PASSING
 from curation.pyramid.journal import Journal
 from curation.pyramid.ledger import Known, Ledger
@@ -35,6 +36,7 @@ from pipelines.filters import Ready, ready
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
 from pipelines.measuring import MeasureStage
+from pipelines.naming import further_names
 from pipelines.ordering import ORDER_COLUMNS, orders
 from pipelines.recipe import Recipe
 from pipelines.results import CutDone, CutOrder, Landed, Place, Result, batch_of, fault_of
@@ -230,6 +232,8 @@ def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Sourc
     sources = [entry for entry in window if isinstance(entry, Source) and entry.uri not in stale]
     settled = ledger.settled(sources, job.recipe.plan.fingerprint, job.retry_quarantined)
     job.account.settled_before += sum(1 for source in sources if source in settled)
+    if lacking := ledger.lacking_extra(settled):
+        Committer(job.pyramid).commit(further_names(job.pyramid, lacking))
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
 
 
@@ -240,7 +244,7 @@ def _stale_uris(ledger: Ledger) -> set[str]:
 
 
 def _refusal(entry: Refused, plan: MediaPlan, job: str) -> Landed:
-    source = Source(entry.uri, 0)
+    source = Source(entry.uri, 0, extra=entry.extra)
     return Landed(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
 
 

@@ -14,7 +14,7 @@ from curation.pyramid.census import census
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
-from curation.sources import Refused, list_sources
+from curation.sources import Listing, Refused, list_sources
 from pipelines import curate as path
 from pipelines.adoption import Choice, choose
 from pipelines.cluster import Resources, joined
@@ -48,12 +48,15 @@ class Options:
     as_json: bool = False
 
 
-def run_curate(sources: Sequence[str], to: str, options: Options, root: str | None = None) -> None:
+def run_curate(
+    sources: Sequence[str], to: str, options: Options, root: str | None = None, follow_links: bool = False
+) -> None:
     """`ziggurat curate`. Everything that can be wrong with the arguments is found before Ray starts."""
     choice = choose(to, options.recipe, options.replace_recipe)
     filters = ready(choice.recipe)
-    entries = _checked(list_sources(sources, root=root, allow_outside=root is None))
-    with _started(choice, to, options, filters) as run:
+    listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
+    entries = _checked(listing)
+    with _started(choice, to, options, filters, listing) as run:
         watch, name = run.record, run.record.name
         path.curate(entries, run.pyramid, choice.recipe, run.resources, watch, run.account, options.retry, name)
 
@@ -95,9 +98,11 @@ def _fill(choice: Choice, uri: str, tier: str | None, options: Options) -> None:
 
 
 @contextmanager
-def _started(choice: Choice, uri: str, options: Options, filters: Sequence[Ready]) -> Iterator[Started]:
+def _started(
+    choice: Choice, uri: str, options: Options, filters: Sequence[Ready], listing: Listing | None = None
+) -> Iterator[Started]:
     """Ray, the pyramid, the display and the run's record around a block; the summary after it."""
-    account = Account()
+    account = Account(passed_over=listing.tally.passed_over) if listing else Account()
     pyramid, notices = choice.adopt(uri)
     pyramid = opened(pyramid.uri, pyramid.storage_options)
     notices = _about_filters(filters) + notices
@@ -109,7 +114,7 @@ def _started(choice: Choice, uri: str, options: Options, filters: Sequence[Ready
             record.notices = notices
             record.joined(resources)
             yield Started(pyramid, resources, account, record)
-            record.notices = notices + _advice(pyramid)
+            record.notices = notices + (listing.notices() if listing else []) + _advice(pyramid)
             display.summary(census(pyramid), list(record.notices))
 
 

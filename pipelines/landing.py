@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
-from curation.contract import VIDEOS, Status
-from curation.pyramid.commit import Batch, Committer, joined
+from curation.contract import Status
+from curation.pyramid.commit import Committer, joined
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
 from pipelines.breaker import Breaker
 from pipelines.engine import Delivery
+from pipelines.naming import further_names
 from pipelines.results import CutDone, Landed, Result, SameContent, Scored, batch_of
 
 COMMIT_EVERY_S = 5.0
@@ -52,6 +51,8 @@ class Account:
     cut_bytes: int = 0
     not_scored: Counter[str] = field(default_factory=Counter)
     commits: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Files that the folders hold and that were not taken, by extension; no inputs."""
 
     @property
     def finished(self) -> int:
@@ -105,7 +106,7 @@ class Landing:
     """
 
     def __init__(self, pyramid: Pyramid, account: Account, foreman: Any, journal: Journal, stop_after: int = 0) -> None:
-        self._committer = Committer(pyramid)
+        self._pyramid, self._committer = pyramid, Committer(pyramid)
         self._breaker = Breaker(stop_after)
         self._account, self._foreman, self._journal = account, foreman, journal
         self._arrived: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
@@ -169,7 +170,7 @@ class Landing:
         )
         self._committer.commit(joined([batch for r in results if (batch := batch_of(r)) is not None]))
         if names:
-            self._committer.commit(Batch(videos=_names_table(names)))
+            self._committer.commit(further_names(self._pyramid, [(name.video_id, name.source) for name in names]))
         self._account.commits += 1
 
     def _names_that_can_land(self, landed: list[Landed], same: list[SameContent]) -> list[SameContent]:
@@ -191,9 +192,3 @@ class Landing:
         settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, Landed)]
         if settled:
             self._foreman.release.remote(settled)
-
-
-def _names_table(names: Sequence[SameContent]) -> pa.Table:
-    columns = ("video_id", "uris", "modified")
-    rows = [{"video_id": n.video_id, "uris": [n.source.uri], "modified": [n.source.modified]} for n in names]
-    return pa.Table.from_pylist(rows, schema=pa.schema([VIDEOS.field(name) for name in columns]))

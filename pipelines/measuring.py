@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from curation import extra
 from curation.contract import RawVideo, Reason, Source, Status, Verdict
 from curation.errors import UserError
 from curation.media.plan import Limits, MediaPlan
@@ -121,7 +122,8 @@ class Measure:
         replaces = known is not None and not same_plan
         if verdict:
             return Landed(row, replaces=replaces, decoded=found.tally.decoded)
-        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why)
+        said = extra.united(known.extra if known else None, raw.source.extra)
+        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why, extra.caption(said))
         if stale:
             return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))

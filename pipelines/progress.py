@@ -159,6 +159,7 @@ class Display:
                 "cut_failed": dict(account.cut_failed),
                 "cut_bytes": account.cut_bytes,
                 "frames_decoded": account.decoded,
+                "passed_over": dict(account.passed_over),
                 "tiers": dict(now.tiers),
                 "pyramid": now.to_data(),
                 "notices": notices,
@@ -185,6 +186,10 @@ def _inputs(account: Account) -> Table:
     table.add_row("settled by an earlier run", str(account.settled_before))
     table.add_section()
     table.add_row("inputs", str(account.inputs))
+    if account.passed_over:
+        table.add_section()
+        for kind, count in account.passed_over.most_common():
+            table.add_row(f"no input, passed over: {kind}", str(count))
     return table
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 _DESCRIPTOR = re.compile(r"/dev/fd/(\d+)")
@@ -25,13 +28,15 @@ def source(path: Path) -> str | Reader:
     return str(path) if descriptor is None else Reader(descriptor)
 
 
-def head(path: Path, size: int) -> bytes:
-    """The first `size` bytes of a file, or all of a shorter one."""
+@contextmanager
+def reading(path: Path) -> Iterator[Reader | BufferedReader]:
+    """The file at `path` to read and seek in, from its start."""
     descriptor = _descriptor(path)
     if descriptor is not None:
-        return os.pread(descriptor, size, 0)
+        yield Reader(descriptor)
+        return
     with path.open("rb") as file:
-        return file.read(size)
+        yield file
 
 
 def _descriptor(path: Path) -> int | None:

@@ -19,7 +19,8 @@ from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.geometry import UPRIGHT, displayed
-from curation.media.handle import head, source
+from curation.media.handle import source
+from curation.media.refusal import raw_format, refusal
 from curation.media.timeline import Timeline, guessed_rate, scan
 
 if TYPE_CHECKING:
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
 
 DEMUXERS = (
     "mov mp4 m4a 3gp 3g2 mj2 matroska webm avi mpegts mpegtsraw mpeg mpegvideo flv live_flv mxf asf rm ogg ivf h264 "
-    "hevc obu m4v dv vc1 swf nut gxf"
+    "hevc obu m4v dv vc1 swf nut gxf mjpeg mpjpeg yuv4mpegpipe"
 ).split()
 """Formats that carry their own media. Playlists (hls, dash, concat) and image sequences are not among them."""
 
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-
-_REFERENCES = (b"#EXTM3U", b"ffconcat", b"v=0", b"<MPD", b"<?xml", b"<smil", b"[playlist]", b"[Reference]", b"RTSPtext")
 
 _OPTIONS = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", "enable_drefs": "0"}
 
@@ -56,13 +55,12 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
         raise Unfit(Reason.EMPTY)
     try:
         device = None if hwaccel == "none" else HWAccel(device_type=hwaccel, allow_software_fallback=False)
-        container = av.open(source(path), "r", options=_OPTIONS, hwaccel=device, metadata_errors="replace")
+        chosen = {"format": raw_format(path), "metadata_errors": "replace"}
+        container = av.open(source(path), "r", options=_OPTIONS, hwaccel=device, **chosen)
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:
-        refers = _refers_elsewhere(path, isinstance(error, av.error.ArgumentError))
-        reason = Reason.FORBIDDEN_FORMAT if refers else Reason.NOT_MEDIA
-        raise Unfit(reason, detail=str(error.strerror)) from error
+        raise Unfit(*refusal(path, error)) from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & _NO_FILM]
         if not streams:
@@ -80,16 +78,6 @@ def _prominence(stream: VideoStream) -> tuple[bool, int, int, int]:
     context = stream.codec_context
     pixels = context.width * context.height if context is not None else 0
     return bool(stream.disposition & Disposition.default), pixels, stream.frames, -stream.index
-
-
-def _refers_elsewhere(path: Path, known_format: bool) -> bool:
-    """Whether a file that was refused is a text that names other files: a playlist, a script, a session.
-
-    `known_format`: a demuxer knows it but is not allowed. That may also be an image, which is no text.
-    """
-    start = head(path, 1024)
-    signed = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_REFERENCES)
-    return signed or (known_format and not any(byte < 9 for byte in start))
 
 
 def timeline_of(

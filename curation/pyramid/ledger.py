@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation import extra
 from curation.contract import FRAME_SCORES, SCORES, Source, Status
 from curation.pyramid import conditions
 from curation.pyramid.conditions import Between, Present
@@ -46,6 +47,7 @@ class Known:
     clips: int
     bytes: int
     job: str | None = None
+    extra: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Ledger:
 
     def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
         """The ledger's rows for those of `video_ids` that it has."""
-        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job"]
+        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job", "extra"]
         dataset = self.pyramid.dataset("videos")
         found: dict[str, Known] = {}
         for some in chunks(video_ids, 5000):
@@ -90,7 +92,21 @@ class Ledger:
                     row["clips"] or 0,
                     row["bytes"] or 0,
                     row["job"],
+                    row["extra"],
                 )
+        return found
+
+    def lacking_extra(self, sources: Iterable[Source]) -> list[tuple[str, Source]]:
+        """Those of `sources` whose further columns are not all recorded with their video as they are, and its id."""
+        wanted = {source.uri: source for source in sources if source.extra}
+        found: list[tuple[str, Source]] = []
+        if not wanted:
+            return found
+        for batch in self.pyramid.dataset("videos").scanner(columns=["video_id", "uris", "extra"]).to_batches():
+            for row in batch.to_pylist():
+                for source in (wanted[uri] for uri in row["uris"] or () if uri in wanted):
+                    if extra.united(row["extra"], source.extra) != row["extra"]:
+                        found.append((row["video_id"], source))
         return found
 
     def stale_videos(self, frame_fingerprints: Mapping[str, str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from curation import extra
 from curation.contract import SCORES, Status
 from curation.pyramid.tiers import Tiers
 
@@ -52,7 +53,9 @@ def values(row: Row) -> Row:
 
 
 def video(old: Row | None, new: Row) -> Row:
-    """The ledger row to write: `new` over `old`, with the names of both and the larger number of attempts."""
+    """The ledger row to write: `new` over `old`, with the names of both, the user's columns of both (of one that both
+    have, the value that came last) and the larger number of attempts.
+    """
     if old is None:
         uris, modified = _named(new)
         return new | {"uris": uris, "modified": modified}
@@ -61,6 +64,7 @@ def video(old: Row | None, new: Row) -> Row:
         Status.REJECTED,
     )
     row = old if undecided and old.get("fingerprint") == new.get("fingerprint") else old | new
+    row = row | {"extra": extra.united(old.get("extra"), new.get("extra"))}
     uris, modified = _named(old, new)
     attempts = [number for number in (old.get("attempts"), new.get("attempts")) if number is not None]
     return row | {"uris": uris, "modified": modified, "attempts": max(attempts, default=None)}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from curation import uris
 from curation.contract import Reason, Source
@@ -37,6 +38,13 @@ def found(*arguments: str | Path, below: Path | None = None, **options: object) 
 def refused(*arguments: str | Path, **options: object) -> dict[str, Reason]:
     entries = list_sources([str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
     return {os.path.basename(e.uri): e.verdict.reason for e in entries if isinstance(e, Refused)}
+
+
+class Store:
+    """Stands for a remote store that has everything."""
+
+    def get_file_info(self, path: str) -> fs.FileInfo:
+        return fs.FileInfo(path, fs.FileType.File, size=7, mtime_ns=5_900_000_000)
 
 
 @pytest.fixture
@@ -124,14 +132,93 @@ def test_links(tree: Path, tmp_path: Path) -> None:
     for name, target in links.items():
         (tree / name).symlink_to(target)
     assert refused(tree) == {
-        "outside.mp4": Reason.FORBIDDEN_FORMAT,
-        "outside": Reason.FORBIDDEN_FORMAT,
+        "outside.mp4": Reason.OUTSIDE,
+        "outside": Reason.OUTSIDE,
         "broken.mp4": Reason.UNREADABLE,
-        "hidden": Reason.FORBIDDEN_FORMAT,
+        "hidden": Reason.OUTSIDE,
     }
     listed = [Path(e.uri).name for e in list_sources([str(tree)]) if isinstance(e, Source)]
     assert listed == ["1.mov", "2.MKV", "3.webm", "b.mp4", "blob.mp4", "inside.mp4"]
     assert found(tree / "outside.mp4") == [str(tree / "outside.mp4")]  # named by the person, so taken
+
+
+def test_links_that_lead_out_are_taken_when_a_person_says_so(tmp_path: Path) -> None:
+    """Under their own names; loops end, a place that is reached twice is walked once, what is no file stays refused."""
+    tree, far = tmp_path / "top" / "videos", tmp_path / "top" / "far"
+    touch(tree / "b.mp4", far / "s.mp4", far / "deep" / "t.mp4", far / ".dot" / "u.mp4", tmp_path / "above.mp4")
+    os.mkfifo(far / "pipe.mp4")
+    links = {
+        "out.mp4": "../far/s.mp4",
+        "far": "../far",
+        "far again": "../far/deep",
+        "up": "../..",
+        "loop": ".",
+        "device.mp4": "/dev/zero",
+        "broken.mp4": "/nowhere",
+        "round.mp4": "round.mp4",
+    }
+    for name, target in links.items():
+        (tree / name).symlink_to(target)
+    (far / "back").symlink_to("../videos")
+    (far / "dot").symlink_to(".dot")
+    without = list_sources([str(tree)])
+    assert all(Path(entry.uri).parent == tree for entry in without)
+    assert without.tally.links_out == 6
+    assert without.notices() == ["6 links lead out of the folders that were named: --follow-links takes them"]
+    refusals = {e.verdict.detail for e in list_sources([str(tree)]) if isinstance(e, Refused)}
+    assert f"a link that leads outside {tree}; --follow-links takes it" in refusals
+    assert refused(tree, follow_links=True) == {
+        "device.mp4": Reason.NOT_A_FILE,
+        "pipe.mp4": Reason.NOT_A_FILE,
+        "broken.mp4": Reason.UNREADABLE,
+        "round.mp4": Reason.UNREADABLE,
+        "dot": Reason.OUTSIDE,
+    }
+    entries = list_sources([str(tree)], follow_links=True)
+    taken = sorted(os.path.relpath(e.uri, tree) for e in entries if isinstance(e, Source))
+    assert taken == ["b.mp4", "far/deep/t.mp4", "far/s.mp4", "out.mp4", "up/above.mp4"]
+
+
+def test_following_links_and_a_root_exclude_each_other(tree: Path) -> None:
+    with pytest.raises(UserError, match="exclude each other"):
+        list_sources(["a"], root=str(tree), follow_links=True)
+
+
+def test_a_hubs_cache_is_taken_and_what_only_looks_like_one_is_not(tmp_path: Path) -> None:
+    home = tmp_path / "datasets--x"
+    touch(home / "blobs" / "0123", home / "other" / "4567", tmp_path / "evil" / "blobs" / "89", home / "blobs/in/ab")
+    shot = home / "snapshots" / "abc"
+    (shot / "sub").mkdir(parents=True)
+    (shot / "v.mp4").symlink_to("../../blobs/0123")
+    (shot / "sub" / "w.mp4").symlink_to("../../../blobs/0123")
+    (shot / "other.mp4").symlink_to("../../other/4567")
+    (shot / "evil.mp4").symlink_to("../../../evil/blobs/89")
+    (shot / "deep.mp4").symlink_to("../../blobs/in/ab")
+    (shot / "blobs").symlink_to("../../blobs")
+    taken = [os.path.relpath(e.uri, shot) for e in list_sources([str(shot)]) if isinstance(e, Source)]
+    assert taken == ["sub/w.mp4", "v.mp4"]
+    assert set(refused(shot)) == {"other.mp4", "evil.mp4", "deep.mp4", "blobs"}
+    confined = list_sources(["datasets--x/snapshots/abc"], root=str(tmp_path))
+    assert all(isinstance(entry, Refused) for entry in confined)
+
+
+def test_what_a_folder_holds_and_is_not_taken_is_counted(tree: Path) -> None:
+    touch(tree / "a" / "b.TXT", tree / "Makefile", tree / "x.bin")
+    (tree / "notes").symlink_to("a/notes.md")
+    listing = list_sources([str(tree)])
+    taken = len(list(listing))
+    assert listing.tally.passed_over == {"hidden": 2, ".bin": 2, ".md": 1, ".txt": 1, "no extension": 2}
+    files = sum(len(names) for _, _, names in os.walk(tree)) - 1  # a hidden folder counts once, whatever it holds
+    assert taken + sum(listing.tally.passed_over.values()) == files + 1
+    asked_for = list_sources([f"{tree}/*.mp4"])
+    assert list(asked_for)
+    assert asked_for.tally.passed_over == {"hidden": 1}  # a pattern says itself what it leaves
+
+
+def test_an_argument_without_a_video_says_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path / "a.srt", tmp_path / "b.srt", tmp_path / "c.md")
+    with pytest.raises(UserError, match=r"looked for .*; found 2 \.srt, 1 \.md; name files outright"):
+        list_sources([str(tmp_path)])
 
 
 def test_an_unreadable_folder_below_is_reported_and_the_rest_goes_on(
@@ -223,14 +310,17 @@ def test_every_bad_name_in_a_list_is_reported(tree: Path, writer: Writer) -> Non
     entries = list(list_sources([str(writer(tree / "list", names))]))
     reasons = {entry.uri: entry.verdict.reason for entry in entries if isinstance(entry, Refused)}
     assert reasons == {
-        **dict.fromkeys(names[:6], Reason.FORBIDDEN_FORMAT),
+        **dict.fromkeys(names[:6], Reason.OUTSIDE),
         str(tree / "a"): Reason.NOT_A_FILE,
         str(tree / "gone.mp4"): Reason.UNREADABLE,
     }
 
 
 @FORMATS
-def test_a_person_may_list_places_anywhere_but_not_climb(tree: Path, tmp_path: Path, writer: Writer) -> None:
+def test_a_person_may_list_places_anywhere_but_not_climb(
+    tree: Path, tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uris, "remote", lambda uri: (Store(), uri))
     touch(tmp_path / "elsewhere.mp4")
     names = [
         str(tmp_path / "elsewhere.mp4"),
@@ -272,7 +362,7 @@ def test_an_empty_cell_and_an_overlong_line_are_reported(tree: Path) -> None:
         ("empty", r"holds no video files; looked for .*\.mkv .*; name files outright"),
         ("empty/*.mp4", "holds no video files"),
         ("empty.txt", "holds no names"),
-        ("two.csv", "has no column of names: it has a, b; call the column uri or path or url"),
+        ("two.csv", "has no column of names: it has a, b; call the column uri or path or url or file_name"),
         ("numbers.parquet", "column 'uri' of .*numbers.parquet holds int64; it must hold strings"),
         ("fake.parquet", "is not a Parquet file"),
         ("http://host/x.mp4", "is refused: 'http:' is not one of"),
@@ -325,7 +415,8 @@ def test_fifty_thousand_entries_stream_in_bounded_memory(tmp_path: Path) -> None
     assert peak < 1 << 20  # a list of all of them takes 20 MB
 
 
-def test_a_long_list_streams(tmp_path: Path) -> None:
+def test_a_long_list_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uris, "remote", lambda uri: (Store(), uri))
     touch(tmp_path / "a.mp4")
     with open(tmp_path / "list.txt", "w") as file:
         file.writelines(f"s3://bucket/{index}.mp4\n" for index in range(200_000))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from curation.contract import Reason, Source, Verdict
+from curation import extra
+from curation.contract import Reason, Source, Status, Verdict
 from curation.filters.base import NO_SAMPLES, Measured
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.pyramid.ledger import Known
@@ -74,6 +76,32 @@ def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
     assert first.clips["text_area_why"].to_pylist() == ["why"]
     assert isinstance(second, SameContent)
     assert second.video_id == first.video["video_id"]
+
+
+def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(place: Place) -> None:
+    said = extra.packed({"caption": "a test card", "label": 7})
+    landed = measuring(place, Foreman(attempts=2))(replace(source(media.sample("plain.mp4")), extra=said), silent)
+    assert isinstance(landed, Landed)
+    assert landed.clips is not None
+    assert landed.video["extra"] == said
+    assert set(landed.clips["caption"].to_pylist()) == {"a test card"}
+    assert set(landed.clips["caption_model"].to_pylist()) == {"given"}
+
+
+def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place: Place) -> None:
+    """Under another plan, from a folder: the clips are new, and the ledger still has what the list said."""
+    said = extra.packed({"text": "a test card"})
+    known = Known(Status.DONE, "another plan", (), 1, 1, 1, said)
+
+    class Knows(Claims):
+        def known(self, video_id: str) -> Known | None:
+            return known
+
+    stage = MeasureStage(place, MediaPlan(), Limits(memory_mb=1024), "job", {}, lambda: Knows(Foreman(attempts=2)))()
+    landed = stage(source(media.sample("plain.mp4")), silent)
+    assert isinstance(landed, Landed)
+    assert landed.clips is not None
+    assert set(landed.clips["caption"].to_pylist()) == {"a test card"}
 
 
 def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.media.handle import Reader, head, path_of, source
+from curation.media.handle import Reader, path_of, reading, source
 from tests.support import media
 from tests.support.measuring import as_clips, cuts, measured
 
@@ -45,7 +45,8 @@ def test_a_reader_moves_as_a_file_does(moves: list[tuple[str, int]]) -> None:
 def test_a_path_stays_a_path(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     assert source(tmp_path / "a") == str(tmp_path / "a")
-    assert head(tmp_path / "a", 3) == b"con"
+    with reading(tmp_path / "a") as file:
+        assert file.read(3) == b"con"
 
 
 @pytest.mark.parametrize("name", ["scenes.mp4", "plain.mp4"])
@@ -54,7 +55,8 @@ def test_the_passes_find_the_same_by_descriptor(name: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         held = path_of(descriptor)
-        assert head(held, 100) == head(path, 100)
+        with reading(held) as by_number, reading(path) as by_name:
+            assert by_number.read(100) == by_name.read(100)
         by_path, by_descriptor = measured(path), measured(held)
         assert by_path == by_descriptor
         assert cuts(held, as_clips(by_path)) == cuts(path, as_clips(by_path))

@@ -88,7 +88,7 @@ def test_a_missing_bit_rate_is_counted_from_packets() -> None:
         ("mp4parse-rust__bipbop_nonfragment_header.mp4", Reason.NO_FRAMES),
         ("decord__corrupted.mp4", Reason.LOW_FPS),
         ("mediabunny__toothsome-dts.mp4", Reason.NO_VIDEO),
-        ("file-type__fixture-corrupt.mkv", Reason.NOT_MEDIA),
+        ("file-type__fixture-corrupt.mkv", Reason.BROKEN),
         ("media__8k24fps_300ms.mp4", Reason.TOO_SHORT),
         ("mediabunny__edts.mp4", Reason.LOW_BPP),
     ],

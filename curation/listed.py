@@ -1,0 +1,94 @@
+"""The entries that a list names: its rows resolved, looked up, and given their sizes and times.
+
+`sources` calls it for an argument that is a list. A name leads where `uris.resolve` lets it. Remote names are looked up
+several at a time, so that a second run sees by size and time that there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+
+import pyarrow as pa
+from pyarrow import fs
+
+from curation import lists, oddkeys, uris
+from curation.contract import Reason, Source, Verdict
+from curation.folders import Entry, Refused, entry, remote_entry, unreadable
+
+log = logging.getLogger(__name__)
+
+_LOOK_UP = 256
+_AT_A_TIME = 16
+_GIVE_UP = 8
+"""Failures to look up a name, without one success, after which a store is left to the staging, which tries longer."""
+
+
+def listed(system: fs.FileSystem, path: str, base: str, allow_outside: bool) -> Iterator[Entry]:
+    """The entries of the list at `path`, whose names count from `base`. Raises `UserError` before the first where a row
+    of a text cannot be read.
+    """
+    if lists.suffix(path) != ".parquet":  # its schema tells at once
+        with system.open_input_file(path) as stream:
+            for _ in lists.rows(stream, path):
+                pass
+    with system.open_input_file(path) as stream, ThreadPoolExecutor(_AT_A_TIME, "look-up") as pool:
+        found = (_resolved(row, base, allow_outside) for row in lists.rows(stream, path))
+        stores = _Stores()
+        while some := list(islice(found, _LOOK_UP)):
+            yield from pool.map(stores.looked_up, some)
+
+
+def _resolved(row: lists.Row, base: str, allow_outside: bool) -> Entry:
+    try:
+        uri = uris.resolve(row.name, base, allow_outside=allow_outside)
+    except uris.Forbidden as error:
+        shown = row.name.encode(errors="backslashreplace").decode()[: uris.LONGEST]
+        return Refused(shown, Verdict(error.reason, detail=str(error)), row.extra)
+    local = uris.local_path(uri)
+    return replace(Source(uri, 0) if local is None else _named(local), extra=row.extra)
+
+
+def _named(path: str) -> Entry:
+    try:
+        return entry(path, os.stat(path))
+    except OSError as error:
+        return unreadable(path, error)
+
+
+class _Stores:
+    """Looks remote names up, in several threads."""
+
+    def __init__(self) -> None:
+        self._answers: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+
+    def looked_up(self, found: Entry) -> Entry:
+        """The entry with what its store says of it; unchanged where it is local or the store does not answer."""
+        if isinstance(found, Refused) or uris.local_path(found.uri) is not None:
+            return found
+        store = found.uri.partition("?")[0].split("/")[2]
+        if self._failures[store] >= _GIVE_UP and not self._answers[store]:
+            return found
+        try:
+            system, path = oddkeys.opened(found.uri) or uris.remote(found.uri)
+            info = system.get_file_info(path)
+        except (OSError, pa.ArrowException, uris.Forbidden) as error:
+            self._failures[store] += 1
+            log.warning("%s was not looked up: %s", found.uri, error)
+            return found
+        self._answers[store] += 1
+        return _as_found(found, info)
+
+
+def _as_found(source: Source, info: fs.FileInfo) -> Entry:
+    if info.type == fs.FileType.File:
+        return replace(remote_entry(source.uri, info), extra=source.extra)
+    if info.type == fs.FileType.NotFound:
+        return Refused(source.uri, Verdict(Reason.UNREADABLE, detail="does not exist"), source.extra)
+    return Refused(source.uri, Verdict(Reason.NOT_A_FILE, detail="a folder"), source.extra)

@@ -1,0 +1,46 @@
+"""A list as a user gives it: its columns come out again, and a second run with more of them decodes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from curation.pyramid.ledger import Ledger
+from curation.pyramid.store import Pyramid
+from tests.support import jobs, media
+
+
+def test_a_lists_columns_are_kept_and_brought_up_to_date(tmp_path: Path) -> None:
+    videos = tmp_path / "in"
+    videos.mkdir()
+    for number, source in enumerate(("mandelbrot", "testsrc2")):
+        media.make(videos / f"{number}.mp4", source=source, seconds=3)
+    (videos / "notes.md").write_text("not taken")
+    table, recipe = (
+        videos / "list.csv",
+        jobs.recipe(tmp_path, jobs.RECIPE.replace("[filters.ocr]", "[filters.ocr]\nenabled = false")),
+    )
+    table.write_text("id;path;caption\n7;0.mp4;a fractal\n8;1.mp4;\n9;../2.mp4;gone\n")
+    first = jobs.curate(table, tmp_path / "p", recipe)
+    assert (first.summary["done"], first.summary["reasons"], first.summary["passed_over"]) == (2, {"outside": 1}, {})
+    assert told(tmp_path / "p") == {
+        "0.mp4": ({"id": "7", "caption": "a fractal"}, "a fractal"),
+        "1.mp4": ({"id": "8"}, None),
+    }
+    table.write_text("path;caption;label\n0.mp4;;fractal\n1.mp4;a test card;\n")
+    second = jobs.curate([table, videos], tmp_path / "p", recipe)
+    assert (second.summary["settled_before"], second.summary["frames_decoded"]) == (2, 0)
+    assert second.summary["passed_over"] == {".csv": 1, ".md": 1}
+    assert told(tmp_path / "p") == {
+        "0.mp4": ({"id": "7", "caption": "a fractal", "label": "fractal"}, "a fractal"),
+        "1.mp4": ({"id": "8", "caption": "a test card"}, "a test card"),
+    }
+
+
+def told(place: Path) -> dict[str, tuple[dict[str, str], str | None]]:
+    """By file name: the columns of each video that has clips, and the caption of its clips."""
+    pyramid = Pyramid.open(place)
+    rows = pyramid.query().columns("video_id", "caption").to_table().to_pylist()
+    captions = {row["video_id"]: row["caption"] for row in rows}
+    known = Ledger(pyramid).lookup(captions)
+    return {Path(known[key].uris[0]).name: (json.loads(known[key].extra or "{}"), captions[key]) for key in captions}
