@@ -15,7 +15,6 @@ import av.error
 import numpy as np
 import xxhash
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.format import VideoFormat
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
@@ -24,6 +23,7 @@ from curation.contract import Ending, Reason
 from curation.media.found import Tally
 from curation.media.geometry import Orientation, Plane, orientation
 from curation.media.probe import Unfit
+from curation.media.suspicion import Suspicion
 from curation.media.timeline import Timeline
 
 Planes = tuple[Plane, Plane, Plane]
@@ -78,16 +78,17 @@ class Decoder:
         self._start(-1)
 
     def __iter__(self) -> Iterator[Picture]:
-        for frame, hit in self._judged():
+        for frame in self._frames():
             self.tally.decoded += 1
+            sent = self._suspicion.land(frame)
             index = self._number(frame)
             if index is None or index <= self._last:
                 self.tally.unordered += 1
                 self._lost = True
                 continue
             before, self._last = self._last, index
-            if self._is_sound(index, hit, frame.key_frame):
-                yield self._picture(frame, index, before)
+            if self._suspicion.is_sound(frame, index, sent):
+                yield self._picture(frame, index, before, sent.sar if sent is not None else self._sar())
             else:
                 self.tally.suspect += 1
                 self._lost = True
@@ -113,14 +114,11 @@ class Decoder:
         self._last = last
         self._sought: int | None = None
         self._lost = False
-        self._clean_at: int | None = None
+        self._suspicion = Suspicion(self._timeline)
         self._shape: Shape | None = None
         self._turned: Orientation | None = None
-        self._bad: set[int | None] = set()
-        self._sars: dict[int | None, float] = {}
 
-    def _picture(self, frame: av.VideoFrame, index: int, before: int) -> Picture:
-        sar = self._sars.pop(frame.pts, None) or self._sar()
+    def _picture(self, frame: av.VideoFrame, index: int, before: int, sar: float) -> Picture:
         if frame.key_frame or self._turned is None:  # a display matrix is the stream's, so key pictures carry it
             self._turned = orientation(frame)
         light = (frame.color_primaries, frame.color_trc, int(frame.colorspace), int(frame.color_range))
@@ -149,38 +147,25 @@ class Decoder:
             return None
         return timeline.picture_at(frame.pts, self._last, self._sought)
 
-    def _is_sound(self, index: int, hit: bool, key: bool) -> bool:
-        """Whether a picture is neither hit nor predicted from one that is.
-
-        The decoder's mark sits on the picture hit only, so suspicion stays until the next clean start is shown.
-        """
-        if hit or index < self._timeline.led:
-            self._suspect_from(index)
-        elif self._clean_at is not None and (key or index >= self._clean_at):
-            self._clean_at = None
-        return self._clean_at is None
-
-    def _suspect_from(self, index: int) -> None:
-        self._clean_at = self._timeline.refreshed_after(index)
-
-    def _judged(self) -> Iterator[tuple[av.VideoFrame, bool]]:
-        """Frames, and whether the decoder or the demuxer says that it is hit."""
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames. Those of a packet wait for the next one: if that fails, they are suspicious too."""
+        held: list[av.VideoFrame] = []
         for frames in self._decoded():
-            for frame in frames:
-                yield frame, frame.is_corrupt or (frame.pts in self._bad and frame.pts is not None)
+            yield from held
+            held = frames
+        yield from held
 
     def _decoded(self) -> Iterator[list[av.VideoFrame]]:
+        """The frames that come after each packet that the decoder takes."""
         packets = self._container.demux(self._stream)
-        packet: Packet | None = None
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                if packet.is_corrupt:
-                    self._damage(packet)
                 frames = packet.decode()
-                self._remember_sar(packet)
+                # The codec's aspect is this packet's now; its picture may come out much later.
+                self._suspicion.send(packet, self._sar(), self._last)
                 yield frames  # type: ignore[misc]
             except av.error.MemoryError as error:
                 raise MemoryError from error
@@ -188,22 +173,9 @@ class Decoder:
                 return
             except av.error.FFmpegError as error:
                 self.tally.damaged += 1
-                self._damage(packet)
+                self._suspicion.fail(self._last)
                 if self.tally.damaged > _HOPELESS and not self.tally.decoded:
                     raise Unfit(Reason.NO_FRAMES, detail=str(error)) from error
-
-    def _damage(self, packet: Packet | None) -> None:
-        """All that is decoded after a packet that is damaged may be predicted from it."""
-        self._suspect_from(max(self._last, 0))
-        if packet is not None:
-            self._bad.add(packet.pts)
-
-    def _remember_sar(self, packet: Packet) -> None:
-        """The sample aspect ratio is the codec's when the packet goes in; its picture may come out much later."""
-        if packet.pts is not None and (sar := self._sar()) != self._sars.get(packet.pts):
-            self._sars[packet.pts] = sar
-        if len(self._sars) > 64:
-            self._sars.pop(next(iter(self._sars)))
 
     def _sar(self) -> float:
         codec = self._codec_sar()

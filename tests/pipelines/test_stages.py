@@ -91,7 +91,7 @@ def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(pl
 def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place: Place) -> None:
     """Under another plan, from a folder: the clips are new, and the ledger still has what the list said."""
     said = extra.packed({"text": "a test card"})
-    known = Known(Status.DONE, "another plan", (), 1, 1, 1, said)
+    known = Known(Status.DONE, "another plan", (), 1, 1, 1, extra=said)
 
     class Knows(Claims):
         def known(self, video_id: str) -> Known | None:
@@ -157,11 +157,11 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     landed = measuring(place, Foreman(attempts=2))(source(path), silent)
     assert isinstance(landed, Landed)
     clips = as_clips(measured(path))
-    broken = replace(clips[1], clip_id="f" * 32, start_s=99.0)
+    broken = replace(clips[1], clip_id="f" * 32, all_check=0)
     order = CutOrder(landed.video["video_id"], (source(path),), (clips[0], broken, clips[2]), MediaPlan())
     done = CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
     assert set(done.cut) == {clips[0].clip_id, clips[2].clip_id}
-    assert done.failed["f" * 32].startswith(Reason.BROKEN)
+    assert done.failed["f" * 32].startswith(Reason.OTHER_FRAMES)
 
 
 def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place) -> None:
@@ -171,10 +171,10 @@ def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place)
     landed = settings.give_up(here, lost)
     assert (landed.video["uris"], landed.video["reason"]) == ([here.uri], "worker_lost")
     clips = tuple(as_clips(measured(media.sample("scenes.mp4"))))
-    order = CutOrder("v", (here,), clips)
+    order = CutOrder("v", (here,), clips, MediaPlan())
     assert isinstance(order, Divisible)
     assert [part.clips for n in range(len(order)) for part in [order.part(n, n + 1)]] == [(clip,) for clip in clips]
-    done = CutStage(place, MediaPlan(), Encode(), Limits()).give_up(order.part(1, 2), lost)
+    done = CutStage(place, Encode(), Limits()).give_up(order.part(1, 2), lost)
     assert (done.cut, done.failed) == ((), {clips[1].clip_id: "worker_lost"})
     assert [fault.videos for fault in map(fault_of, (landed, done)) if fault] == [(landed.video["video_id"],), ("v",)]
 

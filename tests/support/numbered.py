@@ -119,8 +119,14 @@ def pictures(
     for number in range(first, end):
         if (now := sum(number >= cut for cut in cuts)) != scene:
             scene, ground = now, texture(seed * 100 + now)
-        x, y = (3 * number) % (768 - width), (2 * number) % (768 - height)
+        x, y = _bounced(3 * number, 768 - width), _bounced(2 * number, 768 - height)
         yield stamped(ground[y : y + height, x : x + width].copy(), number)
+
+
+def _bounced(value: int, most: int) -> int:
+    """A way to and fro: one that jumps back would look like a cut."""
+    value %= 2 * most
+    return value if value < most else 2 * most - 1 - value
 
 
 def stamped(picture: np.ndarray, number: int) -> np.ndarray:

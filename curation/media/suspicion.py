@@ -1,0 +1,69 @@
+"""Which decoded pictures damage may have reached: they are not handed out.
+
+A decoder marks the picture hit only, and says nothing of those that it predicts from it; some decoders mark nothing and
+fail at a later packet. So suspicion begins with a packet, in the order of decoding, and ends with the next clean start.
+Used by the decoder of both passes (`frames`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+from av.packet import Packet
+
+from curation.media.timeline import Timeline
+
+_IN_FLIGHT = 128
+"""Packets remembered until their pictures come: more than any codec reorders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A packet that went into the decoder: its place in that order, and the sample aspect ratio that held then."""
+
+    order: int
+    sar: float
+
+
+class Suspicion:
+    """Follows packets into the decoder and judges the pictures that come out."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._in_flight: dict[int, Sent] = {}
+        self._order = 0
+        self._from: int | None = None
+        self._clean_at = 0
+
+    def send(self, packet: Packet, sar: float, after: int) -> None:
+        """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious."""
+        self._order += 1
+        if packet.pts is not None:
+            self._in_flight[packet.pts] = Sent(self._order, sar)
+        if len(self._in_flight) > _IN_FLIGHT:
+            del self._in_flight[next(iter(self._in_flight))]
+        if packet.is_corrupt:
+            self._begin(self._order, after)
+
+    def fail(self, after: int) -> None:
+        """The decoder has refused a packet: the one before it may have been hit without a word."""
+        self._begin(self._order, after)
+        self._order += 1
+
+    def land(self, frame: av.VideoFrame) -> Sent | None:
+        """What is known of the packet of a picture; None for one without a timestamp."""
+        return self._in_flight.pop(frame.pts, None) if frame.pts is not None else None
+
+    def is_sound(self, frame: av.VideoFrame, index: int, sent: Sent | None) -> bool:
+        """Whether picture `index` is neither hit nor predicted from one that is."""
+        order = sent.order if sent is not None else self._order
+        if frame.is_corrupt:
+            self._begin(order, index)
+        elif self._from is not None and (index >= self._clean_at or (frame.key_frame and order > self._from)):
+            self._from = None
+        return index >= self._timeline.led and (self._from is None or order < self._from)
+
+    def _begin(self, order: int, after: int) -> None:
+        self._from = order if self._from is None else min(order, self._from)
+        self._clean_at = self._timeline.refreshed_after(max(0, after))
