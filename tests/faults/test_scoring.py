@@ -31,13 +31,13 @@ def missing(place: Path) -> dict[int, tuple[float | None, str | None, str | None
     return {number: row for number, row in scoring.scores(place).items() if row != (float(number), BY, None)}
 
 
-def test_a_filter_that_raises_costs_its_clip_only_until_it_is_asked_again(place: Path) -> None:
+def test_a_filter_that_raises_costs_its_clip_only_until_the_next_run(place: Path) -> None:
     told = scoring.run(place, Options(poison=(3, 20, 63)))
     assert told == {"scored": {"text_area": CLIPS - 3}, "not_scored": {"text_area: internal_error": 3}}
     assert missing(place) == {
         number: (None, BY, f"internal_error: ValueError: clip {number} is odd") for number in (3, 20, 63)
     }
-    assert scoring.run(place, Options(retry=True)) == {"scored": {"text_area": 3}, "not_scored": {}}
+    assert scoring.run(place, Options()) == {"scored": {"text_area": 3}, "not_scored": {}}
     assert missing(place) == {}
 
 

@@ -146,7 +146,7 @@ def main(place: str, options: str) -> None:
         with joined(None, wanted.cpus) as resources:
             opened = Pyramid.open(place)
             with curate.working(opened, recipe, resources, Silent(), account, retry_quarantined=wanted.retry) as job:
-                curate.score(job, filter_)
+                curate.score(job, filter_, job.again)
     except UserError as error:
         print(json.dumps({"cause": error.cause, "remedy": error.remedy}))
         return

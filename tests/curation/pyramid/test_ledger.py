@@ -137,13 +137,14 @@ def test_what_a_filter_could_not_score_is_settled_until_somebody_asks_again(pyra
     )
     Committer(pyramid).commit(Batch(clip_updates=[clips(*rows)]))
 
-    def stale(by: str, retry: bool) -> set[str]:
-        batches = Ledger(pyramid).stale_clips("aesthetic", by, TIERS, None, retry=retry)
+    def stale(by: str, again: tuple[str, ...]) -> set[str]:
+        batches = Ledger(pyramid).stale_clips("aesthetic", by, TIERS, None, again=again)
         return {name for batch in batches for name in batch["clip_id"].to_pylist()}
 
-    assert stale("clip-1", retry=False) == {fresh}
-    assert stale("clip-1", retry=True) == {fresh, failed}
-    assert stale("clip-2", retry=False) == {fresh, failed, done}
+    assert stale("clip-1", again=()) == {fresh}
+    assert stale("clip-1", again=(LASTING,)) == {fresh}
+    assert stale("clip-1", again=(PASSING,)) == {fresh, failed}
+    assert stale("clip-2", again=()) == {fresh, failed, done}
 
 
 @pytest.mark.parametrize("name", ["aaaa1111", "aaaa", "/in/aaaa1111.mp4", "aaaa1111.mp4"])
