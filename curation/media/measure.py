@@ -25,7 +25,7 @@ from curation.media.plan import MediaPlan
 from curation.media.probe import Timeline, Unfit, describe, open_media, scan
 from curation.media.rules import judge
 from curation.media.scene import SceneScore
-from curation.media.shots import DETECTORS, Boundary, ShotDetector
+from curation.media.shots import Boundary, ShotDetector, make
 
 MIN_SIDE = 16
 """A smaller picture is one macroblock or less: nothing to measure, and nothing that H.264 encodes well."""
@@ -92,7 +92,7 @@ class _Pass:
         self._facts, self._plan, self._origin = facts, plan, origin
         self._cadence: Cadence = cadence(facts, plan.clips.max_fps)
         self._scene = SceneScore()
-        self._detector: ShotDetector = DETECTORS[plan.shots.detector](**plan.shots.options)
+        self._detector: ShotDetector = make(plan.shots.detector, plan.shots.options, facts.nominal_fps)
         self._delay = self._detector.lookahead + plan.shots.trim_frames
         self._queue: deque[Waiting] = deque()
         self._boundaries: deque[Boundary] = deque()
@@ -109,8 +109,7 @@ class _Pass:
         if self._frames and (frame.width, frame.height) != (self._facts.coded_width, self._facts.coded_height):
             frame = frame.reformat(width=self._facts.coded_width, height=self._facts.coded_height, threads=1)
         yuv = planes(frame)
-        score = self._scene.push(yuv[0])
-        self._announce(self._detector.push(score, self._scene.mafd, self._picture(yuv)))
+        self._announce(self._detector.push(self._scene.push(*yuv), self._picture(yuv)))
         self._key_s = time - self._origin if frame.key_frame else self._key_s
         self._queue.append(Waiting(self._frames, time - self._origin, self._key_s, frame, yuv))
         self._frames += 1
