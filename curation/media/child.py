@@ -1,9 +1,10 @@
 """The decoder child: the only process that lets libav see untrusted bytes. Started and watched by `sandbox.py`.
 
-    python -m curation.media.child MEMORY_MB
+    python -m curation.media.child MEMORY_MB DETECTOR
 
 It takes `measure` and `cut` requests on standard input and answers on standard output (see `wire.py`). It limits itself
-before the first request: memory, no files written, no core dump; the parent limits its CPU and wall time.
+before the first request: memory, no files written, no core dump; the parent limits its CPU and wall time. What the
+shot detector needs is loaded before that, for torch writes files at its start.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from curation.media import faults
 from curation.media.found import Tally
 from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Unfit
+from curation.media.shots import prepare
 from curation.media.wire import Message, WireError, receive, send
 
 PLAN = TypeAdapter(MediaPlan)
@@ -35,6 +37,7 @@ _PROGRESS_EVERY_S = 0.5
 
 def main() -> None:
     """Serve requests until standard input closes or the parent is gone."""
+    prepare(sys.argv[2])
     _confine(int(sys.argv[1]))
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

@@ -137,7 +137,7 @@ class Sandbox:
 
     def _ask(self, kind: str, body: dict[str, Any], progress: Callable[[int], None]) -> Iterator[Message]:
         try:
-            child = self._ready()
+            child = self._ready(body["plan"]["shots"]["detector"] if kind == "measure" else None)
             yield from child.ask(kind, body, self._limits, progress)
             if child.spent or child.served >= self._limits.recycle_after:
                 self.close()
@@ -148,21 +148,25 @@ class Sandbox:
             self.close()
             yield Message("verdict", asdict(Verdict(Reason.INTERNAL, detail=str(error))))
 
-    def _ready(self) -> _Child:
+    def _ready(self, detector: str | None) -> _Child:
+        """A child that has loaded this shot detector; None: any child will do."""
+        if self._child is not None and detector not in (None, self._child.detector):
+            self.close()
         if self._child is None or self._child.process.poll() is not None:
-            self._child = _Child(self._limits)
+            self._child = _Child(self._limits, detector or "scene")
         return self._child
 
 
 class _Child:
     """The process and its two pipes."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, detector: str) -> None:
+        self.detector = detector
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         # Linux counts what a process used before its exec, too: as much as ours.
         self._inherited_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "curation.media.child", str(limits.memory_mb)],
+            [sys.executable, "-m", "curation.media.child", str(limits.memory_mb), detector],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
