@@ -181,9 +181,11 @@ class SceneRule:
             if end < 2 or start + 1 >= len(self._seen):
                 continue
             jump = self._apart(end - 1, start)
+            if jump < self.threshold or not self._is_mix(end, start):
+                continue
             if mixed < _MIXED and self._is_mix(end, start + 1):
                 continue  # the next frame ends it
-            if jump >= self.threshold and self._is_mix(end, start) and self._is_whole(end, start):
+            if self._is_whole(end, start):
                 spans = (*range(end - 1 - self.radius, end), *range(start + mixed + 1, start + mixed + 1 + self.radius))
                 level = [self._apart(i - mixed - 1, i) for i in spans if i > mixed and i < len(self._seen)]
                 if jump - (median(level) if level else 0.0) >= self.threshold:
