@@ -15,15 +15,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from curation.errors import UserError
-from curation.media.scene import SceneScore
-from curation.media.shots import DETECTORS, Boundary, SceneRule, ShotDetector
+from curation.filters.jitter import small_bgr
+from curation.media.convert import Converter
+from curation.media.frames import Planes, planes
+from curation.media.scene import FrameScore, SceneScore
+from curation.media.shots import DETECTORS, Boundary, ShotDetector, check, make
+from curation.media.shots_scene import SceneRule
 
 TOLERANCE = 2
 MIN_CLIP_S = 2.0
@@ -47,8 +50,7 @@ class Measured:
     """One decoded file: what the detectors saw and what they said."""
 
     fps: float
-    scores: list[float] = field(default_factory=list)
-    mafds: list[float] = field(default_factory=list)
+    frames: list[FrameScore] = field(default_factory=list)
     found: dict[str, list[Boundary]] = field(default_factory=dict)
 
 
@@ -87,47 +89,41 @@ def read_labels(path: Path) -> list[Labelled]:
         ]
 
 
-def luma(frame: av.VideoFrame) -> np.ndarray:
-    """The 8-bit luma plane, without a copy where the decoder gives one."""
-    if not frame.format.name.startswith("yuv"):
-        return frame.to_ndarray(format="gray")
-    plane: Any = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-
-
-def measure(path: Path, make: dict[str, Callable[[], ShotDetector]]) -> Measured:
-    """One decode of video stream 0, in decode order, through the scene score and the detectors."""
-    detectors = {name: create() for name, create in make.items()}
+def measure(path: Path, names: Sequence[str]) -> Measured:
+    """One decode of video stream 0, in decode order, through the scene score and the detectors of these names."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        measured = Measured(float(stream.average_rate or 25), found={name: [] for name in detectors})
-        scene = SceneScore()
+        measured = Measured(float(stream.average_rate or 25))
+        detectors = {name: make(name, fps=measured.fps) for name in names}
+        measured.found = {name: [] for name in names}
+        scene, convert = SceneScore(), Converter()
         for frame in container.decode(stream):
-            measured.scores.append(scene.push(luma(frame)))
-            measured.mafds.append(scene.mafd)
-            pictures = _pictures(frame, {detector.wants_picture for detector in detectors.values()})
+            developed = convert(frame)  # keeps the planes alive
+            seen = planes(developed)
+            measured.frames.append(scene.push(*seen))
+            pictures = _pictures(frame, seen, {detector.wants_picture for detector in detectors.values()})
             for name, detector in detectors.items():
                 picture = pictures.get(detector.wants_picture)
-                measured.found[name] += detector.push(measured.scores[-1], scene.mafd, picture)
+                measured.found[name] += detector.push(measured.frames[-1], picture)
     for name, detector in detectors.items():
         measured.found[name] += detector.finish()
     return measured
 
 
-def _pictures(frame: av.VideoFrame, sizes: set[tuple[int, int] | None]) -> dict[tuple[int, int] | None, Any]:
-    """Whole frames in BGR, made small as PySceneDetect does (linear), or by area to a fixed size."""
-    wanted = [size for size in sizes if size is not None]
-    if not wanted:
-        return {}
-    whole, pictures = frame.to_ndarray(format="bgr24"), {}
-    for width, height in wanted:
+def _pictures(
+    frame: av.VideoFrame, seen: Planes, sizes: set[tuple[int, int] | None]
+) -> dict[tuple[int, int] | None, np.ndarray]:
+    """Pictures of a fixed size as the measuring pass makes them; others are whole frames made small as PySceneDetect
+    does (linear)."""
+    pictures: dict[tuple[int, int] | None, np.ndarray] = {}
+    for width, height in (size for size in sizes if size is not None):
         if height:
-            picture = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-        elif frame.width > width:
-            size = (width, max(1, round(frame.height * width / frame.width)))
-            picture = cv2.resize(whole, size, interpolation=cv2.INTER_LINEAR)
+            picture = small_bgr(*seen, width=width, height=height)
         else:
-            picture = whole
+            picture = frame.to_ndarray(format="bgr24")
+            if frame.width > width:
+                small = (width, max(1, round(frame.height * width / frame.width)))
+                picture = cv2.resize(picture, small, interpolation=cv2.INTER_LINEAR)
         pictures[width, height] = picture
     return pictures
 
@@ -135,8 +131,8 @@ def _pictures(frame: av.VideoFrame, sizes: set[tuple[int, int] | None]) -> dict[
 def run_rule(rule: ShotDetector, measured: Measured) -> list[Boundary]:
     """A detector that needs no pictures, on scores that were measured before."""
     found: list[Boundary] = []
-    for score, mafd in zip(measured.scores, measured.mafds, strict=True):
-        found += rule.push(score, mafd, None)
+    for frame in measured.frames:
+        found += rule.push(frame, None)
     return found + rule.finish()
 
 
@@ -168,7 +164,7 @@ def _distance(cut: int, boundary: Boundary) -> int:
 
 def _shots(measured: Measured, found: Sequence[Boundary]) -> list[range]:
     """The shots that are long enough to become clips."""
-    starts, ends = [0, *(b.start for b in found)], [*(b.end for b in found), len(measured.scores)]
+    starts, ends = [0, *(b.start for b in found)], [*(b.end for b in found), len(measured.frames)]
     shots = (range(start, end) for start, end in zip(starts, ends, strict=True))
     return [shot for shot in shots if len(shot) >= MIN_CLIP_S * measured.fps]
 
@@ -191,7 +187,7 @@ def try_grid(labels: Sequence[Labelled], files: Sequence[Measured]) -> Grid:
     """The rule's outcome per file, for every pair of threshold and radius."""
     return {
         (threshold, radius): [
-            judge(label, file, run_rule(SceneRule(threshold, radius), file))
+            judge(label, file, run_rule(SceneRule(threshold, radius, file.fps), file))
             for label, file in zip(labels, files, strict=True)
         ]
         for threshold, radius in product(THRESHOLDS, RADII)
@@ -212,17 +208,17 @@ def leave_one_out(grid: Grid, of_equals: Callable[[list[tuple[float, int]]], tup
     return pool(judged)
 
 
-def available() -> dict[str, Callable[[], ShotDetector]]:
+def available() -> list[str]:
     """The detectors that can be made here; says on standard error which cannot, and the remedy."""
-    make: dict[str, Callable[[], ShotDetector]] = {}
-    for name, create in DETECTORS.items():
+    names: list[str] = []
+    for name in DETECTORS:
         try:
-            create()
+            check(name, {})
         except UserError as error:
             print(f"{name}: not measured: {error}", file=sys.stderr)
         else:
-            make[name] = create
-    return make
+            names.append(name)
+    return names
 
 
 def main() -> None:
@@ -234,12 +230,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write the report; default: standard output")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    make = available()
+    names = available()
     labels = read_labels(arguments.labels)
     files = []
     for label in labels:
         print(label.name, file=sys.stderr, flush=True)
-        files.append(measure(arguments.videos / label.name, make))
+        files.append(measure(arguments.videos / label.name, names))
     text = report(labels, files, try_grid(labels, files))
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")

@@ -10,9 +10,10 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from curation.filters.ocr import OcrParameters
+from curation.media import shots_options
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.media.shots import DETECTORS
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
@@ -39,13 +40,20 @@ class ShotsSection(Section):
 
     detector: str = "scene"
     trim_frames: int = Field(default=0, ge=0, le=30)
-    options: dict[str, float] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("detector")
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in DETECTORS:
             raise ValueError(f"one of {', '.join(DETECTORS)} is allowed")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _of_the_detector(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "detector" in info.data:  # else its name is wrong, and is told
+            shots_options.read(info.data["detector"], value)
         return value
 
 

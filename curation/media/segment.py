@@ -24,7 +24,7 @@ from curation.media.openclip import OpenClip, Waiting
 from curation.media.plan import MediaPlan
 from curation.media.rates import Run, cadence
 from curation.media.scene import SceneScore
-from curation.media.shots import DETECTORS, Boundary, ShotDetector
+from curation.media.shots import Boundary, ShotDetector, make
 from curation.media.timeline import Timeline
 
 MIN_SIDE = 16
@@ -47,7 +47,7 @@ class Segment:
         self._run: Run = timeline.run_of(first.index)
         self._cadence = cadence(self._run, plan.clips, plan.rules.min_fps)
         self._scene = SceneScore()
-        self._detector: ShotDetector = DETECTORS[plan.shots.detector](**plan.shots.options)
+        self._detector: ShotDetector = make(plan.shots.detector, plan.shots.options, self._run.rate)
         self._delay = self._detector.lookahead + plan.shots.trim_frames
         self._development = development or Development()
         light = self._development.light(first.frame)
@@ -84,8 +84,7 @@ class Segment:
         yuv = planes(frame)
         if self._fields is not None:
             self._fields.push(yuv[0], frame, picture.frame.interlaced_frame)
-        score = self._scene.push(yuv[0])
-        self._announce(self._detector.push(score, self._scene.mafd, self._small(yuv)))
+        self._announce(self._detector.push(self._scene.push(*yuv), self._small(yuv)))
         self._queue.append(Waiting(picture.index, picture.time_s, picture.check, frame, yuv))
         self._next = picture.index + 1
         while len(self._queue) > self._delay:

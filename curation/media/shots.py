@@ -1,27 +1,32 @@
-"""Where shots end: the streaming protocol, the default rule, and the mapping of all detectors.
+"""Where shots end: the streaming protocol, and the ways to a detector: `check`, `prepare` and `make`.
 
-Second step of the measuring pass: it is fed one frame at a time, in decode order, with that frame's scene
-score (`scene.py`) and, for a detector that asks for it, a small picture. It answers with boundaries, never
-later than `lookahead` frames after them, so that the pass can close a shot without holding the video.
-`docs/shots.md` has the measured quality of each detector; `python -m bench.shots` makes it again.
+Second step of the measuring pass: it is fed one frame at a time, in decode order, with that frame's scores
+(`scene.py`) and, for a detector that asks for it, a small picture. It answers with boundaries, never later than
+`lookahead` frames after them, so that the pass can close a shot without holding the video. `docs/shots.md` has the
+measured quality of each detector; `python -m bench.shots` makes it again.
 """
 
-from collections import deque
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from curation.errors import UserError
+from curation.media.scene import FrameScore
+from curation.media.shots_options import Options, read
 
 Picture = np.ndarray
 """uint8, shape (height, width, 3), BGR."""
 
-# A flash is one frame that differs as much from the next frame as from the last one, and quiet follows.
-_FLASH_SAME = 0.1
-_FLASH_QUIET = 0.5
+_TRY_S = 180.0
+_REINSTALL = "reinstall its packages, or choose the detector 'scene'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class ShotDetector(Protocol):
         """Width and height of the BGR picture that `push` needs; None: none; height 0 keeps the aspect."""
         ...
 
-    def push(self, score: float, mafd: float, picture: Picture | None) -> list[Boundary]:
+    def push(self, frame: FrameScore, picture: Picture | None) -> list[Boundary]:
         """Takes the next frame; gives the boundaries that are certain now, in order, no two touching."""
         ...
 
@@ -64,114 +69,108 @@ class ShotDetector(Protocol):
         ...
 
 
-class SceneRule:
-    """The default: a cut is a frame whose scene score stands out from its neighbours' (hard cuts only).
+def _scene(options: Any, fps: float) -> ShotDetector:
+    from curation.media.shots_scene import SceneRule
 
-    The report cuts where "the change in scene scores exceeds an empirically determined threshold". Here the
-    change is the score less the median score of the `radius` frames on each side, and it must reach
-    `threshold`; of several such frames within `radius` the strongest wins. So a level that action, handheld
-    camera or stop motion keeps up for some frames raises the bar by itself, and the threshold can be low
-    enough for cuts between similar pictures.
-
-    - A flash of one frame is no cut: the mean difference of the next frame shows the picture coming back. A
-      longer or slowly fading one (an explosion) looks like a cut in the scores and is taken for one: a
-      needless cut costs a shorter clip, a missed one spoils the clip.
-    - The first difference of a file has no predecessor, so its score says nothing about a *change*; it is
-      compared with its successor instead.
-    - A dissolve or a fade moves all its scores a little and none a lot: no boundary is put inside, and the
-      frames stay in the shot. The detector "transnet" finds them.
-    """
-
-    __slots__ = ("_count", "_mafds", "_scores", "radius", "threshold")
-
-    wants_picture: tuple[int, int] | None = None
-
-    def __init__(self, threshold: float = 6.0, radius: int = 6) -> None:
-        """`threshold` in units of the scene score (0..100), `radius` in frames, at least 2."""
-        if threshold <= 0 or radius < 2:
-            raise ValueError(f"threshold must be above 0 and radius at least 2, not {threshold}, {radius}")
-        self.threshold = threshold
-        self.radius = radius
-        # Frame 0 has no score, so what is kept begins with frame 1; the last item is the newest frame.
-        self._scores: deque[float] = deque(maxlen=2 * radius + 1)
-        self._mafds: deque[float] = deque(maxlen=2 * radius + 1)
-        self._count = 0
-
-    @property
-    def lookahead(self) -> int:
-        return self.radius
-
-    def push(self, score: float, mafd: float, picture: Picture | None = None) -> list[Boundary]:
-        frame = self._count
-        self._count = frame + 1
-        if frame == 0:
-            return []
-        scores, mafds = self._scores, self._mafds
-        if frame == 2:
-            scores[0] = min(scores[0], abs(mafd - mafds[0]))
-        scores.append(score)
-        mafds.append(mafd)
-        at = len(scores) - 1 - self.radius
-        # Nearly every frame leaves here: the median is taken only where a cut is possible at all.
-        if at < 0 or scores[at] < self.threshold:
-            return []
-        return self._judge(at)
-
-    def finish(self) -> list[Boundary]:
-        newest = len(self._scores)
-        open_ = range(max(0, newest - self.radius), newest)
-        found = [boundary for at in open_ for boundary in self._judge(at)]
-        self._scores.clear()
-        self._mafds.clear()
-        return found
-
-    def _judge(self, at: int) -> list[Boundary]:
-        """The boundary at position `at` of what is kept, if there is one."""
-        scores = list(self._scores)
-        score = scores[at]
-        before, after = scores[max(0, at - self.radius) : at], scores[at + 1 : at + 1 + self.radius]
-        if score < self.threshold or max(before, default=-1.0) >= score or max(after, default=-1.0) > score:
-            return []
-        level = median(before + after) if before or after else 0.0
-        if score - level < self.threshold or self._is_flash(at):
-            return []
-        frame = self._count - len(scores) + at
-        return [Boundary(frame, frame)]
-
-    def _is_flash(self, at: int) -> bool:
-        if at + 2 >= len(self._mafds):
-            return False
-        into, out, then = self._mafds[at], self._mafds[at + 1], self._mafds[at + 2]
-        return abs(out - into) <= _FLASH_SAME * into and then <= _FLASH_QUIET * into
+    return SceneRule(options.threshold, options.radius, fps)
 
 
-def _adaptive(**options: Any) -> ShotDetector:
+def _adaptive(options: Any, fps: float) -> ShotDetector:
     from curation.media.shots_scenedetect import adaptive
 
-    return adaptive(**options)
+    return adaptive(**options.model_dump())
 
 
-def _content(**options: Any) -> ShotDetector:
+def _content(options: Any, fps: float) -> ShotDetector:
     from curation.media.shots_scenedetect import content
 
-    return content(**options)
+    return content(**options.model_dump())
 
 
-def _transnet(**options: Any) -> ShotDetector:
+def _transnet(options: Any, fps: float) -> ShotDetector:
     from curation.media.shots_transnet import TransNetShots
 
-    return TransNetShots(**options)
+    return TransNetShots(options.threshold)
 
 
-DETECTORS: Mapping[str, Callable[..., ShotDetector]] = {
-    "scene": SceneRule,
+DETECTORS: Mapping[str, Callable[[Any, float], ShotDetector]] = {
+    "scene": _scene,
     "adaptive": _adaptive,
     "content": _content,
     "transnet": _transnet,
 }
-"""Every detector by the name that a recipe uses; the keyword arguments are the detector's parameters."""
+"""Every detector by the name that a recipe uses; `make` is the way to one."""
+
+
+def make(detector: str, options: Mapping[str, object] | None = None, fps: float = 25.0) -> ShotDetector:
+    """A detector for one video of `fps` frames a second.
+
+    Raises `UserError` for a name or an option that does not exist, `DetectorMissingError` where its package is not
+    installed.
+    """
+    return DETECTORS[known(detector)](_read(detector, options or {}), fps)
+
+
+def check(detector: str, options: Mapping[str, object]) -> None:
+    """Raise the `UserError` that every video would meet with this detector: names, values, packages, weights.
+
+    For the driver, before the first video. A detector that needs torch is tried in another process, so that the driver
+    does not load it.
+    """
+    _read(known(detector), options)
+    if detector == "transnet":
+        _try_elsewhere(detector)
+    else:
+        make(detector, options)
 
 
 def prepare(detector: str) -> None:
-    """Load what the detector needs; `DetectorMissingError` where its package is not installed."""
-    DETECTORS[detector]()
+    """Load all that a detector needs, so that `make` and the detector then need no file, thread or package more.
+
+    For the decoder's process, before it gives up its reach; keeps the process at one thread. Raises
+    `DetectorMissingError`.
+    """
+    if known(detector) == "transnet":
+        from curation.media.shots_transnet import warm
+
+        warm()
+    else:
+        make(detector)
+
+
+def known(detector: str) -> str:
+    """The name, if there is such a detector."""
+    if detector not in DETECTORS:
+        raise UserError(f"no shot detector {detector!r}", f"one of {', '.join(DETECTORS)} is allowed")
+    return detector
+
+
+def _read(detector: str, options: Mapping[str, object]) -> Options:
+    try:
+        return read(detector, options)
+    except ValueError as error:
+        raise UserError(f"shots.options.{error}", "mend the recipe") from None
+
+
+def _try_elsewhere(detector: str) -> None:
+    """`prepare` in a fresh interpreter; its last line says what is wrong."""
+    # The child prints errors with their cause and remedy on two lines, so that both can be told again.
+    code = (
+        "import sys; from curation.errors import UserError; from curation.media.shots import prepare\n"
+        "try: prepare(sys.argv[1])\n"
+        "except UserError as error: sys.exit(f'{error.cause}\\n{error.remedy}')"
+    )
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    command = [sys.executable, "-c", code, detector]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_TRY_S)
+    except subprocess.TimeoutExpired:
+        raise DetectorMissingError(
+            f"the shot detector {detector!r} did not load in {_TRY_S:.0f} s", "try `ziggurat doctor`"
+        ) from None
+    if done.returncode:
+        *_, cause, remedy = ["", "", *done.stderr.strip().splitlines()]
+        if "Traceback" in done.stderr:
+            cause, remedy = f"the shot detector {detector!r} does not load ({remedy})", _REINSTALL
+        raise DetectorMissingError(cause, remedy)

