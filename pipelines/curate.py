@@ -34,7 +34,7 @@ from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
 from pipelines.measuring import MeasureStage
 from pipelines.recipe import Recipe
-from pipelines.results import CutOrder, Landed, Place, Result, batch_of
+from pipelines.results import CutOrder, Landed, Place, Result, batch_of, progress, units
 from pipelines.scoring import FetchStage, ScoreStage
 
 SEGMENT_CLIPS = 16
@@ -51,7 +51,11 @@ CLIPS_IN_HAND = 20_000
 class Watch(Protocol):
     """What shows a run to a person; see `progress`."""
 
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None: ...
     def over(self, stage: str, foreman: Any) -> AbstractContextManager[None]: ...
+    def expect(self, units: int) -> None: ...
+    def advance(self, units: int, clips: int = 0) -> None: ...
+    def searching(self, what: str) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,11 @@ class Job:
             yield landing
 
     def run(self, items: Iterable[Any], stages: list[StageSpec], landing: Landing) -> None:
-        for delivery in run(items, stages, self.foreman, self.resources, _Keep(self.journal)):
+        listed = list(items)
+        self.watch.expect(sum(map(units, listed)))
+        for delivery in run(listed, stages, self.foreman, self.resources, _Keep(self.journal)):
             landing.put(delivery)
+            self.watch.advance(*progress(delivery.result))
 
 
 @contextmanager
@@ -96,7 +103,8 @@ def working(
     retry_quarantined: bool = False,
 ) -> Iterator[Job]:
     """A job with its foreman and its journal; what killed runs have left in theirs is committed first."""
-    account.recovered = journal.recover(pyramid)
+    with watch.searching("taking up what killed runs have left"):
+        account.recovered = journal.recover(pyramid)
     name = uuid.uuid4().hex[:12]
     foreman, mine = hire(recipe.run.attempts), Journal(pyramid.uri, name)
     yield Job(name, pyramid, recipe, resources, account, watch, foreman, mine, filters, retry_quarantined)
@@ -120,10 +128,14 @@ def curate(
         )
     with working(pyramid, recipe, resources, watch, account, ready(recipe), retry_quarantined) as job:
         ledger = Ledger(pyramid)
-        stale = _stale_uris(ledger)
-        for window in _windows(entries, recipe.run.window):
+        with watch.searching("looking up what is settled"):
+            stale = _stale_uris(ledger)
+        for window in _windows(entries, recipe.run.window, watch):
             account.inputs += len(window)
-            measure(job, _unsettled(job, ledger, stale, window))
+            watch.plan(_stages(job), all_listed=len(window) < recipe.run.window)
+            with watch.searching("looking up what is settled"):
+                todo = _unsettled(job, ledger, stale, window)
+            measure(job, todo)
             for filter_ in job.filters:
                 score(job, filter_)
             if recipe.cut.tier is not None:
@@ -167,10 +179,15 @@ def cut(job: Job, tier: str) -> None:
     make = CutStage(job.place, job.recipe.plan, job.recipe.encoding, job.recipe.limits)
     stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0)
     query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND)
-    while wanted := list(orders(job.pyramid, query)):
+    while wanted := _orders(job, query):
         # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
         with job.stage("cut") as landing:
             job.run(wanted, [stage], landing)
+
+
+def _orders(job: Job, query: Query) -> list[CutOrder]:
+    with job.watch.searching("looking up what is to be cut"):
+        return list(orders(job.pyramid, query))
 
 
 def orders(pyramid: Pyramid, query: Query) -> Iterator[CutOrder]:
@@ -200,13 +217,23 @@ def segments(clips: Sequence[Clip], most: int = SEGMENT_CLIPS) -> Iterator[tuple
         yield tuple(run_)
 
 
-def _windows(entries: Iterable[Source | Refused], size: int) -> Iterator[list[Source | Refused]]:
+def _stages(job: Job) -> list[str]:
+    """The stages that a window goes through, in order."""
+    filters = [filter_.name for filter_ in job.filters if filter_.make is not None]
+    return ["measure", *filters, *(["cut"] if job.recipe.cut.tier is not None else [])]
+
+
+def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> Iterator[list[Source | Refused]]:
     """Entries in windows; one empty window where there is nothing, so that a run can still catch up on scores."""
-    stream = iter(entries)
-    window = list(islice(stream, size))
-    yield window
-    while window := list(islice(stream, size)):
-        yield window
+    stream, first = iter(entries), True
+    while True:
+        with watch.searching("listing the sources"):
+            window = list(islice(stream, size))
+        if window or first:
+            yield window
+        if len(window) < size:
+            return
+        first = False
 
 
 def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> list[Source | Refused]:

@@ -10,12 +10,13 @@ from curation.errors import UserError
 from curation.filters.base import WEIGHTS_MISSING
 from curation.pyramid.store import Pyramid
 from curation.sources import Refused, list_sources
+from pipelines import checks
 from pipelines import curate as path
-from pipelines.cluster import joined
 from pipelines.filters import Ready, ready
 from pipelines.landing import Account
 from pipelines.progress import Display, results_only
 from pipelines.recipe import Recipe, load
+from pipelines.starting import started
 
 MANY_FILES = 2000
 
@@ -29,32 +30,42 @@ def run_curate(
     retry: bool,
     root: str | None,
     as_json: bool,
-) -> None:
-    """`ziggurat curate`. Everything that can be wrong with the arguments is found before Ray starts."""
+) -> int:
+    """`ziggurat curate`; gives its exit code. What can be wrong with the arguments and the set-up is found before Ray
+    starts, on a cluster before the first video; a new pyramid is made after that.
+    """
     recipe = load(recipe_name)
     filters = ready(recipe)
-    entries = _checked(list_sources(sources, root=root, allow_outside=root is None))
-    pyramid, notices = _pyramid(to, recipe)
-    notices = _about_filters(filters) + notices
-    for notice in notices:
-        print(f"note: {notice}", file=sys.stderr)
     account = Account()
-    with results_only() as out, joined(address, cpus) as resources:
+    with results_only() as out:
         display = Display(account, out, as_json, recipe.run.stall_s)
-        path.curate(entries, pyramid, recipe, resources, display, account, retry)
-        display.summary(_sizes(pyramid), notices + _advice(pyramid))
+        with display.searching("listing the sources"):
+            entries = _checked(list_sources(sources, root=root, allow_outside=root is None))
+            Pyramid.find(to)  # one that is damaged, or newer, is told before anything starts
+        with started(display, recipe, checks.of_machine, checks.of_places(to, sources), address, cpus) as resources:
+            pyramid, notices = _pyramid(to, recipe)
+            notices = _about_filters(filters) + notices
+            for notice in notices:
+                print(f"note: {notice}", file=sys.stderr)
+            path.curate(entries, pyramid, recipe, resources, display, account, retry)
+            display.summary(_sizes(pyramid), notices + _advice(pyramid))
+    return account.exit_code
 
 
-def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: int | None, as_json: bool) -> None:
-    """`ziggurat cut`: the cutting step alone, for a tier that was only measured."""
+def run_cut(uri: str, tier: str, recipe_name: str, address: str | None, cpus: int | None, as_json: bool) -> int:
+    """`ziggurat cut`: the cutting step alone, for a tier that was only measured; gives its exit code."""
     pyramid, recipe = Pyramid.open(uri), load(recipe_name)
     pyramid.tier(tier)
     account = Account()
-    with results_only() as out, joined(address, cpus) as resources:
+    with results_only() as out:
         display = Display(account, out, as_json, recipe.run.stall_s)
-        with path.working(pyramid, recipe, resources, display, account) as job:
-            path.cut(job, tier)
-        display.summary(_sizes(pyramid), [])
+        places = checks.of_places(uri, ())
+        with started(display, recipe, checks.of_cutting, places, address, cpus) as resources:
+            display.plan(("cut",), all_listed=True)
+            with path.working(pyramid, recipe, resources, display, account) as job:
+                path.cut(job, tier)
+            display.summary(_sizes(pyramid), [])
+    return account.exit_code
 
 
 def _checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:

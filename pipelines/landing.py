@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import VIDEOS, Status
+from curation.contract import VIDEOS, Reason, Status, loses
 from curation.pyramid.commit import Batch, Committer, joined
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
@@ -27,6 +27,7 @@ COMMIT_EVERY_S = 5.0
 """How long readers wait for a result; a commit takes a fifth of a second of the driver, however much it holds."""
 
 _BATCH_ITEMS = 512
+_REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
 
 @dataclass
@@ -46,10 +47,24 @@ class Account:
     source_hours: float = 0.0
     decoded: int = 0
     scored: Counter[str] = field(default_factory=Counter)
+    score_failed: Counter[str] = field(default_factory=Counter)
     cut: int = 0
     cut_failed: Counter[str] = field(default_factory=Counter)
     cut_bytes: int = 0
     commits: int = 0
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What a fault of Ziggurat or of its set-up has cost this run: how many of what, by reason."""
+        videos = {f"videos: {reason}": count for reason, count in self.reasons.items() if loses(reason)}
+        # A clip was decoded when it was measured: what keeps it from being cut is its data only where a reason says so.
+        clips = {f"clips not cut: {why}": count for why, count in self.cut_failed.items() if not _of_data(why)}
+        return {**videos, **clips, **{f"scores: {why}": count for why, count in self.score_failed.items()}}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing was lost by a fault of Ziggurat or its set-up, else 1."""
+        return 1 if self.losses else 0
 
     @property
     def finished(self) -> int:
@@ -68,6 +83,8 @@ class Account:
             case Scored():
                 score = next(name for name in result.table.column_names if f"{name}_by" in result.table.column_names)
                 self.scored[score] += result.clips
+                why = result.table[f"{score}_why"].to_pylist()
+                self.score_failed.update(f"{score}: {w.partition(':')[0]}" for w in why if w and loses(w))
             case CutDone():
                 self.cut += len(result.cut)
                 self.cut_bytes += result.bytes
@@ -178,6 +195,10 @@ class Landing:
         settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, Landed)]
         if settled:
             self._foreman.release.remote(settled)
+
+
+def _of_data(why: str) -> bool:
+    return why in _REASON_NAMES and not loses(why)
 
 
 def _names_table(names: Sequence[SameContent]) -> pa.Table:

@@ -105,6 +105,28 @@ def batch_of(result: Result) -> Batch | None:
             return None
 
 
+def units(item: Source | CutOrder | tuple[str, ...]) -> int:
+    """How much work an item is to its stage: one video, or so many clips."""
+    match item:
+        case Source():
+            return 1
+        case CutOrder():
+            return len(item.clips)
+    return len(item)
+
+
+def progress(result: Result) -> tuple[int, int]:
+    """How much of its stage's work a result has done, in the units of `units`, and how many new clips came of it."""
+    match result:
+        case Landed():
+            return 1, 0 if result.clips is None or result.refreshed else result.clips.num_rows
+        case Scored():
+            return result.clips, 0
+        case CutDone():
+            return len(result.cut) + len(result.failed), 0
+    return 1, 0
+
+
 def our_fault(error: Exception) -> Verdict:
     """A fault of ours, with where it happened: for use in an `except` block. Raises `UserError` where the disk or the
     store failed: no video is to blame.

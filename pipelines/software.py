@@ -6,6 +6,7 @@ codecs can be known in no other way.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import re
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from curation.errors import UserError
 
 INSTALL = "pip install ."
 GET_FFMPEG = "pip install imageio-ffmpeg"
@@ -165,6 +168,45 @@ def has_codec(codec: Codec) -> bool:
     except ValueError:  # UnknownCodecError is one
         return False
     return True
+
+
+_TRY = """
+import sys, av
+from fractions import Fraction
+context = av.CodecContext.create(sys.argv[1], "w")
+context.width, context.height, context.pix_fmt, context.time_base = 256, 144, "yuv420p", Fraction(1, 25)
+frame = av.VideoFrame(256, 144, "yuv420p")
+packets = [*context.encode(frame), *context.encode(None)]
+assert packets, "no packet came out"
+"""
+_TRY_S = 60.0
+_HARDWARE = ("_nvenc",)
+
+
+@functools.cache
+def wrong_with_encoder(name: str) -> str | None:
+    """Why an encoder of libav cannot encode a frame on this machine, or None.
+
+    One of a GPU is tried, in a process of its own because a driver may crash; another one works once it is built in.
+    """
+    if not has_codec(Codec(name, "w", "")):
+        return "not built into this PyAV"
+    if not name.endswith(_HARDWARE):
+        return None
+    try:
+        done = subprocess.run([sys.executable, "-P", "-c", _TRY, name], capture_output=True, text=True, timeout=_TRY_S)
+    except subprocess.TimeoutExpired:
+        return f"it did not open within {_TRY_S:.0f} s"
+    lines = done.stderr.strip().splitlines()
+    return None if done.returncode == 0 else lines[-1] if lines else f"it ended with {done.returncode}"
+
+
+def encoder(name: str) -> str:
+    """The encoder's name where it encodes a frame on this machine; raises `UserError` where it does not."""
+    if (wrong := wrong_with_encoder(name)) is None:
+        return name
+    remedy = 'use a machine with an NVIDIA driver, or set encode.codec = "libx264"' if "nvenc" in name else GET_CODECS
+    raise UserError(f"the encoder {name} does not open: {wrong}", remedy)
 
 
 def file_of_package(package: str, name: str) -> Path | None:

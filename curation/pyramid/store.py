@@ -102,6 +102,13 @@ class Pyramid:
         return cls._make(place, About(tiers, recipe_name), storage_options)
 
     @classmethod
+    def find(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid | None:
+        """The pyramid at `uri`, None where there is none yet."""
+        place = about_file.normalize(uri)
+        found = _looked_up(place, storage_options)
+        return None if found is None else cls(place, found, storage_options)
+
+    @classmethod
     def _make(cls, place: str, about: About, storage_options: Mapping[str, str] | None) -> Pyramid:
         what = f"cannot write to {place}"
         options = about_file.options(place, storage_options)
