@@ -147,7 +147,7 @@ def upkeep(
 
 @app.command()
 def doctor(
-    recipe: RecipeOption = "opensora2",
+    recipe: RecipeOption = "small",
     model: Annotated[str | None, typer.Option("--model", "-m", help="A model file whose weights to look for.")] = None,
     as_json: JsonOption = False,
 ) -> None:

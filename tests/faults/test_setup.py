@@ -15,6 +15,8 @@ from pipelines.cli import main
 from pipelines.recipe import load
 from tests.support import jobs, media
 
+NVENC = software.Codec("h264_nvenc", "w", "")
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -67,16 +69,16 @@ def test_an_encoder_that_is_not_there(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(software, "has_codec", lambda codec: False)
-    software.wrong_with_encoder.cache_clear()
+    software.wrong_with_codec.cache_clear()
     try:
         assert "libx264" in refused(capsys, here, *with_recipe(here, ""))
     finally:
-        software.wrong_with_encoder.cache_clear()
+        software.wrong_with_codec.cache_clear()
 
 
 @pytest.mark.parametrize("text", ['[run]\nhwaccel = "cuda"\n', ""], ids=["decoder", "encoder"])
 def test_a_gpu_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    if software.wrong_with_encoder("h264_nvenc") is None:
+    if software.wrong_with_codec(NVENC) is None:
         pytest.skip("this machine has a GPU")
     nvenc = jobs.RECIPE.replace('preset = "ultrafast"', 'codec = "h264_nvenc"\npreset = "p4"')
     refused(capsys, here, "--recipe", jobs.recipe(here, jobs.RECIPE + text if text else nvenc))
@@ -137,12 +139,3 @@ def test_an_address_that_does_not_answer(
 ) -> None:
     monkeypatch.setattr(answering, "BOUND_S", 1.0)
     assert "no answer within 1 s" in refused(capsys, here, "--address", silent)
-
-
-def test_no_cluster_to_be_found_by_itself(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_TMPDIR", str(here))
-    said = refused(capsys, here, "--address", "auto")
-    assert "cannot join the Ray cluster at auto" in said
