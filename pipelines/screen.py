@@ -61,7 +61,7 @@ class Screen:
         if stalled:
             self._console.print(f"[yellow]{escape(stalled)}", highlight=False)
         if self._live is not None:
-            self._live.update(self.table(posts, figures))
+            self._live.update(self.table(posts, figures), refresh=True)
         elif time.monotonic() - self._logged >= LOG_EVERY_S:
             self._logged = time.monotonic()
             videos = [self._videos()] if self._account.inputs else []

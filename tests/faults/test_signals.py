@@ -92,8 +92,8 @@ def test_a_signal_ends_a_run_in_one_line(small: Small, tmp_path: Path, instant: 
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    out, error = process.communicate(timeout=240)
+    out, error = process.communicate(timeout=600)
     assert error.splitlines() == [LINES[number]]
     assert (process.returncode, out) == (128 + number, "")
-    _, alive = psutil.wait_procs(jobs.of_run(str(tmp_path)), timeout=60)
+    _, alive = psutil.wait_procs(jobs.of_run(str(tmp_path)), timeout=120)
     assert not alive

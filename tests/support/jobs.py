@@ -93,7 +93,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> Finished:
+def finish(process: subprocess.Popen[str], seconds: float = 600) -> Finished:
     out, error = process.communicate(timeout=seconds)
     return Finished(process.returncode, [json.loads(line) for line in out.splitlines()], error)
 
