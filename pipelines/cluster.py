@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's switch for machines that must not be asked by their firewall: at 0 a node is at 127.0.0.1, and all of its
 servers listen there. Without it they listen on every address; `_node_ip_address` does not help, Ray resolves it."""
 
+_STARTS = 3
+_END_S = 5.0
 _STORE_BYTES = 512 << 20
 _LEAST_STORE = 80 << 20
 _LEAST_TEMPORARY = 32 << 20
@@ -69,9 +71,16 @@ def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Reso
 
 
 def _start(cpus: int | None) -> None:
+    """Start a local Ray; once more where its processes were too slow for the half minute that Ray gives them."""
     local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
-    with _on_loopback():
-        _init("a local Ray", "see `ziggurat doctor`; RAY_TMPDIR sets its folder", address="local", **local)
+    for left in reversed(range(_STARTS)):
+        try:
+            with _on_loopback(), _ended_on_failure():
+                _init("a local Ray", "see `ziggurat doctor`; RAY_TMPDIR sets its folder", address="local", **local)
+            return
+        except UserError as error:
+            if not left or "timed out" not in error.cause.lower():
+                raise
 
 
 def _init(where: str, remedy: str, **options: Any) -> None:
@@ -80,8 +89,27 @@ def _init(where: str, remedy: str, **options: Any) -> None:
     try:
         with _quiet(), signals.kept():
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise UserError(f"cannot join {where}: {str(error).splitlines()[0]}", remedy) from error
+    except Exception as error:  # Ray raises bare ones, too
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot join {where}: {said}", remedy) from error
+
+
+@contextmanager
+def _ended_on_failure() -> Iterator[None]:
+    """End the processes that were started in this block when it does not come to its end; Ray leaves them."""
+    import psutil
+
+    me = psutil.Process()
+    before = {child.pid for child in me.children()}
+    try:
+        yield
+    except BaseException:
+        mine = [child for child in me.children() if child.pid not in before]
+        for process in (*(further for child in mine for further in child.children(recursive=True)), *mine):
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(mine, timeout=_END_S)
+        raise
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from curation.contract import BLAME, Blame, Reason, Status, loses
@@ -26,3 +28,11 @@ def test_the_reason_stands_before_the_colon() -> None:
     assert not loses("decoder_crashed: SIGSEGV")
     for why in ("filter off", "not run yet", "weights missing", "", "internal_errors", "file:///a holds other bytes"):
         assert not loses(why), why
+
+
+def test_the_page_of_commands_names_every_loss() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    losses, _, others = page.partition("What counts as a loss")[2].partition("What a rule refuses")
+    assert {reason for reason in Reason if f"`{reason}`" in losses} == LOST
+    spared = {r for r in Reason if r.status is Status.QUARANTINED} - LOST
+    assert all(f"`{reason}`" in others for reason in spared)
