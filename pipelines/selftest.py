@@ -24,15 +24,18 @@ _NAME = "a film made for this check"
 _FRAMES, _FPS = 24, 24
 _WIDTH, _HEIGHT = 256, 144
 _LENIENT = Rules(min_duration_s=0.0, min_bpp=0.0, min_fps=1.0, banned_profiles=())
+_TIME_S = 120.0
 _REMEDY = "see `ziggurat doctor`, and the sections [shots], [sandbox], [run] and [encode] of the recipe"
 
 
 def decoder(plan: MediaPlan, encode: Encode | None, limits: Limits) -> str:
     """What has been done, in words; raises `UserError` with what went wrong.
 
-    The detector, its options and the hardware are those of `plan`; rules and lengths are lenient, for the film is
-    short. `encode` None: nothing is cut.
+    The detector, its options and the hardware are those of `plan`, the memory that of `limits`; rules and lengths are
+    lenient, for the film is short, and so are the limits on time: this is no test of how fast the machine is. `encode`
+    None: nothing is cut.
     """
+    limits = replace(limits, silence_s=max(limits.silence_s, _TIME_S), cpu_s=max(limits.cpu_s, _TIME_S))
     tried = MediaPlan(_LENIENT, plan.shots, ClipPlan(min_s=0.25, remove_borders=False), plan.hwaccel)
     tried = replace(tried, shots=replace(plan.shots, trim_frames=0))
     with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder, Sandbox(limits) as sandbox:
