@@ -72,6 +72,17 @@ class Reason(StrEnum):
     def status(self) -> Status:
         return Status.QUARANTINED if self in _QUARANTINES else Status.REJECTED
 
+    @property
+    def lost(self) -> bool:
+        """Whether Ziggurat or its set-up has lost the video: no rule refused it, and its bytes are not to blame."""
+        return BLAME[self] in (Blame.SETUP, Blame.OURS)
+
+
+def loses(why: str) -> bool:
+    """Whether a `media_why` or a `<score>_why` ("reason: detail") tells of a loss by Ziggurat or its set-up."""
+    name = why.partition(":")[0]
+    return name in _REASON_NAMES and Reason(name).lost
+
 
 _QUARANTINES = frozenset(
     {
@@ -85,6 +96,8 @@ _QUARANTINES = frozenset(
         Reason.INTERNAL,
     }
 )
+
+_REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
 REASONS: Mapping[Reason, str] = {
     Reason.EMPTY: "the file has zero bytes",
@@ -117,6 +130,49 @@ REASONS: Mapping[Reason, str] = {
     Reason.INTERNAL: "a fault of Ziggurat: the detail holds where",
 }
 """One line each, shown by `ziggurat why` and in docs/reasons.md."""
+
+
+class Blame(StrEnum):
+    """Whose doing a reason is. What the set-up or Ziggurat has lost makes a run end with exit code 1."""
+
+    RULE = "rule"
+    DATA = "data"
+    SETUP = "set-up"
+    OURS = "Ziggurat"
+
+
+BLAME: Mapping[Reason, Blame] = {
+    Reason.EMPTY: Blame.DATA,
+    Reason.NOT_A_FILE: Blame.DATA,
+    Reason.NOT_MEDIA: Blame.DATA,
+    Reason.FORBIDDEN_FORMAT: Blame.RULE,
+    Reason.UNSUPPORTED_FORMAT: Blame.RULE,
+    Reason.OUTSIDE: Blame.RULE,
+    Reason.NO_VIDEO: Blame.DATA,
+    Reason.UNSUPPORTED_CODEC: Blame.RULE,
+    Reason.NO_FRAMES: Blame.DATA,
+    Reason.BROKEN: Blame.DATA,
+    Reason.BAD_TIMESTAMPS: Blame.DATA,
+    Reason.TOO_MANY_PIXELS: Blame.RULE,
+    Reason.TOO_SHORT: Blame.RULE,
+    Reason.LOW_BPP: Blame.RULE,
+    Reason.LOW_FPS: Blame.RULE,
+    Reason.BAD_ASPECT: Blame.RULE,
+    Reason.BANNED_PROFILE: Blame.RULE,
+    Reason.INTERLACED: Blame.RULE,
+    Reason.HDR: Blame.RULE,
+    Reason.NO_CLIP: Blame.RULE,
+    Reason.OTHER_FRAMES: Blame.OURS,
+    Reason.UNREADABLE: Blame.SETUP,
+    Reason.CRASHED: Blame.DATA,
+    Reason.TIMED_OUT: Blame.DATA,
+    Reason.CPU_LIMIT: Blame.DATA,
+    Reason.MEMORY_LIMIT: Blame.DATA,
+    Reason.WORKER_LOST: Blame.SETUP,
+    Reason.INTERNAL: Blame.OURS,
+}
+"""Bytes that crash a decoder or eat its limits are to blame themselves: the limits are there for them. A file that
+cannot be read and a worker that is lost again and again are the set-up's; frames that come out otherwise are ours."""
 
 
 class Ending(StrEnum):

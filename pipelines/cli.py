@@ -1,12 +1,15 @@
 """The command `ziggurat`. Each subcommand reads its arguments, calls one function of the library, and shows the result.
 
 Results go to standard output, progress and logs to standard error; `--json` prints one object a line. What the person
-can put right is one line and exit code 2 (`main`). Heavy packages are imported inside the commands: `--help` is quick.
+can put right is one line and exit code 2, a signal one line and 130 or 143 (`main`). Heavy packages are imported inside
+the commands: `--help` is quick.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import warnings
@@ -16,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from curation.errors import UserError
-from pipelines import cli_training
+from pipelines import cli_training, signals
 
 app = typer.Typer(
     name="ziggurat",
@@ -63,7 +66,7 @@ def curate(
         bool, typer.Option("--follow-links", help="Take what links in a folder lead to, wherever that is.")
     ] = False,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
     from pipelines import jobs
 
@@ -71,11 +74,10 @@ def curate(
     if fill:
         if len(sources) != 1 or to is not None or root is not None:
             raise UserError("--fill works on what a pyramid holds", "write `ziggurat curate PYRAMID --fill`")
-        jobs.run_fill(sources[0], options)
-    elif to is None:
+        return jobs.run_fill(sources[0], options)
+    if to is None:
         raise UserError("no pyramid is named", "name it with --to PYRAMID")
-    else:
-        jobs.run_curate(sources, to, options, root, follow_links)
+    return jobs.run_curate(sources, to, options, root, follow_links)
 
 
 @app.command()
@@ -88,11 +90,11 @@ def cut(
     cpus: CpusOption = None,
     retry: RetryOption = False,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Encode clips that were measured and not cut; scores that they lack come first."""
     from pipelines import jobs
 
-    jobs.run_cut(pyramid, tier, jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json))
+    return jobs.run_cut(pyramid, tier, jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json))
 
 
 @app.command()
@@ -202,7 +204,7 @@ def upkeep(
 
 @app.command()
 def doctor(
-    recipe: RecipeOption = "opensora2",
+    recipe: RecipeOption = "small",
     model: Annotated[str | None, typer.Option("--model", "-m", help="A model file whose weights to look for.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -215,29 +217,41 @@ def doctor(
 app.add_typer(cli_training.app)
 
 
+_RESUMES = ("curate", "cut")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; a `UserError` is one line on standard error and exit code 2."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Run the command line and give its exit code, as docs/commands.md lists them. What the person can put right and
+    what a signal ends is one line on standard error.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
     warnings.filterwarnings("ignore", message="lance is not fork-safe")  # nothing of ours forks
+    hint = "the same command goes on where it stopped" if given[:1] and given[0] in _RESUMES else ""
+    with signals.handled(hint) as ending:
+        try:
+            code = _command(arguments, given)
+        except BaseException:
+            if not ending.code:
+                raise
+            code = 0  # whatever the interruption came to
+        return ending.code or code
+
+
+def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
     try:
         code = app(args=arguments, standalone_mode=False)  # an early exit comes back as its code
         return code if isinstance(code, int) else 0
     except UserError as error:
-        return _complain(error, arguments or sys.argv)
+        return _complain(error, given)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:
         if (inner := _of_the_user(error)) is not None:
-            return _complain(inner, arguments or sys.argv)
+            return _complain(inner, given)
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a mistake in the arguments, from click
             print(f"ziggurat: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
             return int(error.exit_code)  # type: ignore[attr-defined]
         raise
-
-
-def _interrupt(*_: object) -> None:
-    """A scheduler's SIGTERM ends a run as Ctrl-C does: committed, and with no process left."""
-    raise KeyboardInterrupt
 
 
 def _complain(error: UserError, arguments: Sequence[str]) -> int:
@@ -266,7 +280,14 @@ def _of_the_user(error: BaseException) -> UserError | None:
 
 def run() -> None:
     """The installed command."""
-    sys.exit(main())
+    code = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # nothing is left to be said
+    if code > 128:
+        with contextlib.suppress(OSError):  # its reader may have gone with the same Ctrl-C
+            sys.stdout.flush()
+        os._exit(code)  # finalizers of what was interrupted would only complain
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Joining Ray: a cluster by address, or a local one with tokens on and no dashboard.
+"""Joining Ray: a cluster by address, or a local one that listens on loopback only, with tokens on and no dashboard.
 
 The only place that calls `ray.init`. Ray is imported here and not before: the command line answers `--help` without it.
 """
@@ -9,13 +9,21 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
+from pipelines import answering, signals
 
 NAMESPACE = "ziggurat"
+LOOPBACK = "127.0.0.1"
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's switch for machines that must not be asked by their firewall: at 0 a node is at 127.0.0.1, and all of its
+servers listen there. Without it they listen on every address; `_node_ip_address` does not help, Ray resolves it."""
+
+_STARTS = 3
+_END_S = 5.0
 _STORE_BYTES = 512 << 20
 _LEAST_STORE = 80 << 20
 _LEAST_TEMPORARY = 32 << 20
@@ -35,7 +43,8 @@ class Resources:
 def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Resources]:
     """Join the cluster at `address`, or start a local Ray with `cpus`; leave it (or stop it) at the end.
 
-    A Ray that this process has joined already is used and left running.
+    A Ray that this process has joined already is used and left running. Raises `UserError` where a cluster does not
+    answer, within `answering.BOUND_S`.
     """
     # Ray turns token mode on by itself once a token file exists; saying so makes every command agree. Its usage
     # statistics would call a host outside.
@@ -48,23 +57,76 @@ def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Reso
     if ray.is_initialized():
         yield _resources()
         return
-    if not address:
-        _check_temporary()
-    local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
-    options: dict[str, Any] = {"address": address} if address else {"address": "local", **local}
     try:
-        with _quiet():
-            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        where = f"the Ray cluster at {address}" if address else "a local Ray"
-        remedy = (
-            "check the address and RAY_AUTH_TOKEN" if address else "see `ziggurat doctor`; RAY_TMPDIR sets its folder"
-        )
-        raise UserError(f"cannot join {where}: {str(error).splitlines()[0]}", remedy) from error
-    try:
+        if address:
+            answering.check(address)
+            _init(f"the Ray cluster at {address}", "check the address and RAY_AUTH_TOKEN", address=address)
+        else:
+            _check_temporary()
+            _start(cpus)
         yield _resources()
     finally:
-        ray.shutdown()
+        with _quiet():
+            ray.shutdown()
+
+
+def _start(cpus: int | None) -> None:
+    """Start a local Ray; once more where its processes were too slow for the half minute that Ray gives them."""
+    local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
+    for left in reversed(range(_STARTS)):
+        try:
+            with _on_loopback(), _ended_on_failure():
+                _init("a local Ray", "see `ziggurat doctor`; RAY_TMPDIR sets its folder", address="local", **local)
+            return
+        except UserError as error:
+            if not left or "timed out" not in error.cause.lower():
+                raise
+
+
+def _init(where: str, remedy: str, **options: Any) -> None:
+    import ray
+
+    try:
+        with _quiet(), signals.kept():
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:  # Ray raises bare ones, too
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot join {where}: {said}", remedy) from error
+
+
+@contextmanager
+def _ended_on_failure() -> Iterator[None]:
+    """End the processes that were started in this block when it does not come to its end; Ray leaves them."""
+    import psutil
+
+    me = psutil.Process()
+    before = {child.pid for child in me.children()}
+    try:
+        yield
+    except BaseException:
+        mine = [child for child in me.children() if child.pid not in before]
+        for process in (*(further for child in mine for further in child.children(recursive=True)), *mine):
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(mine, timeout=_END_S)
+        raise
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Start Ray's processes with `_CLUSTERS` off; they hand it down, this process goes back to what it was."""
+    from ray._private import ray_constants
+
+    before, enabled = os.environ.get(_CLUSTERS), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_CLUSTERS], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        if before is None:
+            del os.environ[_CLUSTERS]
+        else:
+            os.environ[_CLUSTERS] = before
 
 
 def _check_temporary() -> None:
@@ -80,14 +142,14 @@ def _check_temporary() -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Ray's core greets on standard error itself; what goes wrong comes as an exception all the same."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    kept = os.dup(2)
+    signals.hush()
     try:
         yield
     finally:
-        os.dup2(kept, 2)
+        if not signals.came():  # else it stays quiet to the end
+            os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
 
 
 def _resources() -> Resources:

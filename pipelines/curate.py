@@ -32,14 +32,14 @@ from curation.sources import Refused
 from pipelines.cluster import Resources
 from pipelines.cutting import CutStage
 from pipelines.engine import Chained, Delivery, StageSpec, hire, run
-from pipelines.filters import Ready, ready
+from pipelines.filters import Ready, listed
 from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
 from pipelines.measuring import MeasureStage
 from pipelines.naming import further_names
 from pipelines.ordering import ORDER_COLUMNS, orders
 from pipelines.recipe import Recipe
-from pipelines.results import CutDone, CutOrder, Landed, Place, Result, batch_of, fault_of
+from pipelines.results import CutDone, CutOrder, Landed, Place, Result, batch_of, fault_of, progress, units
 from pipelines.scoring import ClipsToScore, FetchStage, ScoreStage, Unscored
 
 SCORE_CLIPS = 32
@@ -53,7 +53,11 @@ CLIPS_IN_HAND = 20_000
 class Watch(Protocol):
     """What shows a run to a person; see `progress`."""
 
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None: ...
     def over(self, stage: str, foreman: Any) -> AbstractContextManager[None]: ...
+    def expect(self, units: int) -> None: ...
+    def advance(self, units: int, clips: int = 0) -> None: ...
+    def searching(self, what: str) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,12 @@ class Job:
             yield landing
 
     def run(self, items: Iterable[Any], stages: list[StageSpec], landing: Landing) -> None:
+        wanted = list(items)
+        self.watch.expect(sum(map(units, wanted)))
         attempts = self.recipe.run.attempts
-        for delivery in run(items, stages, self.foreman, self.resources, _Keep(self.journal), attempts):
+        for delivery in run(wanted, stages, self.foreman, self.resources, _Keep(self.journal), attempts):
             landing.put(delivery)
+            self.watch.advance(*progress(delivery.result))
 
 
 @contextmanager
@@ -106,7 +113,8 @@ def working(
 ) -> Iterator[Job]:
     """A job with its foreman and its journal; what killed runs have left in theirs is committed first."""
     name = name or uuid.uuid4().hex[:12]
-    account.recovered = journal.recover(pyramid)
+    with watch.searching("taking up what killed runs have left"):
+        account.recovered = journal.recover(pyramid)
     for dataset in ("videos", "clips"):
         retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
     foreman, mine = hire(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
@@ -130,14 +138,18 @@ def curate(
             "the recipe asks for a GPU's decoder or encoder, and Ray sees no GPU",
             'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
         )
-    with working(pyramid, recipe, resources, watch, account, ready(recipe), retry_quarantined, name) as job:
+    with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name) as job:
         ledger = Ledger(pyramid)
-        stale = _stale_uris(ledger)
+        with watch.searching("looking up what is settled"):
+            stale = _stale_uris(ledger)
         plans.keep(pyramid.files, recipe.plan)  # before the first row that names it
         again = job.again
-        for window in _windows(entries, recipe.run.window):
+        for window in _windows(entries, recipe.run.window, watch):
             account.inputs += len(window)
-            measure(job, _unsettled(job, ledger, stale, window))
+            watch.plan(stages(job.filters, recipe.cut.tier), all_listed=len(window) < recipe.run.window)
+            with watch.searching("looking up what is settled"):
+                todo = _unsettled(job, ledger, stale, window)
+            measure(job, todo)
             fill(job, recipe.cut.tier, again)
             again = ()  # what fails in this run waits for the next one
         account.check()
@@ -205,7 +217,8 @@ def cut(job: Job, tier: str, again: Collection[str] = ()) -> None:
 
 def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Cut the clips of some rows; False where there is nothing to do for them."""
-    wanted = list(orders(job.pyramid, rows, job.recipe.run.hwaccel))
+    with job.watch.searching("looking up what is to be cut"):
+        wanted = list(orders(job.pyramid, rows, job.recipe.run.hwaccel))
     if not wanted:
         return False
     make = CutStage(job.place, job.recipe.encoding, job.recipe.limits)
@@ -218,13 +231,23 @@ def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
     return True
 
 
-def _windows(entries: Iterable[Source | Refused], size: int) -> Iterator[list[Source | Refused]]:
+def stages(filters: Sequence[Ready], tier: str | None) -> list[str]:
+    """The stages that a window goes through, in order."""
+    scores = [filter_.name for filter_ in filters if filter_.make is not None]
+    return ["measure", *scores, *(["cut"] if tier is not None else [])]
+
+
+def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> Iterator[list[Source | Refused]]:
     """Entries in windows; one empty window where there is nothing, so that a run can still catch up on scores."""
-    stream = iter(entries)
-    window = list(islice(stream, size))
-    yield window
-    while window := list(islice(stream, size)):
-        yield window
+    stream, first = iter(entries), True
+    while True:
+        with watch.searching("listing the sources"):
+            window = list(islice(stream, size))
+        if window or first:
+            yield window
+        if len(window) < size:
+            return
+        first = False
 
 
 def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> list[Source | Refused]:

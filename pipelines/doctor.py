@@ -1,7 +1,8 @@
 """`ziggurat doctor`: what is there, what is missing and the command that gets it, and whether a recipe would start.
 
 Run before anything else, on a laptop or on a node. Packages are looked up by their metadata and not imported, and
-nothing is fetched. What the recipe needs and is missing blocks it; the report then ends in a `UserError`.
+nothing is fetched; what a run shares among all of its videos is tried out, as a run does (`checks`). What the recipe
+needs and is missing blocks it; the report then ends in a `UserError`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from rich.text import Text
 from curation.errors import UserError
 from curation.filters.aesthetic import missing_weights
 from curation.filters.ocr import DETECTOR_FILE, READER_FILE, shipped_models
-from pipelines import machine, modelfile, software
+from pipelines import checks, machine, modelfile, software
 from pipelines.filters import ready, weights
 from pipelines.modelfile import ModelFile
 from pipelines.recipe import Recipe, load
 
+_TRIALS = "set-up"
 _LEAST_SHM = 256 << 20
 _LEAST_SCRATCH = 5 << 30
+_GET_GPU = "use a machine with an NVIDIA driver, or set device, codec and hwaccel for the CPU"
 _MARKS = {"ok": "green", "absent": "dim", "MISSING": "bold red"}
 
 
@@ -51,8 +54,9 @@ def report(recipe: str, as_json: bool, model: str | None = None) -> None:
         loaded, wrong = None, error  # the rest of the report is worth reading all the same
     of_model = [] if model is None else [*weights_of(modelfile.load(model))]
     findings = [*examine(loaded)]
-    blocked = wrong or (blocks(loaded, findings) if loaded else None)
-    findings += of_model
+    tried = [*trials(loaded)] if loaded else []
+    blocked = wrong or (blocks(loaded, [*findings, *tried]) if loaded else None)
+    findings += [*tried, *of_model]
     starts = "starts here" if blocked is None else f"does not start: {blocked.cause}"
     remedy = "" if blocked is None else blocked.remedy
     findings.append(Finding("recipe", recipe, blocked is None, starts, remedy, needed=True))
@@ -74,8 +78,18 @@ def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
         return error
     for finding in findings:
         if finding.needed and not finding.present:
-            return UserError(f"{finding.name} is missing", finding.get)
+            tried = finding.section == _TRIALS
+            return UserError(finding.value if tried else f"{finding.name} is missing", finding.get)
     return None
+
+
+def trials(recipe: Recipe) -> Iterator[Finding]:
+    """The checks that `curate` makes before its first video, on this machine."""
+    for check in checks.of_machine(recipe):
+        try:
+            yield Finding(_TRIALS, check.name, True, check.run(), needed=True)
+        except UserError as error:
+            yield Finding(_TRIALS, check.name, False, error.cause, error.remedy, needed=True)
 
 
 def examine(recipe: Recipe | None) -> Iterator[Finding]:
@@ -119,9 +133,10 @@ def programs() -> Iterator[Finding]:
     value = f"{software.ffmpeg_version(path)} at {path}" if path else "not found"
     yield Finding("ffmpeg", "ffmpeg program", path is not None, value, "" if path else software.GET_FFMPEG)
     for codec in software.CODECS:
-        there = software.has_codec(codec)
-        value = codec.role if there else f"not built in: {codec.role}"
-        yield Finding("ffmpeg", codec.name, there, value, "" if there else software.GET_CODECS)
+        wrong = software.wrong_with_codec(codec)
+        value = codec.role if wrong is None else f"{wrong}: {codec.role}"
+        get = "" if wrong is None else software.GET_CODECS if wrong == software.NOT_BUILT_IN else _GET_GPU
+        yield Finding("ffmpeg", codec.name, wrong is None, value, get)
 
 
 def models(recipe: Recipe | None) -> Iterator[Finding]:
@@ -193,7 +208,7 @@ def hardware(gpus: Sequence[machine.Gpu]) -> Iterator[Finding]:
     yield _room("/dev/shm", shm, _LEAST_SHM, "give the container more: docker run --shm-size=1g")
     yield _room("temporary folder", scratch, _LEAST_SCRATCH, "free some, or set TMPDIR to a larger disk")
     names = ", ".join(f"{gpu.name} ({_size(gpu.memory_bytes)}) {gpu.driver}".rstrip() for gpu in gpus)
-    remedy = "" if gpus else "use a machine with an NVIDIA driver, or set device, codec and hwaccel for the CPU"
+    remedy = "" if gpus else _GET_GPU
     yield Finding("machine", "GPU", bool(gpus), names or "none found", remedy)
     tokens, words = machine.ray_tokens()
     yield Finding("machine", "Ray tokens", tokens, words, "" if tokens else "unset RAY_AUTH_MODE")

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from curation.contract import Source
 from curation.errors import UserError
 from curation.filters.base import WEIGHTS_MISSING
+from curation.media import cell
 from curation.pyramid.census import census
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
 from curation.sources import Listing, Refused, list_sources
+from pipelines import checks
 from pipelines import curate as path
 from pipelines.adoption import Choice, choose
-from pipelines.cluster import Resources, joined
-from pipelines.filters import Ready, ready
+from pipelines.cluster import Resources
+from pipelines.filters import Ready, listed
 from pipelines.landing import Account
 from pipelines.progress import Display, results_only
+from pipelines.recipe import Recipe
 from pipelines.recording import Recording
+from pipelines.starting import started
 
 MANY_FILES = 2000
 
@@ -50,31 +54,35 @@ class Options:
 
 def run_curate(
     sources: Sequence[str], to: str, options: Options, root: str | None = None, follow_links: bool = False
-) -> None:
-    """`ziggurat curate`. Everything that can be wrong with the arguments is found before Ray starts."""
+) -> int:
+    """`ziggurat curate`; gives its exit code. What can be wrong with the arguments and the set-up is found before Ray
+    starts, on a cluster before the first video; a new pyramid is made after that.
+    """
     choice = choose(to, options.recipe, options.replace_recipe)
-    filters = ready(choice.recipe)
-    listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
-    entries = _checked(listing)
-    with _started(choice, to, options, filters, listing) as run:
-        watch, name = run.record, run.record.name
-        path.curate(entries, run.pyramid, choice.recipe, run.resources, watch, run.account, options.retry, name)
+    with _shown(choice, options) as display:
+        with display.searching("listing the sources"):
+            listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
+            entries = _checked(listing)
+        with _running(choice, to, options, display, checks.of_machine, sources, listing) as run:
+            watch, name = run.record, run.record.name
+            path.curate(entries, run.pyramid, choice.recipe, run.resources, watch, run.account, options.retry, name)
+    return display.account.exit_code
 
 
-def run_fill(uri: str, options: Options) -> None:
+def run_fill(uri: str, options: Options) -> int:
     """`ziggurat curate PYRAMID --fill`: the scores that clips lack, then the cutting, without a source being listed."""
     choice = _choice(uri, options)
-    _fill(choice, uri, choice.recipe.cut.tier, options)
+    return _fill(choice, uri, choice.recipe.cut.tier, options)
 
 
-def run_cut(uri: str, tier: str, options: Options) -> None:
+def run_cut(uri: str, tier: str, options: Options) -> int:
     """`ziggurat cut`: as `run_fill`, for a tier that the person names."""
     if not options.replace_recipe:
         _check_tier(tier, Pyramid.open(uri).tiers)
     choice = _choice(uri, options)
     if options.replace_recipe:
         _check_tier(tier, choice.recipe.pyramid_tiers if choice.replaces else Pyramid.open(uri).tiers)
-    _fill(choice, uri, tier, options)
+    return _fill(choice, uri, tier, options)
 
 
 def _check_tier(tier: str, tiers: Tiers) -> None:
@@ -88,33 +96,51 @@ def _choice(uri: str, options: Options) -> Choice:
     return choose(uri, options.recipe, options.replace_recipe)
 
 
-def _fill(choice: Choice, uri: str, tier: str | None, options: Options) -> None:
-    recipe, filters = choice.recipe, ready(choice.recipe)
-    with _started(choice, uri, options, filters) as run:
+def _fill(choice: Choice, uri: str, tier: str | None, options: Options) -> int:
+    recipe, filters = choice.recipe, listed(choice.recipe)
+    with _shown(choice, options) as display, _running(choice, uri, options, display, checks.of_filling) as run:
         watch, name = run.record, run.record.name
+        watch.plan(path.stages(filters, tier)[1:], all_listed=True)
         settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name)
         with path.working(*settings) as job:
             path.fill(job, tier, job.again)
+    return display.account.exit_code
 
 
 @contextmanager
-def _started(
-    choice: Choice, uri: str, options: Options, filters: Sequence[Ready], listing: Listing | None = None
+def _shown(choice: Choice, options: Options) -> Iterator[Display]:
+    """The display of a run, whose summary goes where results go."""
+    with results_only() as out:
+        yield Display(Account(), out, options.as_json, choice.recipe.run.stall_s)
+
+
+@contextmanager
+def _running(
+    choice: Choice,
+    uri: str,
+    options: Options,
+    display: Display,
+    machine: Callable[[Recipe], Sequence[checks.Check]],
+    sources: Sequence[str] = (),
+    listing: Listing | None = None,
 ) -> Iterator[Started]:
-    """Ray, the pyramid, the display and the run's record around a block; the summary after it."""
-    account = Account(passed_over=listing.tally.passed_over) if listing else Account()
-    pyramid, notices = choice.adopt(uri)
-    pyramid = opened(pyramid.uri, pyramid.storage_options)
-    notices = _about_filters(filters) + notices
-    for notice in notices:
-        print(f"note: {notice}", file=sys.stderr)
-    with results_only() as out, joined(options.address, options.cpus) as resources:
-        display = Display(account, out, options.as_json, choice.recipe.run.stall_s)
+    """Ray, the pyramid and the run's record around a block; the summary after it."""
+    account, recipe = display.account, choice.recipe
+    filters = listed(recipe)
+    with started(display, recipe, machine, checks.of_places(uri, sources), options.address, options.cpus) as resources:
+        pyramid, notices = choice.adopt(uri)
+        pyramid = opened(pyramid.uri, pyramid.storage_options)
+        notices = _about_filters(filters) + _about_cell(recipe) + notices
+        for notice in notices:
+            print(f"note: {notice}", file=sys.stderr)
         with Recording(pyramid, account, display).kept() as record:
             record.notices = notices
             record.joined(resources)
             yield Started(pyramid, resources, account, record)
-            record.notices = notices + (listing.notices() if listing else []) + _advice(pyramid)
+            if listing is not None:
+                account.passed_over = listing.tally.passed_over
+                notices = notices + listing.notices()
+            record.notices, record.exit = notices + _advice(pyramid), account.exit_code
             display.summary(census(pyramid), list(record.notices))
 
 
@@ -135,6 +161,12 @@ def _advice(pyramid: Pyramid) -> list[str]:
     """Past some thousand small files every commit and lookup takes a third of a second."""
     files = pyramid.scattered()
     return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
+
+
+def _about_cell(recipe: Recipe) -> list[str]:
+    """What the decoder's process keeps of the user's reach, where this kernel cannot take all of it."""
+    level = cell.level(recipe.needs_gpu)
+    return [] if level.holds else [f"the decoder's process is not fully confined: {level.text}"]
 
 
 def _about_filters(filters: Sequence[Ready]) -> list[str]:

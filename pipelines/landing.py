@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.contract import Status
+from curation.contract import Reason, Status, loses
 from curation.pyramid.commit import Committer, joined
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
@@ -27,6 +27,7 @@ COMMIT_EVERY_S = 5.0
 """How long readers wait for a result; a commit takes a fifth of a second of the driver, however much it holds."""
 
 _BATCH_ITEMS = 512
+_REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
 
 @dataclass
@@ -53,6 +54,20 @@ class Account:
     commits: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
     """Files that the folders hold and that were not taken, by extension; no inputs."""
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What a fault of Ziggurat or of its set-up has cost this run: how many of what, by reason."""
+        videos = {f"videos: {reason}": count for reason, count in self.reasons.items() if loses(reason)}
+        # A clip was decoded when it was measured: what keeps it from being cut is its data only where a reason says so.
+        clips = {f"clips not cut: {why}": count for why, count in self.cut_failed.items() if not _of_data(why)}
+        failed = {what: count for what, count in self.not_scored.items() if loses(what.rpartition(": ")[2])}
+        return {**videos, **clips, **{f"scores: {what}": count for what, count in failed.items()}}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing was lost by a fault of Ziggurat or its set-up, else 1."""
+        return 1 if self.losses else 0
 
     @property
     def finished(self) -> int:
@@ -192,3 +207,7 @@ class Landing:
         settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, Landed)]
         if settled:
             self._foreman.release.remote(settled)
+
+
+def _of_data(why: str) -> bool:
+    return why in _REASON_NAMES and not loses(why)

@@ -10,18 +10,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from curation.contract import REASONS, Reason
 from curation.pyramid.census import Census
+from pipelines.estimate import Estimate
 from pipelines.foreman import Post
 from pipelines.landing import Account
+from pipelines.screen import Screen
+from pipelines.stalls import Stalls
 
 _LOOK_EVERY_S = 2.0
 
@@ -45,21 +47,46 @@ def results_only() -> Iterator[TextIO]:
 
 
 class Display:
-    """Shows a run; the driver's watch. It wakes every two seconds, and names a stage that makes no progress."""
+    """Shows a run; the driver's watch. It wakes every two seconds, and names what makes no progress."""
 
     def __init__(self, account: Account, out: TextIO, as_json: bool, stall_s: float) -> None:
-        self._account, self._out, self._json, self._stall_s = account, out, as_json, stall_s
-        self._console = Console(stderr=True)
-        self._live: Live | None = None
-        self._started = time.monotonic()
-        self._warned: set[str] = set()
+        self.account, self._out, self._json, self._stall_s = account, out, as_json, stall_s
+        self._started: float | None = None
+        self._estimate = Estimate()
+        self._screen = Screen(account, self._estimate)
+
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
+        """A window of sources begins, and goes through `stages` in this order. `all_listed`: no window follows."""
+        self._estimate.plan(stages)
+        self._screen.all_listed = all_listed
+
+    def expect(self, units: int) -> None:
+        """So many more videos, or clips, are to be done by the stage that is shown."""
+        self._estimate.expect(units)
+
+    def advance(self, units: int, clips: int = 0) -> None:
+        """So many are done, and brought so many new clips."""
+        self._estimate.advance(units, clips)
+
+    @contextmanager
+    def searching(self, what: str) -> Iterator[None]:
+        """Say that the driver looks for something, or waits, until the block ends: the screen is never blank."""
+        if self._json:
+            self._emit({"event": "search", "what": what})
+            yield
+        else:
+            with self._screen.lit():
+                self._screen.searching(what)
+                yield
 
     @contextmanager
     def over(self, stage: str, foreman: Any) -> Iterator[None]:
         """Show `stage` until the block ends."""
+        self._estimate.begin(stage)
+        self._started = self._started or time.monotonic()
         done = threading.Event()
         thread = threading.Thread(target=self._look, args=(stage, foreman, done), name="display", daemon=True)
-        with self._screen():
+        with nullcontext() if self._json else self._screen.lit():
             thread.start()
             try:
                 yield
@@ -67,70 +94,42 @@ class Display:
                 done.set()
                 thread.join()
 
-    @contextmanager
-    def _screen(self) -> Iterator[None]:
-        if self._json or not self._console.is_terminal:
-            yield
-            return
-        with Live(console=self._console, refresh_per_second=2, transient=True) as live:
-            self._live = live
-            yield
-            self._live = None
-
     def _look(self, stage: str, foreman: Any, done: threading.Event) -> None:
         import ray
 
-        before, moved = self._mark(), time.monotonic()
+        stalls = Stalls(stage, self._stall_s)
         while not done.wait(_LOOK_EVERY_S):
             try:
-                posts: list[tuple[Post, float]] = ray.get(foreman.posts.remote(), timeout=_LOOK_EVERY_S)
+                found: list[tuple[Post, float]] = ray.get(foreman.posts.remote(), timeout=_LOOK_EVERY_S)
             except Exception:
                 continue  # the display is no reason to end a run: the next look may succeed
-            mark = (self._mark(), [(p.item, p.frames) for p, _ in posts])
-            if mark != before:
-                before, moved = mark, time.monotonic()
-            elif time.monotonic() - moved > self._stall_s:
-                self._stalled(stage, posts, time.monotonic() - moved)
-            self._show(stage, posts)
+            posts = [post for post, _ in found]
+            if posts:
+                self._estimate.working()
+            self._show(stage, posts, stalls.look(posts, self._estimate.done))
 
-    def _mark(self) -> Any:
-        account = self._account
-        return account.finished, account.cut, sum(account.scored.values())
-
-    def _stalled(self, stage: str, posts: list[tuple[Post, float]], seconds: float) -> None:
-        if stage in self._warned:
+    def _show(self, stage: str, posts: Sequence[Post], stalled: str | None) -> None:
+        if not self._json:
+            self._screen.show(posts, self.figures(), stalled)
             return
-        self._warned.add(stage)
-        at = ", ".join(f"{p.item} at frame {p.frames}" for p, _ in posts) or "no worker: is a processor free?"
-        self._console.print(f"[yellow]stage {stage} has made no progress for {seconds:.0f} s ({at})")
-
-    def _show(self, stage: str, posts: list[tuple[Post, float]]) -> None:
-        if self._json:
-            self._emit({"event": "progress", "stage": stage, **self.figures()})
-        elif self._live is not None:
-            self._live.update(self._table(stage, posts))
+        if stalled:
+            self._emit({"event": "stalled", "stage": stage, "what": stalled})
+        self._emit({"event": "progress", "stage": stage, **self.figures()})
 
     def _emit(self, event: dict[str, Any]) -> None:
         print(json.dumps(event), file=self._out, flush=True)
 
-    def _table(self, stage: str, posts: list[tuple[Post, float]]) -> Table:
-        figures = self.figures()
-        table = Table.grid(padding=(0, 2))
-        table.add_row(f"[bold]{stage}", f"{len(posts)} working", *(f"{post.item[-40:]}" for post, _ in posts[:2]))
-        table.add_row(
-            f"{figures['finished']}/{figures['inputs']} videos",
-            f"{figures['clips']} clips, {figures['cut']} cut",
-            f"{figures['hours_per_hour']:.1f} h/h, ETA {_minutes(figures['eta_s'])}",
-            " ".join(f"{reason} {count}" for reason, count in sorted(self._account.reasons.items())),
-        )
-        return table
-
     def figures(self) -> dict[str, Any]:
-        """The live figures; `hours_per_hour`: hours of source video settled in an hour."""
-        account, spent = self._account, time.monotonic() - self._started
-        fresh = account.finished - account.settled_before
-        left = account.inputs - account.finished
+        """The live figures; `hours_per_hour`: hours of source video settled in an hour. `stage_done` and `stage_total`
+        count videos while measuring, else clips. `eta_s` covers the stages to come, but for those of `eta_without`, and
+        the videos that have been listed.
+        """
+        account, now = self.account, time.monotonic()
+        spent = now - (self._started or now)
+        left = self._estimate.left()
         return {
+            "stage_done": self._estimate.done,
+            "stage_total": self._estimate.total,
             "inputs": account.inputs,
             "finished": account.finished,
             "clips": account.clips,
@@ -138,15 +137,17 @@ class Display:
             "rejected": account.rejected,
             "quarantined": account.quarantined,
             "reasons": dict(account.reasons),
-            "hours_per_hour": account.source_hours * 3600 / spent,
-            "eta_s": left * spent / fresh if fresh else None,
+            "hours_per_hour": account.source_hours * 3600 / spent if spent else 0.0,
+            "eta_s": left.seconds,
+            "eta_without": list(left.without),
+            "all_listed": self._screen.all_listed,
             "seconds": spent,
         }
 
     def summary(self, now: Census, notices: list[str]) -> None:
         """The end of a run: every input accounted for, what the pyramid holds, and what the reader must know first."""
         if self._json:
-            account = self._account
+            account = self.account
             fields = {
                 **self.figures(),
                 "recovered": account.recovered,
@@ -157,6 +158,8 @@ class Display:
                 "scored": dict(account.scored),
                 "not_scored": dict(account.not_scored),
                 "cut_failed": dict(account.cut_failed),
+                "losses": account.losses,
+                "exit": account.exit_code,
                 "cut_bytes": account.cut_bytes,
                 "frames_decoded": account.decoded,
                 "passed_over": dict(account.passed_over),
@@ -166,12 +169,15 @@ class Display:
             }
             self._emit({"event": "summary", **fields})
             return
-        console = Console(file=self._out, width=max(100, self._console.width))
+        console = Console(file=self._out, width=max(100, self._screen.width))
         for notice in notices:
             console.print(f"[yellow]note: {notice}", highlight=False)
-        console.print(_inputs(self._account))
-        console.print(_results(self._account))
+        console.print(_inputs(self.account))
+        console.print(_results(self.account))
         console.print(_holds(now))
+        if losses := ", ".join(f"{count} {what}" for what, count in self.account.losses.items()):
+            console.print(f"[yellow]exit code 1: lost by a fault of Ziggurat or its set-up: {losses}", highlight=False)
+            console.print("[yellow]`ziggurat why PYRAMID NAME` tells what happened to each", highlight=False)
 
 
 def _inputs(account: Account) -> Table:
@@ -224,9 +230,3 @@ def _holds(now: Census) -> Table:
     for tier, count in now.tiers.items():
         table.add_row(f"clips in tier {tier}", str(count))
     return table
-
-
-def _minutes(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from curation.errors import UserError
 from curation.pyramid import runs
@@ -25,6 +25,9 @@ from curation.pyramid.runs import Run
 from curation.pyramid.store import Pyramid
 from pipelines.cluster import Resources
 from pipelines.landing import Account
+
+if TYPE_CHECKING:
+    from pipelines.curate import Watch
 
 _log = logging.getLogger(__name__)
 _PACKAGES = (
@@ -40,19 +43,13 @@ _PACKAGES = (
 )
 
 
-class Watched(Protocol):
-    """What shows a run; see `curate.Watch`."""
-
-    def over(self, stage: str, foreman: Any) -> AbstractContextManager[None]: ...
-
-
 class Recording:
     """The record of one run, and a watch that notes the stage and hands on to another one.
 
     `exit`: the code that the command will end with where nothing stops it. `notices`: what the run tells at its end.
     """
 
-    def __init__(self, pyramid: Pyramid, account: Account, watch: Watched) -> None:
+    def __init__(self, pyramid: Pyramid, account: Account, watch: Watch) -> None:
         self.exit = 0
         self.notices: Sequence[str] = ()
         self._files, self._account, self._watch = pyramid.files, account, watch
@@ -81,8 +78,17 @@ class Recording:
         with self._watch.over(stage, foreman):
             yield
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._watch, name)  # whatever else a run tells its watch
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
+        self._watch.plan(stages, all_listed)
+
+    def expect(self, units: int) -> None:
+        self._watch.expect(units)
+
+    def advance(self, units: int, clips: int = 0) -> None:
+        self._watch.advance(units, clips)
+
+    def searching(self, what: str) -> AbstractContextManager[None]:
+        return self._watch.searching(what)
 
     def joined(self, resources: Resources) -> None:
         """Note on what machines the run works."""

@@ -11,6 +11,7 @@ results are faults of ours rather than of the data.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,6 +162,29 @@ def why_of(verdict: Verdict) -> str:
     kind, colon, text = line.partition(":")
     error = f"{kind.rpartition('.')[2]}{colon}{text}"[:300]
     return f"{verdict.reason}: {error}" if error else str(verdict.reason)
+
+
+def units(item: Source | CutOrder | Sized) -> int:
+    """How much work an item is to its stage: one video, or so many clips."""
+    match item:
+        case Source():
+            return 1
+        case CutOrder():
+            return len(item.clips)
+        case _:
+            return len(item)
+
+
+def progress(result: Result) -> tuple[int, int]:
+    """How much of its stage's work a result has done, in the units of `units`, and how many new clips came of it."""
+    match result:
+        case Landed():
+            return 1, 0 if result.clips is None or result.refreshed else result.clips.num_rows
+        case Scored():
+            return result.clips, 0
+        case CutDone():
+            return len(result.cut) + len(result.failed), 0
+    return 1, 0
 
 
 def our_fault(error: Exception) -> Verdict:

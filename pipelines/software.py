@@ -6,6 +6,7 @@ codecs can be known in no other way.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import re
@@ -15,8 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curation.errors import UserError
+
 INSTALL = "pip install ."
 GET_FFMPEG = "pip install imageio-ffmpeg"
+NOT_BUILT_IN = "not built in"
 GET_CODECS = "pip install --force-reinstall --only-binary av av"
 ENVIRONMENTS = Path(".envs")
 
@@ -165,6 +169,50 @@ def has_codec(codec: Codec) -> bool:
     except ValueError:  # UnknownCodecError is one
         return False
     return True
+
+
+_TRY = """
+import sys, av
+from fractions import Fraction
+name, mode = sys.argv[1:]
+context = av.CodecContext.create(name, mode)
+if mode == "r":
+    context.open()
+else:
+    context.width, context.height, context.pix_fmt, context.time_base = 256, 144, "yuv420p", Fraction(1, 25)
+    packets = [*context.encode(av.VideoFrame(256, 144, "yuv420p")), *context.encode(None)]
+    assert packets, "no packet came out"
+"""
+_TRY_S = 60.0
+_HARDWARE = ("_nvenc", "_cuvid")
+
+
+@functools.cache
+def wrong_with_codec(codec: Codec) -> str | None:
+    """Why a codec of libav does not work on this machine, or None.
+
+    A GPU's is tried (a frame is encoded, a decoder opened), in a process of its own because a driver may crash; another
+    one works once it is built in.
+    """
+    if not has_codec(codec):
+        return NOT_BUILT_IN
+    if not codec.name.endswith(_HARDWARE):
+        return None
+    command = [sys.executable, "-P", "-c", _TRY, codec.name, codec.mode]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRY_S)
+    except subprocess.TimeoutExpired:
+        return f"it did not open within {_TRY_S:.0f} s"
+    lines = done.stderr.strip().splitlines()
+    return None if done.returncode == 0 else f"does not open ({lines[-1] if lines else done.returncode})"
+
+
+def encoder(name: str) -> str:
+    """The encoder's name where it works on this machine; raises `UserError` where it does not."""
+    if (wrong := wrong_with_codec(Codec(name, "w", ""))) is None:
+        return name
+    remedy = 'use a machine with an NVIDIA driver, or set encode.codec = "libx264"' if "nvenc" in name else GET_CODECS
+    raise UserError(f"the encoder {name} cannot be used: {wrong}", remedy)
 
 
 def file_of_package(package: str, name: str) -> Path | None:

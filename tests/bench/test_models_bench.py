@@ -133,7 +133,7 @@ def test_the_load_after_is_read_after(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_one_full_memory_does_not_stop_the_rest() -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     large, small = models._together("cpu", plan.BLOCKS, ("a network",), ("large", "small"), until)
     assert large.failed == plan.OUT_OF_MEMORY and not large.seconds
     assert small.failed is None and small.seconds == [2.0] * models.ROUNDS and small.added == 7
@@ -141,7 +141,7 @@ def test_one_full_memory_does_not_stop_the_rest() -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_a_process_that_dies_or_is_late_is_told() -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     dead, after = models._together("cpu", plan.BLOCKS, ("a network",), ("dies", "small"), until)
     assert dead.failed == after.failed == "its process ended with 3"
     child = models.Child("cpu", plan.BLOCKS, "a network", until)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from curation.errors import UserError
 from curation.pyramid.store import Pyramid
 from curation.sources import list_sources
+from pipelines import checks
 from pipelines.curate import curate
 from pipelines.landing import Account
-from pipelines.recipe import load
+from pipelines.recipe import ShotsSection, load
 from tests.support import jobs
 from tests.support.watch import Silent
 
@@ -43,6 +45,10 @@ def test_a_node_is_lost_and_the_table_is_the_same(cluster, tmp_path: Path) -> No
     account = Account()
     with joined(cluster.address) as resources:
         assert (resources.nodes, resources.cpus) == (2, 2.0)
+        checks.of_nodes(checks.of_machine, recipe)
+        wrong = recipe.model_copy(update={"shots": ShotsSection(options={"treshold": 3.0})})
+        with pytest.raises(UserError, match=r"node .*treshold"):
+            checks.of_nodes(checks.of_machine, wrong)
         watch = Silent()
         killer = threading.Thread(target=_lose_a_node, args=(cluster, account, watch), daemon=True)
         killer.start()

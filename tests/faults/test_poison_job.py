@@ -23,7 +23,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, jobs.Finis
     files = poison.build(folder / "poison")
     named = [files[name] for name in NOT_LISTED]
     sources = [files["zero-bytes.mp4"].parent, *named, innocent]
-    done = jobs.curate(sources, folder / "pyramid", jobs.recipe(folder), **{faults.SWITCH: "1"})
+    done = jobs.curate(sources, folder / "pyramid", jobs.recipe(folder), code=1, **{faults.SWITCH: "1"})
     return folder / "pyramid", done, innocent
 
 
@@ -58,6 +58,13 @@ def test_the_counts_add_up(finished: tuple[Path, jobs.Finished, Path]) -> None:
     outcomes = ("done", "rejected", "quarantined", "same_content", "settled_before")
     assert sum(summary[name] for name in outcomes) == summary["inputs"] == len(poison.EXPECTED) + len(jobs.LENGTHS)
     assert summary["reasons"][str(Reason.CRASHED)] == 1
+
+
+def test_only_what_the_set_up_has_lost_makes_the_exit_code_1(finished: tuple[Path, jobs.Finished, Path]) -> None:
+    # Crashes, hangs and bombs are the data's; a file that may not be read is not.
+    _, done, _ = finished
+    lost = sum(1 for reason in poison.EXPECTED.values() if reason is Reason.UNREADABLE)
+    assert (done.code, done.summary["losses"]) == (1, {"videos: unreadable": lost})
 
 
 def test_the_neighbour_of_a_playlist_was_not_read(finished: tuple[Path, jobs.Finished, Path]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from curation.errors import UserError
 from curation.filters import aesthetic
 from pipelines import doctor, machine, software
+from pipelines.cli import main
 from pipelines.doctor import Finding
 from pipelines.machine import Gpu
 from pipelines.recipe import Recipe, load
@@ -132,19 +133,23 @@ def test_something_needed_that_is_missing_blocks_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, recipe: Write
 ) -> None:
     monkeypatch.setattr(machine, "gpus", list)
+    monkeypatch.setattr(software, "wrong_with_codec", lambda codec: None)
     cuda = '[filters.aesthetic]\nenabled = false\n[run]\nhwaccel = "cuda"\n'
     with pytest.raises(UserError) as caught:
         doctor.report(recipe(cuda), as_json=True)
     assert caught.value.cause.endswith("GPU is missing")
     assert "NVIDIA" in caught.value.remedy
+    # As on a machine where all of it works.
     monkeypatch.setattr(machine, "gpus", lambda: [Gpu("H", 80 << 30, "580")])
+    monkeypatch.setattr("pipelines.selftest.decoder", lambda *given: "decodes")
     doctor.report(recipe(cuda), as_json=True)
 
 
 def test_a_codec_that_is_not_built_in_blocks_the_recipe_that_encodes_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(software, "has_codec", lambda codec: codec.name != "libx264")
+    wrong = {"libx264": software.NOT_BUILT_IN}
+    monkeypatch.setattr(software, "wrong_with_codec", lambda codec: wrong.get(codec.name))
     with pytest.raises(UserError, match="libx264 is missing"):
         doctor.report("small", as_json=True)
 
@@ -154,6 +159,34 @@ def test_codecs_are_asked_of_libav_by_direction() -> None:
     assert software.has_codec(Codec("libx264", "w", ""))
     assert not software.has_codec(Codec("libx264", "r", ""))
     assert not software.has_codec(Codec("no_such_codec", "r", ""))
+
+
+def test_a_gpu_s_codec_is_fine_only_if_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
+    if machine.gpus():
+        pytest.skip("this machine has a GPU")
+    found = findings(load("small"))
+    for name in ("h264_nvenc", "h264_cuvid"):
+        assert software.has_codec(next(codec for codec in software.CODECS if codec.name == name))
+        assert (found[name].mark, found[name].value.partition(" (")[0]) == ("absent", "does not open")
+        assert "NVIDIA" in found[name].get
+    assert found["libx264"].mark == "ok"
+
+
+def test_the_report_is_about_the_recipe_that_curate_runs_and_tries_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows["small"]["value"] == "starts here"
+    tried = [row for row in rows.values() if row["section"] == "set-up"]
+    assert {row["name"] for row in tried} >= {"shot detector", "encoder", "decoder's process", "filters"}
+    assert all(row["present"] for row in tried)
+
+
+def test_a_set_up_that_fails_its_trial_blocks_the_recipe(recipe: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    off = "[filters.aesthetic]\nenabled = false\n[filters.ocr]\nenabled = false\n"
+    with pytest.raises(UserError, match="treshold"):
+        doctor.report(recipe(f"{off}[shots.options]\ntreshold = 3\n"), as_json=True)
+    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (rows["shot detector"]["present"], rows["shot detector"]["needed"]) == (False, True)
 
 
 def environment(folder: Path, packages: dict[str, str], python: str = "") -> Path:
@@ -265,7 +298,7 @@ def test_the_command_imports_nothing_heavy_and_exits_by_the_recipe() -> None:
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert done.returncode == 0, done.stderr

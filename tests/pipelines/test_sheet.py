@@ -299,5 +299,5 @@ def test_no_half_written_sheet_is_left(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_command_says_where_the_sheet_is(tmp_path: Path) -> None:
     made = pyramid(tmp_path, some(2, 2))
     command = [sys.executable, "-m", "pipelines.cli", "sheet", made.uri, "-o", str(tmp_path / "s.png")]
-    done = subprocess.run([*command, "--clips", "3"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "--clips", "3"], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/s.png: 3 clips\n"), done.stderr

@@ -93,7 +93,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> Finished:
+def finish(process: subprocess.Popen[str], seconds: float = 600) -> Finished:
     out, error = process.communicate(timeout=seconds)
     return Finished(process.returncode, [json.loads(line) for line in out.splitlines()], error)
 
@@ -102,12 +102,15 @@ def run(*arguments: str, **environment: str) -> Finished:
     return finish(start(*arguments, **environment))
 
 
-def curate(videos: Sequence[Path] | Path, pyramid: Path, recipe_path: str, **environment: str) -> Finished:
+def curate(
+    videos: Sequence[Path] | Path, pyramid: Path, recipe_path: str, code: int = 0, **environment: str
+) -> Finished:
+    """Curate, and see it end with `code`."""
     sources = [str(v) for v in ([videos] if isinstance(videos, Path) else videos)]
     done = run(
         "curate", *sources, "--to", str(pyramid), "--recipe", recipe_path, "--cpus", "2", "--json", **environment
     )
-    assert done.code == 0, done.error
+    assert done.code == code, done.error
     return done
 
 
@@ -130,6 +133,18 @@ def rows(pyramid: Path | str) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]
         assert len({row[0] for row in listed}) == len(listed), f"a key is there twice: {listed}"
         found.append(set(listed))
     return found[0], found[1], found[2]
+
+
+def of_run(name: str) -> list[psutil.Process]:
+    """The processes that have inherited the environment variable RUN with this value, whoever their parent is."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RUN") == name:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 def orphans() -> list[psutil.Process]:

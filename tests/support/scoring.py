@@ -127,7 +127,19 @@ def scores(place: Path) -> dict[int, tuple[float | None, str | None, str | None]
 class Silent:
     """A watch that shows nothing."""
 
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
+        pass
+
     def over(self, stage: str, foreman: Any) -> Any:
+        return nullcontext()
+
+    def expect(self, units: int) -> None:
+        pass
+
+    def advance(self, units: int, clips: int = 0) -> None:
+        pass
+
+    def searching(self, what: str) -> Any:
         return nullcontext()
 
 

@@ -254,7 +254,7 @@ def test_kill_in_the_middle_of_a_commit_leaves_it_readable_and_a_rerun_completes
 ) -> None:
     child = SPAWN.Process(target=build.die_in_commit, args=(pyramid.uri, step))
     child.start()
-    child.join(60)
+    child.join()
     assert child.exitcode == -signal.SIGKILL
     assert whole(pyramid) == 0
     Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
@@ -268,7 +268,7 @@ def test_kill_at_any_moment(pyramid: Pyramid) -> None:
         child.start()
         time.sleep(pause)
         child.kill()
-        child.join(60)
+        child.join()
         whole(pyramid)
     for name in names[:3]:
         Committer(pyramid).commit(whole_video(pyramid, name, 3))

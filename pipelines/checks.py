@@ -1,0 +1,170 @@
+"""Whether a set-up can do what the recipe asks: judged before the first video, so that no video is blamed for it.
+
+`curate`, `cut` and `doctor` make the same checks. Those of the machine (detector, decoder's process, encoder, filters)
+are made where the stages will run: here for a local Ray, on each node of a cluster (`of_nodes`) for `--address`. Those
+of the places (the pyramid can be written, the staging folder has room) are made here. A check that fails raises the
+`UserError` that the run ends with; nothing has been made by then, and no pyramid.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curation import uris
+from curation.errors import UserError
+from curation.media import cell, shots
+from curation.media.plan import ShotPlan
+from curation.pyramid import about
+from curation.pyramid.retry import explained
+from curation.staging import RESERVE
+from pipelines import selftest, software
+from pipelines.filters import ready
+from pipelines.recipe import Recipe
+
+NODE_S = 120.0
+"""How long a node of a cluster may take for its checks, the start of a worker included."""
+
+_SOME_GPU = 0.001
+"""Ray hides the GPUs from a task that asks for none of one."""
+
+_LEAST_STAGING = 16 << 20
+"""Local videos are linked and not copied: staging takes next to nothing for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`run` gives what holds, in a line, or raises the `UserError` that says what does not."""
+
+    name: str
+    run: Callable[[], str]
+
+
+def of_machine(recipe: Recipe) -> tuple[Check, ...]:
+    """What the stages of the recipe need of the machine that they run on."""
+    encode = recipe.encoding if recipe.cut.tier is not None else None
+    checks = [Check("shot detector", lambda: _detector(recipe.plan.shots))]
+    if encode is not None:
+        checks.append(Check("encoder", lambda: software.encoder(encode.codec)))
+    return (
+        *checks,
+        Check("confinement", lambda: _confinement(recipe)),
+        Check("decoder's process", lambda: selftest.decoder(recipe.plan, encode, recipe.limits)),
+        Check("filters", lambda: _filters(recipe)),
+    )
+
+
+def of_filling(recipe: Recipe) -> tuple[Check, ...]:
+    """The same for `cut` and `--fill`, which encode whatever the recipe says of cutting, and look for no shots."""
+    encode = recipe.encoding
+    return (
+        Check("encoder", lambda: software.encoder(encode.codec)),
+        Check("confinement", lambda: _confinement(recipe)),
+        Check("decoder's process", lambda: selftest.decoder(recipe.plan, encode, recipe.limits)),
+        Check("filters", lambda: _filters(recipe)),
+    )
+
+
+def of_places(pyramid: str, sources: Sequence[str]) -> tuple[Check, ...]:
+    """What a run needs of the places that it writes to."""
+    remote = any(uris.scheme(source) in uris.SCHEMES for source in sources)
+    return (
+        Check("pyramid", lambda: writable(pyramid)),
+        Check("staging folder", lambda: _staging(RESERVE if remote else _LEAST_STAGING)),
+    )
+
+
+def pass_all(checks: Sequence[Check]) -> None:
+    """Make the checks in their order; the first one that fails raises."""
+    for check in checks:
+        check.run()
+
+
+def of_nodes(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> None:
+    """Make checks on every node of the cluster that was joined, at the same time; a failure names its node.
+
+    They reserve no processor, so that a busy cluster does not make them wait; where the recipe needs a GPU they run on
+    the nodes that have one, and see it as a stage will.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(_on_node)
+    asked: dict[str, Any] = {}
+    gpu = {"num_gpus": _SOME_GPU} if recipe.needs_gpu else {}
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("GPU" if gpu else "CPU"):
+            place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=place, **gpu)
+            asked[node["NodeManagerAddress"]] = options.remote(checks, recipe)
+    for address, answer in asked.items():
+        try:
+            failed = ray.get(answer, timeout=NODE_S)
+        except GetTimeoutError:
+            failed = (f"no answer to the checks within {NODE_S:.0f} s", "look at the node with `ray status`")
+        except RayError as error:
+            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            failed = (f"the checks do not run ({said.strip()})", "install the same ziggurat and Python on every node")
+        if failed is not None:
+            raise UserError(f"node {address}: {failed[0]}", failed[1])
+
+
+def _on_node(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> tuple[str, str] | None:
+    """Cause and remedy of the first check that fails; as data, for Ray wraps exceptions in its own words."""
+    try:
+        pass_all(checks(recipe))
+    except UserError as error:
+        return error.cause, error.remedy
+    return None
+
+
+def _detector(plan: ShotPlan) -> str:
+    shots.check(plan.detector, plan.options)
+    return plan.detector
+
+
+def _confinement(recipe: Recipe) -> str:
+    level = cell.level(recipe.needs_gpu)
+    cell.require(level, recipe.limits.confine)
+    return level.text
+
+
+def _filters(recipe: Recipe) -> str:
+    return ", ".join(filter_.name for filter_ in ready(recipe) if filter_.make is not None) or "none"
+
+
+def writable(pyramid: str) -> str:
+    """Try to write beside the pyramid, or where it will be; what was tried is removed again."""
+    place = about.normalize(pyramid)
+    if about.is_remote(place):
+        return f"{place} is tried when it is opened"
+    folder = next(path for path in (Path(place), *Path(place).parents) if path.exists())
+    what = f"cannot write to {place}"
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".ziggurat-", dir=folder) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise explained(error, what) or UserError(
+            f"{what} ({error.strerror or error})", "check that it is a folder you may write to"
+        ) from error
+    return place
+
+
+def _staging(least: int) -> str:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < least:
+        have, need = free >> 20, least >> 20
+        raise UserError(
+            f"the staging folder {folder} has {have} MB free, and {need} are needed for these sources",
+            "free space there, or set TMPDIR to a folder on a larger disk",
+        )
+    return f"{folder}, {free >> 20} MB free"

@@ -1,0 +1,101 @@
+"""The live lines of a run on a person's terminal, or now and then one in a log. `progress` decides what they say.
+
+All of it goes to standard error: standard output carries results only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.table import Table
+
+from pipelines.estimate import MEASURE, Estimate
+from pipelines.foreman import Post
+from pipelines.landing import Account
+
+LOG_EVERY_S = 60.0
+"""How often a log that is no terminal gets a line."""
+
+
+class Screen:
+    """Standard error. `all_listed`: the inputs of `account` are all that there will be."""
+
+    def __init__(self, account: Account, estimate: Estimate, console: Console | None = None) -> None:
+        self._account, self._at = account, estimate
+        self._console = console or Console(stderr=True)
+        self._live: Live | None = None
+        self._logged = time.monotonic()
+        self.all_listed = False
+
+    @property
+    def width(self) -> int:
+        return self._console.width
+
+    @contextmanager
+    def lit(self) -> Iterator[None]:
+        """Live lines until the block ends, where there is a terminal for them."""
+        if not self._console.is_terminal or self._live is not None:
+            yield
+            return
+        with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
+            try:
+                yield
+            finally:
+                self._live.update("", refresh=True)
+        self._live = None
+
+    def searching(self, what: str) -> None:
+        """One line that moves, while the driver looks for something."""
+        if self._live is not None:
+            self._live.update(Spinner("dots", f"{escape(what)} ..."), refresh=True)
+
+    def show(self, posts: Sequence[Post], figures: dict[str, Any], stalled: str | None) -> None:
+        """The stage with its workers, and the figures of `Display.figures`; `stalled` is a line that stays."""
+        if stalled:
+            self._console.print(f"[yellow]{escape(stalled)}", highlight=False)
+        if self._live is not None:
+            self._live.update(self.table(posts, figures), refresh=True)
+        elif time.monotonic() - self._logged >= LOG_EVERY_S:
+            self._logged = time.monotonic()
+            videos = [self._videos()] if self._account.inputs else []
+            line = ", ".join((self._stage(), *videos, self._eta()))
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def table(self, posts: Sequence[Post], figures: dict[str, Any]) -> Table:
+        table = Table.grid(padding=(0, 2))
+        names = (escape(post.item[-40:]) for post in posts[:2])
+        table.add_row(f"[bold]{self._stage()}", f"{len(posts)} working", *names)
+        table.add_row(
+            self._videos() if self._account.inputs else "",
+            f"{figures['clips']} clips, {figures['cut']} cut",
+            f"{figures['hours_per_hour']:.1f} h/h, {self._eta()}",
+            " ".join(f"{reason} {count}" for reason, count in sorted(self._account.reasons.items())),
+        )
+        return table
+
+    def _stage(self) -> str:
+        at = self._at
+        if not at.total:
+            return f"{at.stage}: looking for what is left to do"
+        return f"{at.stage} {at.done}/{at.total} {'videos' if at.stage == MEASURE else 'clips'}"
+
+    def _videos(self) -> str:
+        account = self._account
+        return f"{account.finished}/{account.inputs} videos{'' if self.all_listed else ' listed so far'}"
+
+    def _eta(self) -> str:
+        left = self._at.left()
+        return f"ETA {_minutes(left.seconds)}" + "".join(f" + {stage}" for stage in left.without)
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,89 @@
+"""A film of one second through the decoder's process, as every video of a run will go: measured, then cut.
+
+Part of `checks`, before the first video. What a run shares among all of its videos shows here at once: a process that
+cannot start, a detector that does not load inside it, a GPU that does not decode, an encoder that does not open.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import fields, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from curation.contract import Clip, Span, Verdict
+from curation.errors import UserError
+from curation.media.found import ClipMeasure
+from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
+from curation.media.sandbox import Sandbox
+from curation.media.wire import WireError
+
+_NAME = "a film made for this check"
+_FRAMES, _FPS = 24, 24
+_WIDTH, _HEIGHT = 256, 144
+_LENIENT = Rules(min_duration_s=0.0, min_bpp=0.0, min_fps=1.0, banned_profiles=())
+_TIME_S = 120.0
+_REMEDY = "see `ziggurat doctor`, and the sections [shots], [sandbox], [run] and [encode] of the recipe"
+
+
+def decoder(plan: MediaPlan, encode: Encode | None, limits: Limits) -> str:
+    """What has been done, in words; raises `UserError` with what went wrong.
+
+    The detector, its options and the hardware are those of `plan`, the memory that of `limits`; rules and lengths are
+    lenient, for the film is short, and so are the limits on time: this is no test of how fast the machine is. `encode`
+    None: nothing is cut.
+    """
+    limits = replace(limits, silence_s=max(limits.silence_s, _TIME_S), cpu_s=max(limits.cpu_s, _TIME_S))
+    tried = MediaPlan(_LENIENT, plan.shots, ClipPlan(min_s=0.25, remove_borders=False), plan.hwaccel)
+    tried = replace(tried, shots=replace(plan.shots, trim_frames=0))
+    with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder, Sandbox(limits) as sandbox:
+        film = Path(folder, "film.mp4")
+        make_film(film)
+        try:
+            return _through(sandbox, film, tried, encode)
+        except (EOFError, TimeoutError, WireError, OSError) as error:
+            cause = f"the decoder's process does not start ({type(error).__name__}: {error})"
+            raise UserError(cause, _REMEDY) from error
+
+
+def _through(sandbox: Sandbox, film: Path, plan: MediaPlan, encode: Encode | None) -> str:
+    found = sandbox.measure(film, _NAME, plan)
+    if found.verdict or not found.clips:
+        raise _failed("measured", found.verdict, f"{len(found.clips)} clips of it")
+    how = f"measures with the detector {plan.shots.detector}" + (" on a GPU" if plan.hwaccel != "none" else "")
+    if encode is None:
+        return how
+    clips = [_named(clip, number) for number, clip in enumerate(found.clips)]
+    done = sandbox.cut(film, _NAME, clips, plan, encode)
+    if done.verdict or len(done.media) != len(clips):
+        raise _failed("cut", done.verdict, f"{len(done.media)} of {len(clips)} clips")
+    return f"{how}, encodes with {encode.codec}"
+
+
+def make_film(path: Path) -> None:
+    """Write the film: a bright square that moves; H.264 where there is an encoder for it."""
+    import av
+    import av.codec
+
+    codec = "libx264" if "libx264" in av.codec.codecs_available else "mpeg4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(_FPS))
+        stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
+        for number in range(_FRAMES):
+            picture = np.full((_HEIGHT, _WIDTH, 3), 90, np.uint8)
+            picture[40:100, 20 + 4 * number : 80 + 4 * number] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+
+
+def _named(clip: ClipMeasure, number: int) -> Clip:
+    span = {field.name: getattr(clip, field.name) for field in fields(Span)}
+    return Clip(clip_id=f"{number:032x}", video_id="0" * 32, **span)
+
+
+def _failed(what: str, verdict: Verdict | None, came: str) -> UserError:
+    """The last line of a detail says the most: it is the error of a stack trace, or of the process."""
+    said = f"{verdict.reason}: {(verdict.detail.strip().splitlines() or [''])[-1]}".strip(": ") if verdict else came
+    return UserError(f"a film made for this check cannot be {what} ({said})", _REMEDY)

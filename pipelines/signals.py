@@ -1,0 +1,108 @@
+"""How a command ends on a signal: one line at once, exit code 130 or 143, and no stack trace whatever it was doing.
+
+The first SIGINT or SIGTERM is answered on standard error by the handler itself. From then on nothing else is let out
+there: libraries, threads and finalizers that are interrupted like to print where. The command unwinds with what it has
+finished committed; a second signal, or `GRACE_S` without an end, ends the process on the spot, which costs no more than
+a kill does: what workers have finished is in the pyramid's journal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+GRACE_S = 30.0
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[K", b"\x1b[?25h"
+
+
+class Ending:
+    """What the handler has seen: `code` is 0 until a signal came, then 128 and its number."""
+
+    def __init__(self, hint: str = "") -> None:
+        self.code = 0
+        self._hint = hint
+        self._stderr = os.dup(2)
+
+    def __call__(self, number: int, frame: FrameType | None = None) -> None:
+        """The handler. Raises KeyboardInterrupt in the main thread."""
+        if self.code:
+            os._exit(self.code)
+        self.code = 128 + number
+        self._say(_WORDS[signal.Signals(number)] + (f"; {self._hint}" if self._hint else ""))
+        hush()
+        bound = threading.Timer(GRACE_S, os._exit, (self.code,))
+        bound.daemon = True
+        bound.start()
+        self._bound = bound
+        raise KeyboardInterrupt
+
+    def _say(self, words: str) -> None:
+        # To the descriptor itself: the main thread may be in the midst of a write to sys.stderr.
+        on_screen = os.isatty(self._stderr)
+        start = _CLEAR_LINE + _SHOW_CURSOR if on_screen else b""
+        os.write(self._stderr, start + f"ziggurat: {words}\n".encode())
+
+    def close(self) -> None:
+        """Let standard error speak again, and the process live on."""
+        if self.code:
+            self._bound.cancel()
+            os.dup2(self._stderr, 2)
+        os.close(self._stderr)
+
+
+@contextmanager
+def handled(hint: str = "") -> Iterator[Ending]:
+    """Answer SIGINT and SIGTERM in this block; `hint` follows the word. A signal that is ignored stays so (nohup).
+
+    Only the main thread can: in another one the block changes nothing.
+    """
+    ending = Ending(hint)
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in _WORDS}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, ending)
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ending.close()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep the handler of SIGTERM over a library's call that sets its own, which leaves by SystemExit."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        yield
+    except SystemExit:
+        signal.signal(signal.SIGTERM, before)
+        if isinstance(before, Ending):
+            before(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def hush() -> None:
+    """Let nothing more out on standard error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def came() -> bool:
+    """Whether a signal has come in the block that is being handled."""
+    handler = signal.getsignal(signal.SIGTERM)
+    return isinstance(handler, Ending) and handler.code != 0

@@ -1,0 +1,138 @@
+"""A bad set-up ends a run before its first video: one line, exit code 2, and no new pyramid."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curation.errors import UserError
+from pipelines import answering, checks, software
+from pipelines.cli import main
+from pipelines.recipe import load
+from tests.support import jobs, media
+
+NVENC = software.Codec("h264_nvenc", "w", "")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place for a pyramid; Ray must not start, for nothing of it is needed to see what is wrong."""
+
+    def started(*given: object, **options: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("pipelines.cluster._start", started)
+    return tmp_path
+
+
+def refused(capsys: pytest.CaptureFixture[str], place: Path, *options: str) -> str:
+    """The line that `curate` says of a set-up; there is no pyramid afterwards."""
+    assert main(["curate", str(media.sample("plain.mp4")), "--to", str(place / "p"), *options]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("ziggurat: ")
+    assert not (place / "p").exists(), "a pyramid was made for nothing"
+    return said
+
+
+def with_recipe(place: Path, text: str) -> tuple[str, str]:
+    return "--recipe", jobs.recipe(place, jobs.RECIPE + text)
+
+
+@pytest.mark.parametrize("option", ["treshold = 3", "radius = 0"])
+def test_a_detector_with_wrong_options(here: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    said = refused(capsys, here, *with_recipe(here, f"[shots.options]\n{option}\n"))
+    assert option.partition(" ")[0] in said
+
+
+def test_a_decoder_that_does_not_start(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert "does not start" in refused(capsys, here, *with_recipe(here, ""))
+
+
+def test_a_decoder_that_fails_for_every_video(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def empty(path: Path) -> None:
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("pipelines.selftest.make_film", empty)  # whatever the reason is: the film must come through
+    assert "cannot be measured" in refused(capsys, here, *with_recipe(here, ""))
+
+
+def test_an_encoder_that_is_not_there(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(software, "has_codec", lambda codec: False)
+    software.wrong_with_codec.cache_clear()
+    try:
+        assert "libx264" in refused(capsys, here, *with_recipe(here, ""))
+    finally:
+        software.wrong_with_codec.cache_clear()
+
+
+@pytest.mark.parametrize("text", ['[run]\nhwaccel = "cuda"\n', ""], ids=["decoder", "encoder"])
+def test_a_gpu_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    if software.wrong_with_codec(NVENC) is None:
+        pytest.skip("this machine has a GPU")
+    nvenc = jobs.RECIPE.replace('preset = "ultrafast"', 'codec = "h264_nvenc"\npreset = "p4"')
+    refused(capsys, here, "--recipe", jobs.recipe(here, jobs.RECIPE + text if text else nvenc))
+
+
+def test_a_place_that_cannot_be_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="cannot write to /proc/ziggurat"):
+        checks.writable("/proc/ziggurat/p")
+    assert checks.writable(str(here / "a" / "b")) and not list(here.iterdir()), "a trial leaves nothing behind"
+
+
+def test_the_staging_folder_without_room(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local, remote = (checks.of_places(str(here), [source])[1] for source in ("a.mp4", "s3://bucket/a.mp4"))
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda place: _Usage(100 << 20))
+    assert local.run()
+    with pytest.raises(UserError, match="staging folder"):
+        remote.run()
+
+
+class _Usage:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+@pytest.mark.parametrize("detector", ["scene", "adaptive", "content"])
+def test_a_detector_goes_through_the_decoder_s_process(tmp_path: Path, detector: str) -> None:
+    recipe = load(jobs.recipe(tmp_path, f'{jobs.RECIPE}[shots]\ndetector = "{detector}"\n'))
+    checks.pass_all(checks.of_machine(recipe)[:-1])
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def unused() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_wrong_address(here: Path, capsys: pytest.CaptureFixture[str], scheme: str) -> None:
+    assert "Connection refused" in refused(capsys, here, "--address", scheme + unused())
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host", "host:0", "host:99999", "ray://", ":6379"])
+def test_what_is_no_address(here: Path, capsys: pytest.CaptureFixture[str], address: str) -> None:
+    assert "no address of a Ray cluster" in refused(capsys, here, "--address", address)
+
+
+def test_an_address_that_does_not_answer(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    monkeypatch.setattr(answering, "BOUND_S", 1.0)
+    assert "no answer within 1 s" in refused(capsys, here, "--address", silent)

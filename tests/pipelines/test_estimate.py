@@ -1,0 +1,125 @@
+"""How far a run is and how long it still takes, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from pipelines.estimate import AGAINST_MEASURING, Estimate, Left
+from pipelines.foreman import Post
+from pipelines.landing import Account
+from pipelines.progress import Display
+from pipelines.screen import Screen
+from pipelines.stalls import Stalls
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(clock: Clock, estimate: Estimate, stage: str, units: int, each: float, clips: int = 0, of: int = 0) -> None:
+    """A stage that does `units` of `of` units, at `each` seconds a unit."""
+    estimate.begin(stage)
+    estimate.expect(of or units)
+    clock.now += 7.0  # its start
+    estimate.working()
+    for _ in range(units):
+        clock.now += each
+        estimate.advance(1, clips)
+
+
+def test_the_stages_to_come_are_in_the_estimate() -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    estimate.plan(("measure", "ocr", "cut"))
+    run(clock, estimate, "measure", 5, each=2.0, clips=4, of=10)
+    a_clip = 2.0 / 4
+    assert estimate.left().seconds == pytest.approx(5 * 2.0 + 40 * a_clip * (AGAINST_MEASURING["ocr"] + 4.5))
+    run(clock, estimate, "ocr", 10, each=3.0, of=20)
+    assert estimate.left().seconds == pytest.approx(10 * 3.0 + 20 * a_clip * AGAINST_MEASURING["cut"])
+    run(clock, estimate, "cut", 20, each=1.0)
+    assert estimate.left() == Left(0.0)
+
+
+def test_a_later_window_is_reckoned_by_what_its_stages_took_before() -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    for _ in range(2):
+        estimate.plan(("measure", "aesthetic"))
+        run(clock, estimate, "measure", 2, each=5.0, clips=3)
+        run(clock, estimate, "aesthetic", 6, each=11.0)
+    estimate.plan(("measure", "aesthetic"))
+    run(clock, estimate, "measure", 1, each=5.0, clips=3, of=4)
+    assert (estimate.left().seconds, estimate.left().without) == (pytest.approx(3 * 5.0 + 12 * 11.0), ())
+
+
+def test_what_nothing_is_known_of_is_said_and_not_made_up() -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    estimate.plan(("measure", "aesthetic"))
+    estimate.begin("measure")
+    estimate.expect(4)
+    assert estimate.left() == Left(None, ("aesthetic",))
+    clock.now += 3
+    estimate.advance(1, 2)
+    assert (estimate.left().seconds, estimate.left().without) == (pytest.approx(9.0), ("aesthetic",))
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0.01, 100)), min_size=1, max_size=5))
+def test_it_ends_at_nothing_and_is_never_less(stages: list[tuple[int, float]]) -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    names = [f"stage{number}" for number in range(len(stages))]
+    estimate.plan(names)
+    for name, (units, each) in zip(names, stages, strict=True):
+        run(clock, estimate, name, units, each)
+        assert (estimate.left().seconds or 0.0) >= 0.0
+        assert estimate.done == estimate.total
+    assert estimate.left() == Left(0.0)
+
+
+def test_a_slow_item_is_told_once_and_a_moving_one_never() -> None:
+    clock = Clock()
+    stalls = Stalls("measure", 60.0, clock)
+    slow, moving = Post("measure", "a.mp4", 7, 0, 0), [Post("measure", "b.mp4", frames, 0, 0) for frames in range(9)]
+    told: list[str] = []
+    for at in moving:
+        told += [line for line in (stalls.look([slow, at], 0),) if line]
+        clock.now += 20.0
+    (line,) = told
+    assert "a.mp4 at frame 7" in line and "b.mp4" not in line and "it goes on" in line
+
+
+def test_a_stage_without_a_worker_is_told_unless_results_come() -> None:
+    clock = Clock()
+    stalls, busy = Stalls("ocr", 60.0, clock), Stalls("ocr", 60.0, clock)
+    told: list[str | None] = []
+    for done in range(5):
+        told.append(stalls.look([], 0))
+        assert busy.look([], done) is None
+        clock.now += 40.0
+    assert [bool(line) for line in told] == [False, False, True, False, False]
+
+
+def test_the_screen_says_stage_videos_and_the_time_to_come() -> None:
+    clock = Clock()
+    estimate, account, out = Estimate(clock), Account(inputs=10, done=4), io.StringIO()
+    estimate.plan(("measure", "aesthetic"))
+    run(clock, estimate, "measure", 4, each=60.0, clips=1, of=10)
+    screen = Screen(account, estimate, Console(file=out, force_terminal=True, width=160))
+    figures = Display(account, out, as_json=True, stall_s=1.0).figures()
+    with screen.lit():
+        screen.searching("looking up what is settled")
+        screen.show([Post("measure", "/v/[red]a.mp4", 3, 0, 0)], figures, None)
+    said = out.getvalue()
+    assert "looking up what is settled ..." in said
+    assert "measure 4/10 videos" in said and "1 working" in said and "[red]a.mp4" in said
+    assert "4/10 videos listed so far" in said and "ETA 6 min + aesthetic" in said
