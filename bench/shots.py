@@ -24,7 +24,7 @@ from curation.errors import UserError
 from curation.filters.jitter import small_bgr
 from curation.media.frames import Planes, planar, planes
 from curation.media.scene import FrameScore, SceneScore
-from curation.media.shots import DETECTORS, Boundary, ShotDetector, check, make
+from curation.media.shots import DETECTORS, Boundary, ShotDetector, make, prepare
 from curation.media.shots_scene import SceneRule
 
 TOLERANCE = 2
@@ -216,7 +216,7 @@ def available() -> list[str]:
     names: list[str] = []
     for name in DETECTORS:
         try:
-            check(name, {})
+            prepare(name)
         except UserError as error:
             print(f"{name}: not measured: {error}", file=sys.stderr)
         else:
