@@ -25,7 +25,7 @@ from curation.filters.jitter import small_bgr
 from curation.media.convert import Converter
 from curation.media.frames import Planes, planes
 from curation.media.scene import FrameScore, SceneScore
-from curation.media.shots import DETECTORS, Boundary, ShotDetector, check, make
+from curation.media.shots import DETECTORS, Boundary, ShotDetector, make, prepare
 from curation.media.shots_scene import SceneRule
 
 TOLERANCE = 2
@@ -213,7 +213,7 @@ def available() -> list[str]:
     names: list[str] = []
     for name in DETECTORS:
         try:
-            check(name, {})
+            prepare(name)
         except UserError as error:
             print(f"{name}: not measured: {error}", file=sys.stderr)
         else:
