@@ -125,7 +125,7 @@ class Recording:
             try:
                 runs.write(self._files, self._run)
             except Exception as error:  # of a full disk or a store the stages tell; a record is no reason to end a run
-                _log.warning("the record of the run cannot be written: %s", error)
+                _log.info("the record of the run cannot be written: %s", error)
 
 
 def versions() -> dict[str, str]:

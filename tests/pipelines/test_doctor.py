@@ -13,6 +13,7 @@ import pytest
 
 from curation.errors import UserError
 from curation.filters import aesthetic
+from curation.media import shots
 from pipelines import doctor, machine, software
 from pipelines.cli import main
 from pipelines.doctor import Finding
@@ -181,10 +182,16 @@ def test_the_report_is_about_the_recipe_that_curate_runs_and_tries_it(capsys: py
     assert all(row["present"] for row in tried)
 
 
-def test_a_set_up_that_fails_its_trial_blocks_the_recipe(recipe: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_set_up_that_fails_its_trial_blocks_the_recipe(
+    recipe: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(detector: str, options: object) -> None:
+        raise UserError(f"{detector} does not load", "reinstall it")
+
+    monkeypatch.setattr(shots, "check", refuse)
     off = "[filters.aesthetic]\nenabled = false\n[filters.ocr]\nenabled = false\n"
-    with pytest.raises(UserError, match="treshold"):
-        doctor.report(recipe(f"{off}[shots.options]\ntreshold = 3\n"), as_json=True)
+    with pytest.raises(UserError, match="does not load"):
+        doctor.report(recipe(off), as_json=True)
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert (rows["shot detector"]["present"], rows["shot detector"]["needed"]) == (False, True)
 
