@@ -75,6 +75,7 @@ class Decoder:
         self._container, self._stream, self._timeline = container, stream, timeline
         self._container_sar = float(stream.sample_aspect_ratio or 0)
         self._first_sar = self._codec_sar()
+        self._aspect = self._sar()
         self._start(-1)
 
     def __iter__(self) -> Iterator[Picture]:
@@ -88,7 +89,7 @@ class Decoder:
                 continue
             before, self._last = self._last, index
             if self._suspicion.is_sound(frame, index, sent):
-                yield self._picture(frame, index, before, sent.sar if sent is not None else self._sar())
+                yield self._picture(frame, index, before, sent.sar if sent is not None else self._aspect)
             else:
                 self.tally.suspect += 1
                 self._lost = True
@@ -164,8 +165,9 @@ class Decoder:
                 if packet is None:
                     return
                 frames = packet.decode()
-                # The codec's aspect is this packet's now; its picture may come out much later.
-                self._suspicion.send(packet, self._sar(), self._last)
+                if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later
+                    self._aspect = self._sar()
+                self._suspicion.send(packet, self._aspect, self._last)
                 yield frames  # type: ignore[misc]
             except av.error.MemoryError as error:
                 raise MemoryError from error
