@@ -81,7 +81,8 @@ def _decoded(
         yield from pass_.finish(decoder.ending)
         _judge_decoding(decoder.tally, timeline, plan)
         if not pass_.clips:
-            raise Unfit(Reason.NO_CLIP, pass_.longest_s)
+            left_out = f"{decoder.tally.suspect} frames that damage may have reached were left out"
+            raise Unfit(Reason.NO_CLIP, pass_.longest_s, left_out if decoder.tally.suspect else "")
         yield decoder.tally
 
 

@@ -91,6 +91,8 @@ def timeline_of(
     with open_media(path) as (again, video):
         try:
             first = next(again.decode(video), None)
+        except av.error.MemoryError as error:
+            raise MemoryError from error
         except av.error.FFmpegError:
             first = None
         return timeline.by_frame() if first is not None and first.interlaced_frame else timeline

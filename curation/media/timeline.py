@@ -77,12 +77,20 @@ class Timeline:
 
     def by_frame(self) -> Timeline:
         """The timeline of a field-coded stream, whose packets hold half a picture each."""
-        parts = tuple(Part(-(-part.first // 2), part.stamps[::2]) for part in self.parts)
+        parts: list[Part] = []
+        times: list[np.ndarray] = []
+        starts: list[int] = []
+        for part in self.parts:
+            first = parts[-1].end if parts else 0
+            parts.append(Part(first, part.stamps[::2]))
+            times.append(self.times[part.first : part.end : 2])
+            inside = self.starts[(self.starts >= part.first) & (self.starts < part.end)]
+            starts += (first + (inside - part.first) // 2).tolist()
         return replace(
             self,
-            parts=parts,
-            times=self.times[::2],
-            starts=np.unique(self.starts // 2),
+            parts=tuple(parts),
+            times=np.concatenate(times) if times else self.times[::2],
+            starts=np.unique(np.array(starts, np.int64)),
             packets=-(-self.packets // 2),
             announced=-(-self.announced // 2),
             joins=tuple(part.first for part in parts[1:]),
@@ -212,6 +220,8 @@ def scan(
             elif packet.size and not _is_unseen(packet, codec):
                 found.take(packet, codec, extradata)
                 progress(found.packets)
+    except av.error.MemoryError as error:
+        raise MemoryError from error
     except av.error.FFmpegError:
         pass  # a container torn in the middle: what was read before counts, and `announced` tells how much is missing
     announced = stream.frames - found.hidden if _COUNTED in container.format.name else 0

@@ -233,7 +233,7 @@ POISON: tuple[Poison, ...] = (
     Poison("no-moov.mp4", _forge(lambda data: data[: len(data) // 2]), Reason.BROKEN),
     Poison("truncated.mp4", _forge(_keep_share(0.3), **_FASTSTART), Reason.BROKEN),
     Poison("last-frames-cut.mp4", _forge(_keep_share(0.97), **_FASTSTART), None),
-    Poison("bits-flipped.mp4", _forge(_flip_bits(5)), None),
+    Poison("bits-flipped.mp4", _forge(_flip_bits(5)), Reason.NO_CLIP),
     Poison("garbage-payload.mp4", _forge(_garbage(0.8)), Reason.BROKEN),
     Poison("audio-only.m4a", media.audio_only, Reason.NO_VIDEO),
     Poison("cover-art.m4a", _cover_art, Reason.NO_VIDEO),

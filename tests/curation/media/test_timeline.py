@@ -10,6 +10,8 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.contract import Ending
 from curation.media.frames import Decoder, Picture
@@ -17,7 +19,7 @@ from curation.media.geometry import UPRIGHT, Orientation, orientation, upright
 from curation.media.plan import ClipPlan, MediaPlan, Rules
 from curation.media.probe import open_media, timeline_of
 from curation.media.recovery import pictures_until_clean
-from curation.media.timeline import Timeline
+from curation.media.timeline import Part, Timeline
 from tests.support import numbered
 from tests.support.measuring import as_clips, cuts, measured
 from tests.support.numbered import KINDS, Kind
@@ -154,3 +156,18 @@ def test_a_hole_in_a_file_hands_out_no_picture_that_it_reached(name: str, tmp_pa
     assert not wrong, f"pictures {wrong} are damaged"
     assert {Ending.DAMAGE, Ending.GAP} & {clip.ended_by for clip in result.clips}
     assert sum(clip.end_frame - clip.start_frame for clip in result.clips) > 100
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 3))
+def test_a_field_coded_source_has_one_time_for_each_pair(sizes: list[int], start: int) -> None:
+    parts, times, first = [], [], 0
+    for size in sizes:
+        parts.append(Part(first, np.arange(size) * 2))
+        times.append(first + np.arange(size, dtype=float))
+        first += size
+    whole = Timeline(tuple(parts), np.concatenate(times), np.array([start % first]), 1.0, 0, first, first, 0.0, False)
+    halved = whole.by_frame()
+    assert [len(part.stamps) for part in halved.parts] == [-(-size // 2) for size in sizes]
+    assert halved.parts[-1].end == halved.pictures
+    assert all(0 <= number < halved.pictures for number in halved.starts)
+    assert [halved.times[part.first] for part in halved.parts] == [whole.times[part.first] for part in whole.parts]
