@@ -1,7 +1,7 @@
 """Making a sample filter from plain settings, and trying one out before a run: in a process of the interpreter that
 will run it, on one small frame, within a bounded time.
 
-It comes before the first video, on the machine of the driver. A wrong option, a package or a file that is missing, an
+It comes before the first video, where the filter will run. A wrong option, a package or a file that is missing, an
 environment that Ray would wait for in silence: each is one line here, and would be a fault of every clip later. The
 process is there because the interpreter may be another one, because weights must not stay in the driver's memory, and
 because what crashes must not take the driver with it.
