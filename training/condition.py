@@ -190,6 +190,18 @@ def check_count(kind: Kind, references: int) -> None:
         )
 
 
+def wanted_frames(kind: Kind, references: int, spec: LatentSpec) -> list[tuple[int, int]]:
+    """Of each of so many references, the frames at its start and at its end that `encode_references` reads.
+
+    UserError as `check_count`.
+    """
+    check_count(kind, references)
+    wanted = [[0, 0] for _ in range(references)]
+    for end in GIVEN[kind].ends(spec):
+        wanted[end.at][end.at] = end.frames
+    return [(head, tail) for head, tail in wanted]
+
+
 def held_frames(kind: Kind, latent_frames: int, spec: LatentSpec) -> tuple[int, int]:
     """Video frames at the start and the end that only repeat a given image, where its latent frame stands for several.
 

@@ -29,6 +29,7 @@ from training.condition import (
     sampling_condition,
     with_references,
 )
+from training.exact import exact
 from training.models.base import Autoencoder, Denoiser, LatentSpec, TextEncoder
 from training.prompt import DEFAULT_MOTION, chosen_motion, with_suffix
 from training.search import Found, Score, Search, Searching
@@ -75,15 +76,15 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """The networks that a video comes from, on one device."""
+    """The networks that a video comes from, on one device. `threads`: of a CPU (`exact`)."""
 
     denoiser: Denoiser
     autoencoder: Autoencoder
     text: TextEncoder
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    threads: int = 1
 
-    @torch.inference_mode()
     def __call__(
         self,
         request: Request,
@@ -92,6 +93,10 @@ class Sampler:
         score: Score | None = None,
     ) -> Sampled:
         """Make the videos. UserError: a size or number of frames off the grid, references that do not fit."""
+        with torch.inference_mode(), exact(self.threads):
+            return self._made(request, settings, search, score)
+
+    def _made(self, request: Request, settings: Settings | None, search: Search | None, score: Score | None) -> Sampled:
         settings = _for_kind(settings or Settings(), request.kind)
         seeds = _seeds(request)
         check_references(request, self.autoencoder.spec)
@@ -153,6 +158,8 @@ def fitted(reference_3THW: Tensor, height: int, width: int) -> Tensor:
             f"the reference is {w}x{h}, the video {width}x{height}",
             "ask for a size of the reference's aspect, or let it be cropped (--fit crop)",
         )
+    if (h, w) == (height, width):
+        return reference_3THW.float()
     frames = reference_3THW.transpose(0, 1).float()
     resized = F.interpolate(frames, (height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp(-1, 1).transpose(0, 1)
@@ -161,11 +168,16 @@ def fitted(reference_3THW: Tensor, height: int, width: int) -> Tensor:
 def cropped(reference_3THW: Tensor, height: int, width: int) -> Tensor:
     """The largest middle part of a reference with the aspect height:width."""
     h, w = reference_3THW.shape[-2:]
-    new_h, new_w = (
-        (h, max(1, round(h * width / height))) if w * height > h * width else (max(1, round(w * height / width)), w)
-    )
+    new_h, new_w = kept(h, w, height, width)
     top, left = (h - new_h) // 2, (w - new_w) // 2
     return reference_3THW[..., top : top + new_h, left : left + new_w]
+
+
+def kept(h: int, w: int, height: int, width: int) -> tuple[int, int]:
+    """(h, w) of the largest part of an h x w picture with the aspect height:width."""
+    if w * height > h * width:
+        return h, max(1, round(h * width / height))
+    return max(1, round(w * height / width)), w
 
 
 def _for_kind(settings: Settings, kind: Kind) -> Settings:

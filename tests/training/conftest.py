@@ -1,4 +1,4 @@
-"""Tests of training compute with one thread: their tensors are small, and threads that wait for one another are slow."""
+"""Tests of training compute with one thread: their tensors are small, and threads that wait for each other are slow."""
 
 from __future__ import annotations
 
