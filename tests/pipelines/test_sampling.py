@@ -95,6 +95,32 @@ def test_the_latent_is_the_same_to_the_bit_whatever_the_threads() -> None:
     assert len(set(latents)) == 1
 
 
+@pytest.mark.parametrize(
+    ("processor", "options"),
+    [
+        ("flags\t\t: fpu fma avx2 bmi2 avx512f avx512vl\n", {"x264-params": "asm=AVX2"}),
+        ("flags\t\t: fpu fma avx2 bmi2\n", {}),
+        ("flags\t\t: fpu sse4_2\nmodel name: without avx512f avx2 bmi2 fma\n", {}),
+        ("Features\t: fp asimd sve\n", {}),
+        ("", {}),
+    ],
+)
+def test_x264_is_told_of_no_instructions_that_are_not_there(processor: str, options: dict[str, str]) -> None:
+    assert pictures.steady(processor) == options
+
+
+def test_frames_are_one_file_however_often_and_whoever_else_is_at_work(tmp_path: Path) -> None:
+    """A decoder between two encodings and busy processes beside them, as when files were seen to differ."""
+    frames = np.random.default_rng(0).integers(0, 256, (8, 64, 96, 3), np.uint8)
+    path, files = tmp_path / "a.mp4", set[bytes]()
+    with others_at_work(4):
+        for _ in range(40):
+            pictures.write_mp4(path, frames, 24)
+            files.add(path.read_bytes())
+            pictures.read_mp4(path.read_bytes())
+    assert len(files) == 1
+
+
 def test_the_encoder_has_one_thread(tmp_path: Path) -> None:
     """x264 writes its settings into the file."""
     path = tmp_path / "a.mp4"

@@ -9,7 +9,11 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
-    torch = pytest.importorskip("torch")
+    try:
+        import torch
+    except ImportError:  # counting costs needs none
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
