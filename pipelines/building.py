@@ -13,9 +13,11 @@ from pipelines.modelfile import AutoencoderSection, DenoiserSection, ModelFile, 
 if TYPE_CHECKING:
     import torch
 
-    from training.models.base import Autoencoder, LatentSpec, TextEncoder
+    from training.models.base import Autoencoder, LatentSpec
     from training.models.flux_image import ImageModel
     from training.models.mmdit.model import MMDiT
+    from training.models.text.embedded import EmbeddedText
+    from training.models.text.t5_clip import T5Clip
     from training.quality.score import VBenchScorer
     from training.sample import Sampler
 
@@ -30,11 +32,21 @@ def sampler(model: ModelFile) -> Sampler:
     device, dtype = _device(model), getattr(torch_, model.run.dtype)
     autoencoder = _autoencoder(model.autoencoder, device, dtype)
     text = _text(model.text, device, dtype)
-    denoiser = _denoiser(model.denoiser, autoencoder.spec, device, dtype)
+    denoiser = _denoiser(model.denoiser, autoencoder.spec, text.widths, device, dtype)
     for name, section in (("transformer", model.denoiser), ("autoencoder", model.autoencoder)):
         if section.path is None:
             print(f"note: the {name}'s weights are random (seed {section.seed}): no picture is meant", file=sys.stderr)
-    return Sampler(denoiser, autoencoder, text, device, dtype)
+    return Sampler(denoiser, autoencoder, text, device, dtype, model.run.threads)
+
+
+def latent_spec(model: ModelFile) -> LatentSpec:
+    """The shape of the model's latents, before any network is loaded."""
+    _torch()
+    from training.models.dcae import preset
+    from training.models.hunyuan import HunyuanConfig
+
+    section = model.autoencoder
+    return HunyuanConfig().spec if section.kind == "hunyuan" else preset(section.preset).spec
 
 
 @contextmanager
@@ -47,7 +59,8 @@ def room_for(what: str) -> Iterator[None]:
     except Exception as error:
         import torch
 
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+        known = ("DefaultCPUAllocator", "calculation overflowed")
+        if not isinstance(error, torch.OutOfMemoryError) and not any(words in str(error) for words in known):
             raise
         remedy = 'ask for fewer frames or a smaller size, or set run.dtype = "bfloat16" in the model file'
         raise UserError(f"too little memory for {what}", remedy) from error
@@ -105,7 +118,9 @@ def _device(model: ModelFile) -> torch.device:
         raise UserError(f"run.device = {wanted!r} is no device", "write auto, cpu, cuda or cuda:1") from None
 
 
-def _denoiser(section: DenoiserSection, spec: LatentSpec, device: torch.device, dtype: torch.dtype) -> MMDiT:
+def _denoiser(
+    section: DenoiserSection, spec: LatentSpec, widths: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> MMDiT:
     import torch
 
     from training.models.convert import load_mmdit
@@ -117,6 +132,12 @@ def _denoiser(section: DenoiserSection, spec: LatentSpec, device: torch.device, 
         raise UserError(
             f"{section.preset} reads {config.in_channels} channels a token, the latents have {spec.token_channels}",
             "choose a preset of that autoencoder",
+        )
+    if (config.context_in_dim, config.vec_in_dim) != widths:
+        raise UserError(
+            f"{section.preset} reads text {config.context_in_dim} and {config.vec_in_dim} channels wide, "
+            f"the text encoder gives {widths[0]} and {widths[1]}",
+            "choose a preset of that text encoder, or its encoder in [text]",
         )
     if section.path is None:
         torch.manual_seed(section.seed)
@@ -145,7 +166,7 @@ def _autoencoder(section: AutoencoderSection, device: torch.device, dtype: torch
     return VideoDcAe.load(section.path, section.preset, dtype=dtype, device=device).requires_grad_(False)
 
 
-def _text(section: TextSection, device: torch.device, dtype: torch.dtype) -> TextEncoder:
+def _text(section: TextSection, device: torch.device, dtype: torch.dtype) -> EmbeddedText | T5Clip:
     if section.kind == "embedded":
         from training.models.text.embedded import EmbeddedText
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from curation.errors import UserError
+
 app = typer.Typer()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
@@ -15,68 +17,94 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model file, o
 
 @app.command()
 def sample(
-    prompts: Annotated[list[str], typer.Argument(help="What the videos show, one each.")],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where videos and the contact sheet go.")],
+    context: typer.Context,
+    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where videos and the contact sheet go.")],
+    prompts: Annotated[list[str] | None, typer.Argument(help="What the videos show, one each.")] = None,
     model: ModelOption = "tiny",
     resolution: Annotated[str, typer.Option(help="Pixel budget: 256px, 768px, 720p.")] = "256px",
     aspect: Annotated[str, typer.Option(help="Width to height: 16:9, 1:1, 9:16 and others.")] = "16:9",
     size: Annotated[str | None, typer.Option(metavar="WxH", help="An exact size instead.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="4k+1 for HunyuanVideo, 4k for DC-AE; 1 is an image.")] = 32,
+    frames: Annotated[
+        int, typer.Option(min=1, max=100_000, help="4k+1 for HunyuanVideo, 4k for DC-AE; 1 is an image.")
+    ] = 32,
     fps: Annotated[int, typer.Option(min=1, max=120, help="Frames a second, of the file and in the prompt.")] = 24,
     motion: Annotated[int, typer.Option(help="Motion score in the prompt, 1 to 15.")] = 4,
     negative: Annotated[str, typer.Option(help="The prompt to keep away from.")] = "",
     reference: Annotated[list[Path] | None, typer.Option("--ref", help="Image or video to start from.")] = None,
     kind: Annotated[str | None, typer.Option(help="How references are used: i2v_head, i2v_loop, v2v_tail, ...")] = None,
-    fit: Annotated[Literal["error", "crop"], typer.Option(help="A reference of another aspect.")] = "error",
+    fit: Annotated[
+        Literal["crop", "error"], typer.Option(help="A reference of another aspect: cropped, or refused.")
+    ] = "crop",
     via_image: Annotated[bool, typer.Option("--via-image", help="Draw the first frame with the image model.")] = False,
     steps: Annotated[int, typer.Option(help="Steps from noise to video.")] = 50,
     guidance: Annotated[float, typer.Option(help="How far towards the prompt.")] = 7.5,
     image_guidance: Annotated[float, typer.Option(help="How far towards the references.")] = 3.0,
     text_oscillation: Annotated[bool, typer.Option(help="Prompt guidance in every other step only.")] = True,
     image_oscillation: Annotated[bool, typer.Option(help="Reference guidance in every other step only.")] = True,
-    dynamic_image: Annotated[bool, typer.Option(help="Reference guidance by frame and step.")] = False,
+    dynamic_image: Annotated[bool, typer.Option(help="Image guidance by frame and step; never of a video.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the first prompt; the next ones count on.")] = 0,
     search_steps: Annotated[str | None, typer.Option(help="Steps at which candidates are tried, as 1,2,4,7.")] = None,
     candidates: Annotated[int, typer.Option(min=1, help="Candidates a searched step.")] = 3,
     metric: Annotated[list[str] | None, typer.Option(help="VBench metrics that judge candidates.")] = None,
+    again: Annotated[
+        str | None, typer.Option(metavar="SAMPLES", help="Make the videos of a samples.jsonl again; - reads lines.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make videos from prompts, images or videos."""
-    from pipelines.sampling import Wish, run
+    from pipelines import sampling
 
-    run(
-        Wish(
-            prompts=tuple(prompts),
-            to=to,
-            model=model,
-            resolution=resolution,
-            aspect=aspect,
-            size=size,
-            frames=frames,
-            fps=fps,
-            motion=motion,
-            negative=negative,
-            kind=kind,
-            references=tuple(reference or ()),
-            fit=fit,
-            via_image=via_image,
-            steps=steps,
-            guidance=guidance,
-            image_guidance=image_guidance,
-            text_oscillation=text_oscillation,
-            image_oscillation=image_oscillation,
-            dynamic_image=dynamic_image,
-            seed=seed,
-            search_steps=search_steps,
-            candidates=candidates,
-            metrics=tuple(metric or ("aesthetic_quality", "imaging_quality")),
-            as_json=as_json,
+    if again is not None:
+        _refuse(
+            context, set(context.params) - {"again", "to", "as_json"}, "with --again, which takes all from its lines"
         )
+        if not sampling.again(again, to, as_json):
+            raise typer.Exit(1)
+        return
+    if search_steps is None:
+        _refuse(context, {"candidates", "metric"}, "without --search-steps")
+    if size is not None:
+        _refuse(context, {"resolution", "aspect"}, "beside --size")
+    wish = sampling.Wish(
+        prompts=tuple(prompts or ()),
+        model=model,
+        resolution=resolution,
+        aspect=aspect,
+        size=size,
+        frames=frames,
+        fps=fps,
+        motion=motion,
+        negative=negative,
+        kind=kind,
+        references=tuple(reference or ()),
+        fit=fit,
+        via_image=via_image,
+        steps=steps,
+        guidance=guidance,
+        image_guidance=image_guidance,
+        text_oscillation=text_oscillation,
+        image_oscillation=image_oscillation,
+        dynamic_image=dynamic_image,
+        seed=seed,
+        search_steps=search_steps,
+        candidates=candidates,
+        metrics=tuple(metric or ("aesthetic_quality", "imaging_quality")),
     )
+    sampling.run(wish, to, as_json)
+
+
+def _refuse(context: typer.Context, names: set[str], why: str) -> None:
+    """UserError where one of these parameters is on the command line: it would be ignored."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            shown = parameter.opts[0] if parameter.opts[0].startswith("-") else "a prompt"
+            raise UserError(f"{shown} has no effect {why}", "leave it out")
 
 
 @app.command()
 def cost(
+    context: typer.Context,
     frames: Annotated[int | None, typer.Option(help="Of a clip; without it, the report's tables.")] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Of the clip.")] = "256x256",
     autoencoder: Annotated[str, typer.Option(help="hunyuan, dcae or dcae256.")] = "hunyuan",
@@ -90,6 +118,9 @@ def cost(
     """Count tokens, FLOPs, MFU and dollars: the report's tables, or any shape on any GPU."""
     from pipelines import costs
 
+    costs.check_gpu(gpu)
+    if frames is None:
+        _refuse(context, set(context.params) - {"frames", "as_json"}, "without --frames: the tables are the report's")
     costs.show(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds, as_json)
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from curation.errors import UserError
 from training import cost_tables
+from training.cost import gpu_named
 
 TITLES = {
     "autoencoders": "Autoencoders (Table 1)",
@@ -23,6 +24,11 @@ TITLES = {
     "runs": "768px, the longest clip (figure 8)",
     "gpus": "GPUs, dense bf16",
 }
+
+
+def check_gpu(name: str) -> None:
+    """UserError, listing those known, for another GPU."""
+    gpu_named(name)
 
 
 def show(

@@ -73,9 +73,13 @@ class QualitySection(Section):
 
 
 class RunSection(Section):
-    """Where and how: `auto` is the GPU where there is one. `kernels`: compute with the Triton kernels, on a GPU."""
+    """Where and how: `auto` is the GPU where there is one. `kernels`: compute with the Triton kernels, on a GPU.
+
+    `threads`: of a CPU. One gives the same bits each time; more are faster, and other bits.
+    """
 
     device: str = "auto"
+    threads: int = Field(default=1, ge=1)
     kernels: bool = False
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 

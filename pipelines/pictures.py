@@ -6,11 +6,13 @@ A reference is a stranger's file: image or video, it becomes pixels in the sandb
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,17 +27,63 @@ _CRF = "14"
 _FRAMES, _CELL, _MARGIN, _LINE = 6, 200, 16, 22
 
 
-def read_reference(path: Path) -> Tensor:
-    """An image or a video as (3, T, H, W) in [-1, 1]; an image has T = 1. UserError where it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is read of a reference: `head` frames at its start and `tail` at its end, as (height, width) pictures.
+
+    `fit`: of another aspect, it is cropped, or refused.
+    """
+
+    head: int
+    tail: int
+    height: int
+    width: int
+    fit: Literal["error", "crop"] = "crop"
+
+
+def is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES
+
+
+def read_reference(path: Path, wanted: Wanted) -> Tensor:
+    """The wanted frames of an image or a video as (3, T, height, width) in [-1, 1], head before tail.
+
+    An image has T = 1. Of a video its longest shot counts, up to a minute of it. UserError where it cannot be read or
+    has too few frames.
+    """
     import torch
 
     if not path.is_file():
         raise UserError(f"{path} does not exist", "give an image or a video")
-    frames = _image(path) if path.suffix.lower() in IMAGES else _video(path)
-    return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
+    frames = _image(path) if is_image(path) else _video(path, wanted.head, wanted.tail)
+    fitted = torch.cat([_fitted(frame, wanted) for frame in frames], 1)
+    height, width = frames[0].shape[:2]
+    kept_height, kept_width = _kept(height, width, wanted)
+    if (kept_height, kept_width) != (height, width):
+        kept = f"cropped to {kept_width}x{kept_height} for a video of {wanted.width}x{wanted.height}"
+        print(f"note: {path}, {width}x{height}, is {kept}", file=sys.stderr)
+    return fitted
 
 
-def _image(path: Path) -> np.ndarray:
+def _fitted(frame: np.ndarray, wanted: Wanted) -> Tensor:
+    """One RGB frame (H, W, 3) as (3, 1, height, width): at most one of them is large at a time."""
+    import torch
+
+    from training.sample import cropped, fitted
+
+    made = torch.from_numpy(frame.copy()).permute(2, 0, 1)[:, None]
+    if wanted.fit == "crop":
+        made = cropped(made, wanted.height, wanted.width)
+    return fitted(made.float() / 127.5 - 1, wanted.height, wanted.width)
+
+
+def _kept(height: int, width: int, wanted: Wanted) -> tuple[int, int]:
+    from training.sample import kept
+
+    return kept(height, width, wanted.height, wanted.width) if wanted.fit == "crop" else (height, width)
+
+
+def _image(path: Path) -> list[np.ndarray]:
     from curation.media.plan import Limits
     from curation.media.sandbox import Sandbox
 
@@ -43,11 +91,11 @@ def _image(path: Path) -> np.ndarray:
         (found,) = sandbox.pictures([path.read_bytes()], path.name)
     if found is None:
         raise UserError(f"{path} is no image that can be read", "give a PNG, JPEG or WebP file")
-    return found[None, ..., ::-1].copy()
+    return [found[..., ::-1]]
 
 
-def _video(path: Path) -> np.ndarray:
-    """All frames (T, H, W, 3) of a video's longest shot, up to a minute of it, cut in the sandbox."""
+def _video(path: Path, head: int, tail: int) -> list[np.ndarray]:
+    """The first `head` and the last `tail` RGB frames of a video's longest shot, cut and decoded in the sandbox."""
     from curation.contract import Clip
     from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
     from curation.media.sandbox import Sandbox
@@ -62,15 +110,22 @@ def _video(path: Path) -> np.ndarray:
             reason = found.verdict.reason if found.verdict else "no clip"
             raise UserError(f"{path} cannot be used ({reason})", "give another video")
         longest = max(found.clips, key=lambda clip: clip.frames)
+        if longest.frames < max(head, tail):
+            cause = f"{max(head, tail)} frames are needed, the longest shot of {path} has {longest.frames}"
+            raise UserError(cause, "give a longer video")
         span = {name: getattr(longest, name) for name in _span_fields()}
         clip = Clip(clip_id="0" * 32, video_id="0" * 32, **span)
         done = sandbox.cut(link, path.name, [clip], plan, Encode(preset="veryfast", crf=8))
         if done.verdict or not done.media:
             raise UserError(f"{path} cannot be decoded", "give another video")
-        frames = sandbox.frames(done.media[0][1], path.name, 0, longest.frames)
-        if len(frames) != longest.frames:
-            raise UserError(f"{path} cannot be decoded", "give another video")
-        return np.stack(frames)[..., ::-1].copy()
+        content = done.media[0][1]
+        stretches = [(0, head), (longest.frames - tail, tail)]
+        frames = [
+            frame for first, count in stretches if count for frame in sandbox.frames(content, path.name, first, count)
+        ]
+    if len(frames) != head + tail:
+        raise UserError(f"{path} cannot be decoded", "give another video")
+    return [frame[..., ::-1] for frame in frames]
 
 
 def _span_fields() -> list[str]:
@@ -90,19 +145,50 @@ def read_mp4(content: bytes) -> np.ndarray:
 
 
 def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Frames (T, H, W, 3) as H.264, 4:2:0; written whole or not at all."""
+    """Frames (T, H, W, 3) as H.264, 4:2:0; written whole or not at all.
+
+    The same frames give the same file to the byte: conversion and encoder have one thread each, and x264 leaves AVX-512
+    alone (`steady`).
+    """
     import av
 
     _, height, width, _ = frames.shape
     part = path.with_suffix(".part")
     with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
         rate = Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF, "preset": "medium"})
+        stream = container.add_stream(
+            "libx264", rate=rate, options={"crf": _CRF, "preset": "medium", **steady(_processor())}
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1
         for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
     part.replace(path)
+
+
+def steady(processor: str) -> dict[str, str]:
+    """Options with which x264 writes the same bytes each time on a machine whose /proc/cpuinfo this is.
+
+    Its AVX-512 code does not on busy virtual machines: of 1,940 encodings of one 8-frame video 48 came out otherwise,
+    some pixels 2 off; with AVX2 none of 947 did, and its bytes are those that AVX-512 gives as a rule. A processor
+    without AVX-512 is left to choose: x264 would run whatever it is told to, present or not.
+    """
+    flags = {flag for line in processor.splitlines() if line.startswith("flags") for flag in line.split()}
+    return {"x264-params": "asm=AVX2"} if {"avx512f", "avx2", "bmi2", "fma"} <= flags else {}
+
+
+def _processor() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:  # another system than Linux
+        return ""
+
+
+def spread(frames: np.ndarray) -> np.ndarray:
+    """The frames of a video that a contact sheet shows, from the first to the last."""
+    return frames[np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int)]
 
 
 def contact_sheet(videos: Sequence[tuple[str, np.ndarray]]) -> bytes:

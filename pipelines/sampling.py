@@ -1,14 +1,13 @@
 """`ziggurat sample`: prompts and images to MP4 files, a contact sheet and one line a video that makes it again.
 
-Arguments become a `training.sample.Request`; files are read and written here, the networks come from `building`.
+Arguments become a `Wish`, and so does a line of `samples.jsonl`; a wish becomes a `training.sample.Request`. Files are
+read and written here, the networks come from `building`. All that can be told before they are loaded is told then.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,17 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from curation.errors import UserError
-from pipelines import building, modelfile, pictures
+from pipelines import building, modelfile, pictures, sampling_lines
+from pipelines.sampling_lines import Line
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from training.condition import Kind
     from training.models.base import LatentSpec
-    from training.sample import Request, Sampled
+    from training.sample import Request, Sampled, Sampler
     from training.search import Search
     from training.walk import Settings
-
-LINES = "samples.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +31,6 @@ class Wish:
     """The command's arguments; None where the user said nothing."""
 
     prompts: tuple[str, ...]
-    to: Path
     model: str
     resolution: str
     aspect: str
@@ -57,44 +53,173 @@ class Wish:
     search_steps: str | None
     candidates: int
     metrics: tuple[str, ...]
-    as_json: bool
+
+    @classmethod
+    def of_line(cls, line: Line) -> Wish:
+        """What makes a recorded video again."""
+        search = line.search
+        return cls(
+            prompts=(line.prompt,),
+            model=line.model,
+            resolution="256px",
+            aspect="16:9",
+            size=f"{line.width}x{line.height}",
+            frames=line.frames,
+            fps=line.fps,
+            motion=line.motion,
+            negative=line.negative,
+            kind=None if line.via_image else line.kind,
+            references=tuple(reference.path for reference in line.references),
+            fit=line.fit,
+            via_image=line.via_image,
+            steps=line.steps,
+            guidance=line.guidance.text,
+            image_guidance=line.guidance.image,
+            text_oscillation=line.guidance.oscillate_text,
+            image_oscillation=line.guidance.oscillate_image,
+            dynamic_image=line.guidance.dynamic_image,
+            seed=line.seed,
+            search_steps=None if search is None else ",".join(map(str, search.steps)),
+            candidates=1 if search is None else search.candidates,
+            metrics=() if search is None else search.metrics,
+        )
 
 
-def run(wish: Wish) -> None:
+def run(wish: Wish, to: str, as_json: bool) -> None:
     """The command. UserError for whatever the user can mend, before the networks are loaded where it can be told."""
+    folder = _folder(to)
+    job = _prepared(wish)
+    sampler = _loaded(job.model)
+    making = _Making(folder, as_json)
+    making.all_of(job, sampler)
+    making.finish()
+
+
+def again(source: str, to: str, as_json: bool) -> bool:
+    """Make the videos of the lines of a `samples.jsonl` again; whether each file is the same to the byte.
+
+    UserError: lines that cannot be read, or whose model or references have changed.
+    """
+    folder, lines = _folder(to), sampling_lines.read(source)
+    for line in lines:
+        line.check_sources()
+    making, sampler, loaded, same = _Making(folder, as_json), None, None, True
+    for line in lines:
+        job = _prepared(Wish.of_line(line))
+        if sampler is None or job.model != loaded:
+            sampler, loaded = _loaded(job.model), job.model
+        (made,) = making.all_of(job, sampler)
+        if made.sha256 != line.sha256:
+            same = False
+            print(f"note: {made.file} is not the file that {line.file} was{_why(line, made)}", file=sys.stderr)
+    making.finish()
+    return same
+
+
+def _why(old: Line, new: Line) -> str:
+    changed = [f"{name} was {was}" for name in ("torch", "device") if (was := getattr(old, name)) != getattr(new, name)]
+    return f": {', '.join(changed)}" if changed else ", as another machine may give"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A wish, checked: the request without seeds, and how to walk."""
+
+    wish: Wish
+    model: modelfile.ModelFile
+    request: Request
+    settings: Settings
+    search: Search | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.wish.seed + number for number in range(len(self.request.prompts)))
+
+
+def _prepared(wish: Wish) -> _Job:
+    from training import seeds
+    from training.sample import check_references
+
     model = modelfile.load(wish.model)
-    references = tuple(pictures.read_reference(path) for path in wish.references)
-    with building.room_for(f"model {model.name}"):
-        sampler = building.sampler(model)
-    request, settings, search = _request(wish, references, sampler.autoencoder.spec), _settings(wish), _search(wish)
-    if wish.via_image:
-        request = _drawn_first(wish, model, request, settings)
-    score = None
+    spec, settings, search = building.latent_spec(model), _settings(wish), _search(wish)
     if search is not None:
         search.check(settings.steps)
-        score = building.scorer(model.quality, wish.metrics, str(sampler.device), wish.fps)
-    wish.to.mkdir(parents=True, exist_ok=True)
-    made: list[tuple[str, np.ndarray]] = []
-    for number, prompt in enumerate(request.prompts):
-        seed = wish.seed + number
-        one = replace(request, prompts=(prompt,), seeds=(seed,))
-        with building.room_for(f"{request.frames} frames of {request.width}x{request.height}"):
-            sampled = sampler(one, settings, search, score)
+    job = _Job(wish, model, _request(wish, spec), settings, search)
+    seeds.checked(job.seeds)
+    if wish.via_image:
+        if len(wish.prompts) > 1:
+            raise UserError("--via-image takes one prompt at a time", "run the command once a prompt")
+        if spec.frames(wish.frames) == 1:
+            raise UserError("--via-image starts a video", f"ask for {spec.video_frames(2)} frames or more")
+    else:
+        check_references(job.request, spec)
+    return job
+
+
+def _loaded(model: modelfile.ModelFile) -> Sampler:
+    with building.room_for(f"model {model.name}"):
+        return building.sampler(model)
+
+
+class _Making:
+    """Videos on their way into a folder: each is written with its line, all are shown on one sheet."""
+
+    def __init__(self, folder: Path, as_json: bool) -> None:
+        self._folder, self._as_json = folder, as_json
+        self._shown: list[tuple[str, np.ndarray]] = []
+
+    def all_of(self, job: _Job, sampler: Sampler) -> list[Line]:
+        """Every video of a job."""
+        request = _drawn_first(job, self._folder) if job.wish.via_image else job.request
+        score = None
+        if job.search is not None:
+            score = building.scorer(job.model.quality, job.wish.metrics, str(sampler.device), request.fps)
+        lines: list[Line] = []
+        for prompt, seed in zip(request.prompts, job.seeds, strict=True):
+            one = replace(request, prompts=(prompt,), seeds=(seed,))
+            with building.room_for(f"{request.frames} frames of {request.width}x{request.height}"):
+                sampled = sampler(one, job.settings, job.search, score)
+            lines.append(self._keep(job, one, sampled, str(sampler.device)))
+        return lines
+
+    def _keep(self, job: _Job, request: Request, sampled: Sampled, device: str) -> Line:
         frames = sampled.videos_BTHW3[0].numpy()
-        path = wish.to / f"{number:03d}-{_slug(prompt)}-{seed}{'.png' if len(frames) == 1 else '.mp4'}"
-        _write(path, frames, wish.fps)
-        _record(wish, path, one, settings, sampled)
-        made.append((f"{prompt}  seed {seed}", frames))
-    sheet = wish.to / "sheet.png"
-    sheet.write_bytes(pictures.contact_sheet(made))
-    if not wish.as_json:
-        print(f"{len(made)} in {wish.to}, all on {sheet}")
+        prompt, seed = request.prompts[0], sampled.seeds[0]
+        suffix = ".png" if len(frames) == 1 else ".mp4"
+        path = self._folder / f"{len(self._shown):03d}-{_slug(prompt)}-{seed}{suffix}"
+        _write(path, frames, request.fps)
+        line = _line(job, path, request, sampled, device)
+        text = line.model_dump_json()
+        with (self._folder / sampling_lines.NAME).open("a") as file:
+            file.write(text + "\n")
+        print(text if self._as_json else path, flush=True)
+        self._shown.append((f"{prompt}  seed {seed}", pictures.spread(frames)))
+        return line
+
+    def finish(self) -> None:
+        sheet = self._folder / "sheet.png"
+        sheet.write_bytes(pictures.contact_sheet(self._shown))
+        if not self._as_json:
+            print(f"{len(self._shown)} in {self._folder}, all on {sheet}")
 
 
-def _request(wish: Wish, references: tuple[Tensor, ...], spec: LatentSpec) -> Request:
+def _folder(to: str) -> Path:
+    """The folder to fill, made where it is not there."""
+    if "://" in to:
+        raise UserError(f"cannot write samples to {to}", "give a folder, and copy it")
+    folder = Path(to)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{to} is no folder that can be made ({error.strerror})", "give another folder") from None
+    return folder
+
+
+def _request(wish: Wish, spec: LatentSpec) -> Request:
     from training.aspect import sizes
-    from training.condition import Kind
-    from training.sample import Request, cropped
+    from training.condition import wanted_frames
+    from training.prompt import chosen_motion
+    from training.sample import Request
 
     side = spec.space * spec.patch
     if wish.size:
@@ -105,29 +230,36 @@ def _request(wish: Wish, references: tuple[Tensor, ...], spec: LatentSpec) -> Re
             raise UserError(f"no aspect {wish.aspect!r}", f"choose one of {', '.join(table)}, or give --size")
         height, width = table[wish.aspect]
     spec.size(wish.frames, height, width)
-    if wish.fit == "crop":
-        references = tuple(cropped(reference, height, width) for reference in references)
-    kind = _kind(wish, references)
-    return Request(
-        wish.prompts, wish.frames, height, width, wish.fps, wish.motion, wish.negative, Kind(kind), references
-    )
+    chosen_motion(wish.motion)
+    kind = _kind(wish)
+    if wish.via_image:
+        if wish.references:
+            raise UserError("--via-image draws the first frame, and one is given", "leave one of the two out")
+        references: tuple[Any, ...] = ()
+    else:
+        wanted = wanted_frames(kind, len(wish.references), spec)
+        references = tuple(
+            pictures.read_reference(path, pictures.Wanted(*frames, height, width, wish.fit))
+            for path, frames in zip(wish.references, wanted, strict=True)
+        )
+    return Request(wish.prompts, wish.frames, height, width, wish.fps, wish.motion, wish.negative, kind, references)
 
 
-def _kind(wish: Wish, references: Sequence[Tensor]) -> str:
+def _kind(wish: Wish) -> Kind:
     """What the references mean: one image starts, two bound, a video goes on; `--kind` says otherwise."""
     from training.condition import Kind
 
     if wish.kind is not None:
         if wish.kind not in set(Kind):
             raise UserError(f"no kind {wish.kind!r}", f"choose one of {', '.join(Kind)}")
-        return wish.kind
-    if not references:
+        return Kind(wish.kind)
+    if not wish.references:
         return Kind.T2V
-    if any(reference.shape[1] > 1 for reference in references):
+    if not all(pictures.is_image(path) for path in wish.references):
         return Kind.V2V_HEAD
-    if len(references) > 2:
-        raise UserError(f"{len(references)} images", "give one to start from, or two to start from and end in")
-    return Kind.I2V_HEAD if len(references) == 1 else Kind.I2V_LOOP
+    if len(wish.references) > 2:
+        raise UserError(f"{len(wish.references)} images", "give one to start from, or two to start from and end in")
+    return Kind.I2V_HEAD if len(wish.references) == 1 else Kind.I2V_LOOP
 
 
 def _settings(wish: Wish) -> Settings:
@@ -154,28 +286,23 @@ def _search(wish: Wish) -> Search | None:
     return Search(steps, wish.candidates)
 
 
-def _drawn_first(wish: Wish, model: modelfile.ModelFile, request: Request, settings: Settings) -> Request:
+def _drawn_first(job: _Job, folder: Path) -> Request:
     """Text to image to video: the first frame is drawn, kept as PNG, and the video starts from it."""
     import torch
 
-    from training import flow
+    from training import flow, seeds
     from training.condition import Kind
+    from training.sample import fitted
     from training.tokens import Grid
 
-    if wish.references:
-        raise UserError("--via-image draws the first frame, and one is given", "leave one of the two out")
-    prompt, *more = wish.prompts
-    if more:
-        raise UserError("--via-image takes one prompt at a time", "run the command once a prompt")
-    drawer = building.image_model(model)
+    request, (prompt,), (seed,) = job.request, job.request.prompts, job.seeds
+    drawer = building.image_model(job.model)
     height, width = _image_size(request)
-    times = flow.times(settings.steps, Grid(1, height // 16, width // 16), settings.shift).tolist()
-    image = drawer.draw(prompt, height, width, times, torch.Generator().manual_seed(wish.seed))
-    wish.to.mkdir(parents=True, exist_ok=True)
-    path = wish.to / f"first-{_slug(prompt)}-{wish.seed}.png"
-    _write(path, image[None], wish.fps)
-    reference = torch.from_numpy(image).permute(2, 0, 1)[:, None].float() / 127.5 - 1
-    return replace(request, kind=Kind.I2V_HEAD, references=(reference,))
+    times = flow.times(job.settings.steps, Grid(1, height // 16, width // 16), job.settings.shift).tolist()
+    image = drawer.draw(prompt, height, width, times, seeds.generator(seed, seeds.Purpose.IMAGE))
+    _write(folder / f"first-{_slug(prompt)}-{seed}.png", image[None], request.fps)
+    drawn = torch.from_numpy(image).permute(2, 0, 1)[:, None].float() / 127.5 - 1
+    return replace(request, kind=Kind.I2V_HEAD, references=(fitted(drawn, request.height, request.width),))
 
 
 def _image_size(request: Request) -> tuple[int, int]:
@@ -185,7 +312,7 @@ def _image_size(request: Request) -> tuple[int, int]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not found:
         raise UserError(f"size {text!r}", "write WIDTHxHEIGHT, as in 336x192")
     return int(found[2]), int(found[1])
@@ -202,28 +329,48 @@ def _write(path: Path, frames: np.ndarray, fps: int) -> None:
     path.write_bytes(png.tobytes())
 
 
-def _record(wish: Wish, path: Path, request: Request, settings: Settings, sampled: Sampled) -> None:
-    """Append what makes this video again, and print it where machines read."""
-    line: dict[str, Any] = {
-        "file": path.name,
-        "prompt": sampled.prompts[0],
-        "seed": sampled.seeds[0],
-        "model": wish.model,
-        "kind": str(request.kind),
-        "references": [str(reference) for reference in wish.references],
-        "frames": request.frames,
-        "height": request.height,
-        "width": request.width,
-        "fps": request.fps,
-        "negative": request.negative,
-        "steps": settings.steps,
-        "guidance": asdict(settings.guidance),
-        "search": None if sampled.found is None else asdict(sampled.found),
-    }
-    text = json.dumps(line)
-    with (wish.to / LINES).open("a") as file:
-        file.write(text + "\n")
-    print(text if wish.as_json else path, file=sys.stdout, flush=True)
+def _line(job: _Job, path: Path, request: Request, sampled: Sampled, device: str) -> Line:
+    import torch
+
+    wish, search = job.wish, job.search
+    return Line(
+        file=path.name,
+        sha256=sampling_lines.of_file(path),
+        prompt=request.prompts[0],
+        worded=sampled.prompts[0],
+        seed=sampled.seeds[0],
+        model=_model_name(wish.model),
+        model_sha256=sampling_lines.of_model(job.model),
+        torch=torch.__version__,
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        kind=str(request.kind),
+        references=tuple(
+            sampling_lines.Reference(path=each.absolute(), sha256=sampling_lines.of_file(each))
+            for each in wish.references
+        ),
+        fit=wish.fit,
+        via_image=wish.via_image,
+        frames=request.frames,
+        height=request.height,
+        width=request.width,
+        fps=request.fps,
+        motion=request.motion,
+        negative=request.negative,
+        steps=job.settings.steps,
+        guidance=sampling_lines.Scales(**asdict(job.settings.guidance)),
+        search=None if search is None else sampling_lines.SearchPart(**asdict(search), metrics=wish.metrics),
+        found=None if sampled.found is None else _plain(asdict(sampled.found)),
+    )
+
+
+def _model_name(name: str) -> str:
+    """A model file by its whole path, so that a line serves from any folder; one that ships by its name."""
+    return str(Path(name).absolute()) if Path(name).is_file() else name
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """Steps as JSON has them, which knows no numbers for keys."""
+    return {name: {str(step): value for step, value in by_step.items()} for name, by_step in found.items()}
 
 
 def _slug(prompt: str) -> str:

@@ -71,9 +71,13 @@ class Given:
         """Latent frames at each end: 1, or 9 (17), else 8 (16)."""
         return spec.frames(self.frames(spec))
 
+    @property
+    def ends_at(self) -> list[int]:
+        """Which ends: 0 the start, -1 the end."""
+        return [0] * self.head + [-1] * self.tail
+
     def ends(self, spec: LatentSpec) -> list[End]:
-        places = [0] * self.head + [-1] * self.tail
-        return [End(at, self.frames(spec), self.latents(spec)) for at in places]
+        return [End(at, self.frames(spec), self.latents(spec)) for at in self.ends_at]
 
 
 GIVEN: Mapping[Kind, Given] = {
@@ -164,15 +168,51 @@ def encode_references(
     """What a user gives, (B, 3, T, H, W) each, as latents for `sampling_condition`: the stretch that counts of each.
 
     The head is the start of the first, the tail the end of the last; so a loop takes one video or two images.
-    UserError: none given, or one that is too short.
+    UserError: none given, one that is too short, or one that is not used.
     """
     ends = GIVEN[kind].ends(autoencoder.spec)
-    if ends and not videos:
-        raise UserError(f"{kind} needs something to start from", "give an image or a video")
+    check_count(kind, len(videos))
     for end in ends:
         if videos[end.at].shape[2] < end.frames:
             raise UserError(f"{kind} needs {end.frames} frames, not {videos[end.at].shape[2]}", "give a longer video")
     return [autoencoder.encode(end.of_video(videos[end.at]), generator) for end in ends]
+
+
+def check_count(kind: Kind, references: int) -> None:
+    """UserError where a kind cannot use so many references, each of them: none is ignored."""
+    used = len(GIVEN[kind].ends_at)
+    if used and not references:
+        raise UserError(f"{kind} needs something to start from", "give an image or a video")
+    if references > used:
+        found = f"{references} reference" + "s" * (references > 1)
+        raise UserError(
+            f"{kind} uses {used or 'none'} of {found}", "leave out what is not used, or choose another kind"
+        )
+
+
+def wanted_frames(kind: Kind, references: int, spec: LatentSpec) -> list[tuple[int, int]]:
+    """Of each of so many references, the frames at its start and at its end that `encode_references` reads.
+
+    UserError as `check_count`.
+    """
+    check_count(kind, references)
+    wanted = [[0, 0] for _ in range(references)]
+    for end in GIVEN[kind].ends(spec):
+        wanted[end.at][end.at] = end.frames
+    return [(head, tail) for head, tail in wanted]
+
+
+def held_frames(kind: Kind, latent_frames: int, spec: LatentSpec) -> tuple[int, int]:
+    """Video frames at the start and the end that only repeat a given image, where its latent frame stands for several.
+
+    With an autoencoder that is not causal an image fills a whole latent frame, 4 video frames that all show it: 3 of
+    them are one too many. The public code cuts them off, and so does `sample`.
+    """
+    given = GIVEN[kind]
+    if given.video or spec.causal or latent_frames <= 1:
+        return 0, 0
+    extra = spec.time - 1
+    return extra * given.head, extra * given.tail
 
 
 def sampling_condition(kind: Kind, references: Sequence[Tensor], latent_BCTHW: Tensor, spec: LatentSpec) -> Tensor:

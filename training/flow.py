@@ -28,11 +28,11 @@ _FEW, _MANY = (256, 1.0), (4096, 3.0)
 def alpha(grid: Grid, public_patch: int | None = None) -> float:
     """How strongly times are pushed to noise: lin(tokens of a latent frame) * sqrt(latent frames) (section 4.2).
 
-    `public_patch`: this network's patch, to count as the public training script does, which takes H * W / 4 latent
-    positions for the tokens whatever the patch. With patch 2 both counts are equal; with patch 1 its 768px clips of
-    128 frames train at 5.33 and are sampled at 6.60.
+    `public_patch`: this network's patch, to count as the public training script does, which takes a quarter of the
+    latent's positions, rounded down, for its tokens whatever the patch. With patch 2 both counts are equal; with 1
+    its 768px clips of 128 frames train at 5.33 and are sampled at 6.60.
     """
-    tokens = grid.tokens_per_frame if public_patch is None else grid.tokens_per_frame * public_patch**2 / 4
+    tokens = grid.tokens_per_frame if public_patch is None else grid.tokens_per_frame * public_patch**2 // 4
     slope = (_MANY[1] - _FEW[1]) / (_MANY[0] - _FEW[0])
     return (_FEW[1] + slope * (tokens - _FEW[0])) * sqrt(grid.t)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 
 import torch
 from torch import Tensor
 
+from curation.errors import UserError
 from training.tokens import Grid
 
 
@@ -31,15 +33,21 @@ class Guidance:
 
     An oscillating scale is whole in steps 0 to `whole_steps` - 1 and in even steps after, 1 in the others. The paper
     oscillates the image scale alone, the published configuration both: `oscillate_text=False` is the paper's.
-    `dynamic_image`: the image scale falls over the steps and rises over the frames; for images given, not video.
+    `dynamic_image`: the image scale falls over the steps and rises over the frames. It is for images: `sample` turns
+    it off where a video is given, as the public code does. UserError for a scale that is no finite number.
     """
 
     text: float = 7.5
     image: float = 3.0
     oscillate_text: bool = True
     oscillate_image: bool = True
-    dynamic_image: bool = False
+    dynamic_image: bool = True
     whole_steps: int = 10
+
+    def __post_init__(self) -> None:
+        for name, scale in (("guidance", self.text), ("image guidance", self.image)):
+            if not isfinite(scale):
+                raise UserError(f"{name} of {scale}", "give a number; 7.5 and, for images, 3 are usual")
 
     def at(self, step: int, steps: int, latent_frames: int) -> Scales:
         """The scales of a step, counted from 0."""

@@ -1,14 +1,15 @@
 """Inference-time scaling: at chosen steps several candidates are tried, and the best goes on (report, appendix G).
 
 A candidate is the state with fresh noise, taken one guided step further. It is judged by where it leads: one more
-guided step straight to t = 0, decoded and scored. Each sample of a batch keeps its own best. (The public code scores
+guided step straight to t = 0, decoded and scored. Each sample of a batch draws its own noise and keeps its own
+best. (The public code scores
 nothing: its result keys never match, and the last candidate wins. It also perturbs one branch of the guidance alone and
 judges by an unguided estimate; spec section 5.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -52,13 +53,15 @@ class Found:
 
 
 class Searching:
-    """A way to take the steps of a `Walk`: `walk.run(searching)`."""
+    """A way to take the steps of a `Walk`: `walk.run(searching)`. `generators`: one a sample, on the CPU."""
 
-    def __init__(self, walk: Walk, search: Search, decode: Decode, score: Score, generator: torch.Generator) -> None:
+    def __init__(
+        self, walk: Walk, search: Search, decode: Decode, score: Score, generators: Sequence[torch.Generator]
+    ) -> None:
         search.check(walk.settings.steps)
         self.found = Found()
         self._walk, self._search, self._decode, self._score = walk, search, decode, score
-        self._generator = generator
+        self._generators = generators
 
     def __call__(self, x_BLC: Tensor, step: int) -> Tensor:
         if step not in self._search.steps:
@@ -78,8 +81,8 @@ class Searching:
         return best_BLC
 
     def _candidate(self, x_BLC: Tensor, step: int) -> Tensor:
-        # Drawn on the CPU: the same candidates whatever the device.
-        fresh = torch.randn(x_BLC.shape, generator=self._generator).to(x_BLC.device)
+        drawn = [torch.randn(x.shape, generator=own) for x, own in zip(x_BLC, self._generators, strict=True)]
+        fresh = torch.stack(drawn).to(x_BLC.device)
         stirred = x_BLC + self._search.noise * self._walk.length(step).abs() * fresh
         return self._walk.step(stirred, step, self._search.reach)
 

@@ -13,7 +13,7 @@ from training.tokens import Grid
 
 _SAME_NAMES = (
     "in_channels patch_size cond_embed context_in_dim vec_in_dim hidden_size num_heads theta depth "
-    "depth_single_blocks mlp_ratio fused_qkv"
+    "depth_single_blocks mlp_ratio qkv_bias fused_qkv"
 ).split()
 
 

@@ -35,16 +35,17 @@ class ToyDenoiser:
 class ToyAutoencoder:
     """Means over squares of pixels, then over time, then a matrix of channels; `decode` spreads it out again.
 
-    `calls` holds the shape of every video that was encoded.
+    `calls` holds the shape of every video that was encoded. `drawn`: how far a latent is from its mean, in normal
+    numbers of the caller's generator, as a posterior's draw is.
     """
 
-    def __init__(self, matrix_C3: Tensor, causal: bool, patch: int = 1, space: int = 2) -> None:
+    def __init__(self, matrix_C3: Tensor, causal: bool, patch: int = 1, space: int = 2, drawn: float = 0.0) -> None:
         self.matrix_C3 = matrix_C3
+        self.drawn = drawn
         self.spec = LatentSpec(channels=len(matrix_C3), time=4, space=space, causal=causal, patch=patch)
         self.calls: list[tuple[int, ...]] = []
 
     def encode(self, video_B3THW: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        del generator  # nothing here is drawn
         self.calls.append(tuple(video_B3THW.shape))
         side = self.spec.space
         small = torch.nn.functional.avg_pool3d(video_B3THW, (1, side, side))
@@ -52,7 +53,8 @@ class ToyAutoencoder:
             small = torch.cat([small[:, :, :1], _means_of_4(small[:, :, 1:])], 2)
         elif small.shape[2] > 1:
             small = _means_of_4(small)
-        return torch.einsum("cr,brthw->bcthw", self.matrix_C3, small)
+        latent = torch.einsum("cr,brthw->bcthw", self.matrix_C3, small)
+        return latent + self.drawn * torch.randn(latent.shape, generator=generator) if self.drawn else latent
 
     def decode(self, latent_BCTHW: Tensor, still: bool = True) -> Tensor:
         pixels = torch.einsum("rc,bcthw->brthw", torch.linalg.pinv(self.matrix_C3), latent_BCTHW)

@@ -48,6 +48,14 @@ def test_the_values_that_the_report_works_with() -> None:
     assert flow.alpha(long, public_patch=1) == pytest.approx(5.33, abs=0.005)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(9, 9), (7, 5), (1, 3), (18, 31)])
+def test_the_public_count_of_tokens_is_rounded_down(rows: int, columns: int) -> None:
+    """The public training script counts `H * W // 4` of a latent with odd sides."""
+    got = flow.alpha(Grid(1, rows, columns), public_patch=1)
+    assert got == flow.alpha(Grid(1, 1, rows * columns // 4))
+    assert got < flow.alpha(Grid(1, rows, columns))
+
+
 def _step_cases() -> list[dict[str, Any]]:
     return golden.tensors("training_step")[1]["cases"]
 

@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from curation.errors import UserError
 from tests.support import golden
 from training.guidance import Guidance, Pass, Scales, combine
 from training.tokens import Grid
@@ -96,3 +97,9 @@ def test_the_dynamic_scale_spares_the_first_frame_and_an_image_has_none() -> Non
 def test_combining_keeps_the_dtype_of_the_velocities() -> None:
     v = {which: x.to(torch.bfloat16) for which, x in _velocities().items()}
     assert Guidance(dynamic_image=True).at(0, 50, 3).combine(v, GRID).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("scales", [{"text": float("nan")}, {"image": float("inf")}, {"text": float("-inf")}])
+def test_a_scale_is_a_number(scales: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="give a number"):
+        Guidance(**scales)

@@ -15,6 +15,9 @@ from tests.support import golden
 from tests.support.mmdit import golden_model, inputs_for, lively
 from training import ops
 from training.models.base import LatentSpec, TextStates
+from training.models.checkpoints import InMemory
+from training.models.convert import load_mmdit
+from training.models.layouts import layout_of
 from training.models.mmdit import MMDiT, preset
 from training.models.mmdit.config import tiny, tiny_dcae
 from training.models.mmdit.embed import timestep_embedding
@@ -287,6 +290,21 @@ def test_bfloat16_stays_near_float32() -> None:
 def test_sizes_that_do_not_fit_are_refused(change: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         replace(tiny(), **change)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_projections_without_biases_have_none_and_convert(fused: bool) -> None:
+    """`qkv_bias` of the public configuration: double blocks' projections alone."""
+    config = replace(tiny(), qkv_bias=False, fused_qkv=fused)
+    model, names = lively(config), [name for name, _ in MMDiT(config).named_parameters()]
+    gone = {name for name, _ in MMDiT(replace(config, qkv_bias=True)).named_parameters()} - set(names)
+    assert gone and all("_attn." in name and name.endswith(".bias") and ".proj." not in name for name in gone)
+    assert len(gone) == config.depth * 2 * (1 if fused else 3)
+    other = MMDiT(replace(config, fused_qkv=not fused, interleaved_rope=True))
+    report = load_mmdit(other, InMemory(model.state_dict()), layout_of(config))
+    assert report.dropped == report.fresh == ()
+    same = inputs_for(config, Grid(2, 3, 2))
+    golden.close(other(**same), model(**same), 1e-5, 1e-4)
 
 
 def test_an_unknown_preset_is_refused_by_name() -> None:

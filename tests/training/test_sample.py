@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curation.errors import UserError
 from tests.support.toy import ToyAutoencoder, ToyDenoiser, ToyTextEncoder
-from training.condition import Kind
+from training import seeds as randoms
+from training.condition import GIVEN, Kind, held_frames
 from training.guidance import Guidance
 from training.models.base import LatentSpec
 from training.sample import Request, Sampled, Sampler, cropped, fitted
 from training.search import Search
+from training.seeds import LARGEST
 from training.walk import Settings
 
 FEW = Settings(4, Guidance(text=3.0, image=2.0))
@@ -48,6 +53,93 @@ def test_a_seed_gives_one_video_alone_or_in_a_batch(sampler: Sampler) -> None:
     assert not torch.equal(sampler(request(seeds=(4, 5)), FEW).latent_BCTHW[0], both.latent_BCTHW[0])
 
 
+@st.composite
+def batches(draw: st.DrawFn) -> list[tuple[str, int]]:
+    """Prompts and seeds of a batch; a seed may come twice."""
+    seeds = st.sampled_from((0, 1, 2, 7, LARGEST - 1, LARGEST))
+    return draw(st.lists(st.tuples(st.sampled_from(("a cat", "a dog", "the sea")), seeds), min_size=1, max_size=4))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("kind", [Kind.T2V, Kind.I2V_HEAD, Kind.I2V_LOOP, Kind.V2V_TAIL])
+@settings(max_examples=12, deadline=None)
+@given(batch=batches())
+def test_what_a_sample_becomes_depends_on_its_own_seed_and_prompt_alone(
+    kind: Kind, causal: bool, batch: list[tuple[str, int]]
+) -> None:
+    """Noise, the latent drawn for a reference and the noise of candidates, of any batch in any order."""
+    matrix = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    drawing = Sampler(ToyDenoiser(), ToyAutoencoder(matrix, causal, patch=2, drawn=0.5), ToyTextEncoder())
+    given_frames = 0 if kind is Kind.T2V else 40 if GIVEN[kind].video else 1
+    references = (picture(1, given_frames),) if given_frames else ()
+    search = Search(steps=(1, 2), candidates=3, noise=1.0)
+
+    def made(pairs: list[tuple[str, int]]) -> Sampled:
+        prompts, seeds = zip(*pairs, strict=True)
+        frames = 44 + causal
+        asked = Request(prompts, frames, 8, 12, kind=kind, references=references, seeds=seeds)
+        return drawing(asked, FEW, search, Nearest(0.3))
+
+    together = made(batch)
+    for place, pair in enumerate(batch):
+        torch.testing.assert_close(together.latent_BCTHW[place], made([pair]).latent_BCTHW[0], atol=1e-4, rtol=1e-4)
+
+
+def test_numbers_for_one_purpose_are_not_those_for_another() -> None:
+    drawn = {purpose: torch.randn(64, generator=randoms.generator(5, purpose)) for purpose in randoms.Purpose}
+    firsts = torch.stack(list(drawn.values()))
+    near = (firsts @ firsts.T / 64 - torch.eye(len(firsts))).fill_diagonal_(0).abs().max()
+    assert near < 0.5
+    assert torch.equal(drawn[randoms.Purpose.NOISE], torch.randn(64, generator=torch.Generator().manual_seed(5)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames"),
+    [(Kind.I2V_HEAD, 9), (Kind.I2V_TAIL, 9), (Kind.I2V_LOOP, 6), (Kind.T2V, 12)],
+)
+def test_frames_that_repeat_a_given_image_are_cut_off_where_it_fills_a_latent_frame(kind: Kind, frames: int) -> None:
+    matrix = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    sampler = Sampler(ToyDenoiser(), ToyAutoencoder(matrix, causal=False, patch=2), ToyTextEncoder())
+    references = () if kind is Kind.T2V else (picture(1),)
+    made = sampler(request(frames=12, kind=kind, references=references), FEW)
+    assert made.videos_BTHW3.shape[1] == frames
+    whole = sampler.autoencoder.decode(made.latent_BCTHW)
+    shown = ((whole + 1) / 2).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 4, 1)
+    first = 3 if kind in (Kind.I2V_HEAD, Kind.I2V_LOOP) else 0
+    assert torch.equal(made.videos_BTHW3, shown[:, first : first + frames])
+
+
+def test_nothing_is_cut_off_of_a_causal_or_a_given_video(sampler: Sampler) -> None:
+    assert sampler(request(kind=Kind.I2V_LOOP, references=(picture(1),)), FEW).videos_BTHW3.shape[1] == 9
+    spec = LatentSpec(128, 4, 32, False, 1)
+    assert held_frames(Kind.V2V_HEAD, 32, spec) == (0, 0)
+    assert held_frames(Kind.I2V_LOOP, 32, spec) == (3, 3)
+
+
+class Mixing(ToyDenoiser):
+    """What is given changes the velocity of every token, as attention lets it."""
+
+    def __call__(self, x_BLC: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        cond_BLK = rest[3] if len(rest) > 3 else None
+        v = super().__call__(x_BLC, *rest, **named)
+        return v if cond_BLK is None else v + torch.sin(x_BLC * cond_BLK.mean((1, 2), keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dynamic"), [(Kind.T2V, False), (Kind.I2V_TAIL, True), (Kind.V2V_HEAD, False)], ids=str
+)
+def test_the_image_scale_is_dynamic_for_images_alone(sampler: Sampler, kind: Kind, dynamic: bool) -> None:
+    frames = 37
+    references = {Kind.T2V: (), Kind.I2V_TAIL: (picture(1),), Kind.V2V_HEAD: (picture(1, 33),)}[kind]
+    asked = request(frames=frames, kind=kind, references=references)
+    as_is, on, off = (
+        replace(sampler, denoiser=Mixing())(asked, Settings(4, Guidance(3.0, 2.0, **choice))).latent_BCTHW
+        for choice in ({}, {"dynamic_image": True}, {"dynamic_image": False})
+    )
+    assert torch.equal(as_is, on)
+    assert torch.equal(on, off) is not dynamic
+
+
 def test_the_prompt_is_worded_as_in_training(sampler: Sampler) -> None:
     assert sampler(request(fps=12, motion=7), FEW).prompts == (
         "a cat. 12 FPS. 7 motion score.",
@@ -71,7 +163,14 @@ def test_given_images_are_in_the_result(sampler: Sampler) -> None:
         ({"height": 10}, "a picture of 10x12 does not fit"),
         ({"prompts": ()}, "no prompt"),
         ({"seeds": (1,)}, "1 seeds for 2 prompts"),
+        ({"seeds": (1, 2**63)}, "a seed of 9223372036854775808"),
+        ({"seeds": (-1, 2)}, "a seed of -1"),
+        ({"height": 0}, "a picture of 0x12"),
         ({"motion": 16}, "a motion score of 16"),
+        ({"references": (picture(1),)}, "t2v uses none of 1 reference"),
+        ({"kind": Kind.I2V_HEAD, "references": (picture(1), picture(2))}, "i2v_head uses 1 of 2 references"),
+        ({"kind": Kind.I2V_LOOP, "references": (picture(1),) * 3}, "i2v_loop uses 2 of 3 references"),
+        ({"frames": 1, "kind": Kind.I2V_HEAD, "references": (picture(1),)}, "a still image cannot start"),
         ({"kind": Kind.I2V_HEAD}, "needs something to start from"),
         ({"kind": Kind.I2V_HEAD, "references": (picture(1, width=16),)}, "the reference is 16x16, the video 12x8"),
         ({"kind": Kind.V2V_HEAD, "references": (picture(1, 9),)}, "needs 33 frames, not 9"),

@@ -58,7 +58,7 @@ def test_a_guided_step_is_the_formula(batched: bool, conditioned: bool) -> None:
     if conditioned:
         condition[:, 0, 0], condition[:, 1:, 0] = 1, torch.randn(2, 4, 4, 6)
     text, empty = states(1, 2), states(2)
-    guidance = Guidance(text=5.0, image=2.5)
+    guidance = Guidance(text=5.0, image=2.5, dynamic_image=False)
     walk = Walk(ToyDenoiser(), Told(text, empty, condition), noise, 2, Settings(4, guidance, batched=batched))
     x, t = walk.start_BLC, walk.times[0]
     cond = pack(condition, 2)

@@ -38,6 +38,8 @@ class LatentSpec:
     def size(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
         """(T, H, W) of the latent of a video; UserError, naming what fits, where it would not be whole."""
         side = self.space * self.patch
+        if height < 1 or width < 1:
+            raise UserError(f"a picture of {height}x{width}", "both sides must be positive")
         if height % side or width % side:
             near = f"{max(1, round(height / side)) * side}x{max(1, round(width / side)) * side}"
             raise UserError(f"a picture of {height}x{width} does not fit", f"sides are multiples of {side}: {near}")

@@ -57,6 +57,10 @@ class HunyuanConfig:
         for tiles, step in ((self.space_tiles, SPACE), (self.time_tiles, TIME)):
             assert tiles is None or (tiles.size % step == 0 and tiles.stride % step == 0), f"multiples of {step}"
 
+    @property
+    def spec(self) -> LatentSpec:
+        return LatentSpec(self.latent_channels, TIME, SPACE, causal=True, patch=2)
+
 
 _NETWORK = ("latent_channels", "block_out_channels", "layers_per_block", "norm_num_groups", "scaling_factor")
 
@@ -123,7 +127,7 @@ class HunyuanVae(nn.Module):
 
     @property
     def spec(self) -> LatentSpec:
-        return LatentSpec(self.config.latent_channels, TIME, SPACE, causal=True, patch=2)
+        return self.config.spec
 
     def posterior(self, video_B3THW: Tensor) -> Posterior:
         """The distribution of a video's latent. Video in [-1, 1], 4k + 1 frames, sides multiples of 8."""

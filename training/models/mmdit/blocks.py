@@ -63,11 +63,11 @@ class StreamAttention(nn.Module):
         self.fused = config.fused_qkv
         self.interleaved = config.interleaved_rope
         if self.fused:
-            self.qkv = nn.Linear(hidden, 3 * hidden)
+            self.qkv = nn.Linear(hidden, 3 * hidden, bias=config.qkv_bias)
         else:
-            self.q_proj = nn.Linear(hidden, hidden)
-            self.k_proj = nn.Linear(hidden, hidden)
-            self.v_proj = nn.Linear(hidden, hidden)
+            self.q_proj = nn.Linear(hidden, hidden, bias=config.qkv_bias)
+            self.k_proj = nn.Linear(hidden, hidden, bias=config.qkv_bias)
+            self.v_proj = nn.Linear(hidden, hidden, bias=config.qkv_bias)
         self.norm = QKNorm(config.head_dim)
         self.proj = nn.Linear(hidden, hidden)
 

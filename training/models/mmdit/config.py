@@ -19,6 +19,7 @@ class MMDiTConfig:
 
     `in_channels`: channels of a token, latent channels times `patch_size` squared. `cond_embed`: an input for the
     condition, one mask channel and the masked latent. `axes_dim`: channels of a head turned by time, row and column.
+    `qkv_bias`: whether double blocks' query, key and value projections have biases; single blocks' always have.
     """
 
     in_channels: int = 64
@@ -33,6 +34,7 @@ class MMDiTConfig:
     depth: int = 19
     depth_single_blocks: int = 38
     mlp_ratio: float = 4.0
+    qkv_bias: bool = True
     fused_qkv: bool = False
     interleaved_rope: bool = False
 

@@ -49,6 +49,11 @@ class EmbeddedText:
         bert = pretrained(BertModel, self._folder, "all-MiniLM-L6-v2", dtype=dtype, add_pooling_layer=False)
         self._bert = bert.to(self.device)
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Channels of a token's state and of the pooled vector."""
+        return WIDTH, WIDTH
+
     @cached_property
     def fingerprint(self) -> str:
         """Of the weights, vocabulary and settings."""

@@ -50,6 +50,11 @@ class T5Clip:
         self._t5 = pretrained(T5EncoderModel, self._folders[0], "a T5 encoder", dtype=dtype).to(self.device)
         self._clip = pretrained(CLIPTextModel, self._folders[1], "a CLIP text encoder", dtype=dtype).to(self.device)
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Channels of a token's state, T5's, and of the pooled vector, CLIP's."""
+        return self._t5.config.d_model, self._clip.config.hidden_size
+
     @cached_property
     def fingerprint(self) -> str:
         """Of the weights, vocabularies and settings; reads them all."""
