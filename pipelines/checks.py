@@ -12,14 +12,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from curation import uris
 from curation.errors import UserError
 from curation.media import cell, shots
-from curation.media.plan import ShotPlan
+from curation.media.plan import Encode, MediaPlan, ShotPlan
 from curation.pyramid import about
 from curation.pyramid.retry import explained
 from curation.staging import RESERVE
@@ -38,11 +38,19 @@ _LEAST_STAGING = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """What holds, in a line; `notice`: what is less than it could be, for the person who starts the run."""
+
+    text: str
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """`run` gives what holds, in a line, or raises the `UserError` that says what does not."""
+    """`run` gives what holds, or raises the `UserError` that says what does not."""
 
     name: str
-    run: Callable[[], str]
+    run: Callable[[], Passed]
 
 
 def of_machine(recipe: Recipe) -> tuple[Check, ...]:
@@ -50,22 +58,25 @@ def of_machine(recipe: Recipe) -> tuple[Check, ...]:
     encode = recipe.encoding if recipe.cut.tier is not None else None
     checks = [Check("shot detector", lambda: _detector(recipe.plan.shots))]
     if encode is not None:
-        checks.append(Check("encoder", lambda: software.encoder(encode.codec)))
+        checks.append(Check("encoder", lambda: Passed(software.encoder(encode.codec))))
     return (
         *checks,
         Check("confinement", lambda: _confinement(recipe)),
-        Check("decoder's process", lambda: selftest.decoder(recipe.plan, encode, recipe.limits)),
+        Check("decoder's process", lambda: _decoder(recipe, recipe.plan, encode)),
         Check("filters", lambda: _filters(recipe)),
     )
 
 
 def of_filling(recipe: Recipe) -> tuple[Check, ...]:
-    """The same for `cut` and `--fill`, which encode whatever the recipe says of cutting, and look for no shots."""
-    encode = recipe.encoding
+    """The same for `cut` and `--fill`, which encode whatever the recipe says of cutting, and look for no shots.
+
+    So the recipe's detector may be missing here: the film of the self-test goes through the default one.
+    """
+    encode, plan = recipe.encoding, replace(recipe.plan, shots=ShotPlan())
     return (
-        Check("encoder", lambda: software.encoder(encode.codec)),
+        Check("encoder", lambda: Passed(software.encoder(encode.codec))),
         Check("confinement", lambda: _confinement(recipe)),
-        Check("decoder's process", lambda: selftest.decoder(recipe.plan, encode, recipe.limits)),
+        Check("decoder's process", lambda: _decoder(recipe, plan, encode)),
         Check("filters", lambda: _filters(recipe)),
     )
 
@@ -74,19 +85,18 @@ def of_places(pyramid: str, sources: Sequence[str]) -> tuple[Check, ...]:
     """What a run needs of the places that it writes to."""
     remote = any(uris.scheme(source) in uris.SCHEMES for source in sources)
     return (
-        Check("pyramid", lambda: writable(pyramid)),
+        Check("pyramid", lambda: Passed(writable(pyramid))),
         Check("staging folder", lambda: _staging(RESERVE if remote else _LEAST_STAGING)),
     )
 
 
-def pass_all(checks: Sequence[Check]) -> None:
-    """Make the checks in their order; the first one that fails raises."""
-    for check in checks:
-        check.run()
+def pass_all(checks: Sequence[Check]) -> list[str]:
+    """Make the checks in their order and give their notices; the first one that fails raises."""
+    return [passed.notice for check in checks if (passed := check.run()).notice is not None]
 
 
-def of_nodes(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> None:
-    """Make checks on every node of the cluster that was joined, at the same time; a failure names its node.
+def of_nodes(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> list[str]:
+    """Make checks on every node of the cluster that was joined, at the same time; failure and notices name their node.
 
     They reserve no processor, so that a busy cluster does not make them wait; where the recipe needs a GPU they run on
     the nodes that have one, and see it as a stage will.
@@ -103,40 +113,50 @@ def of_nodes(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> Non
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=place, **gpu)
             asked[node["NodeManagerAddress"]] = options.remote(checks, recipe)
+    notices: list[str] = []
     for address, answer in asked.items():
+        said: list[str] = []
         try:
-            failed = ray.get(answer, timeout=NODE_S)
+            failed, said = ray.get(answer, timeout=NODE_S)
         except GetTimeoutError:
             failed = (f"no answer to the checks within {NODE_S:.0f} s", "look at the node with `ray status`")
         except RayError as error:
-            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-            failed = (f"the checks do not run ({said.strip()})", "install the same ziggurat and Python on every node")
+            last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            failed = (f"the checks do not run ({last.strip()})", "install the same ziggurat and Python on every node")
         if failed is not None:
             raise UserError(f"node {address}: {failed[0]}", failed[1])
+        notices += [f"node {address}: {notice}" for notice in said]
+    return notices
 
 
-def _on_node(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> tuple[str, str] | None:
-    """Cause and remedy of the first check that fails; as data, for Ray wraps exceptions in its own words."""
+def _on_node(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> tuple[tuple[str, str] | None, list[str]]:
+    """Cause and remedy of the first check that fails, and notices; as data, for Ray wraps exceptions in its words."""
     try:
-        pass_all(checks(recipe))
+        return None, pass_all(checks(recipe))
     except UserError as error:
-        return error.cause, error.remedy
-    return None
+        return (error.cause, error.remedy), []
 
 
-def _detector(plan: ShotPlan) -> str:
+def _detector(plan: ShotPlan) -> Passed:
     shots.check(plan.detector, plan.options)
-    return plan.detector
+    return Passed(plan.detector)
 
 
-def _confinement(recipe: Recipe) -> str:
+def _confinement(recipe: Recipe) -> Passed:
+    """What the kernel offers. What a decoder's process makes of it only that process can say: see `_decoder`."""
     level = cell.level(recipe.needs_gpu)
     cell.require(level, recipe.limits.confine)
-    return level.text
+    return Passed(f"this kernel offers {level.text}")
 
 
-def _filters(recipe: Recipe) -> str:
-    return ", ".join(filter_.name for filter_ in ready(recipe) if filter_.make is not None) or "none"
+def _decoder(recipe: Recipe, plan: MediaPlan, encode: Encode | None) -> Passed:
+    tried = selftest.decoder(plan, encode, recipe.limits)
+    lacks = None if tried.level.holds else f"the decoder's process is not fully confined: {tried.level.text}"
+    return Passed(tried.text, lacks)
+
+
+def _filters(recipe: Recipe) -> Passed:
+    return Passed(", ".join(filter_.name for filter_ in ready(recipe) if filter_.make is not None) or "none")
 
 
 def writable(pyramid: str) -> str:
@@ -158,7 +178,7 @@ def writable(pyramid: str) -> str:
     return place
 
 
-def _staging(least: int) -> str:
+def _staging(least: int) -> Passed:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if free < least:
@@ -167,4 +187,4 @@ def _staging(least: int) -> str:
             f"the staging folder {folder} has {have} MB free, and {need} are needed for these sources",
             "free space there, or set TMPDIR to a folder on a larger disk",
         )
-    return f"{folder}, {free >> 20} MB free"
+    return Passed(f"{folder}, {free >> 20} MB free")

@@ -87,7 +87,7 @@ def trials(recipe: Recipe) -> Iterator[Finding]:
     """The checks that `curate` makes before its first video, on this machine."""
     for check in checks.of_machine(recipe):
         try:
-            yield Finding(_TRIALS, check.name, True, check.run(), needed=True)
+            yield Finding(_TRIALS, check.name, True, check.run().text, needed=True)
         except UserError as error:
             yield Finding(_TRIALS, check.name, False, error.cause, error.remedy, needed=True)
 

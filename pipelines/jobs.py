@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from curation.contract import Source
 from curation.errors import UserError
 from curation.filters.base import WEIGHTS_MISSING
-from curation.media import cell
 from curation.pyramid.census import census
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
@@ -127,10 +126,11 @@ def _running(
     """Ray, the pyramid and the run's record around a block; the summary after it."""
     account, recipe = display.account, choice.recipe
     filters = listed(recipe)
-    with started(display, recipe, machine, checks.of_places(uri, sources), options.address, options.cpus) as resources:
+    places = checks.of_places(uri, sources)
+    with started(display, recipe, machine, places, options.address, options.cpus) as (resources, of_checks):
         pyramid, notices = choice.adopt(uri)
         pyramid = opened(pyramid.uri, pyramid.storage_options)
-        notices = _about_filters(filters) + _about_cell(recipe) + notices
+        notices = _about_filters(filters) + of_checks + notices
         for notice in notices:
             print(f"note: {notice}", file=sys.stderr)
         with Recording(pyramid, account, display).kept() as record:
@@ -161,12 +161,6 @@ def _advice(pyramid: Pyramid) -> list[str]:
     """Past some thousand small files every commit and lookup takes a third of a second."""
     files = pyramid.scattered()
     return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
-
-
-def _about_cell(recipe: Recipe) -> list[str]:
-    """What the decoder's process keeps of the user's reach, where this kernel cannot take all of it."""
-    level = cell.level(recipe.needs_gpu)
-    return [] if level.holds else [f"the decoder's process is not fully confined: {level.text}"]
 
 
 def _about_filters(filters: Sequence[Ready]) -> list[str]:

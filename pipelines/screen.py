@@ -44,12 +44,13 @@ class Screen:
         if not self._console.is_terminal or self._live is not None:
             yield
             return
-        with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
+        with Live(console=self._console, refresh_per_second=4, transient=True) as live:
+            self._live = live
             try:
                 yield
             finally:
-                self._live.update("", refresh=True)
-        self._live = None
+                self._live = None
+                live.update("", refresh=True)
 
     def searching(self, what: str) -> None:
         """One line that moves, while the driver looks for something."""

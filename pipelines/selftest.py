@@ -7,7 +7,7 @@ cannot start, a detector that does not load inside it, a GPU that does not decod
 from __future__ import annotations
 
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from curation.contract import Clip, Span, Verdict
 from curation.errors import UserError
+from curation.media.cell import Level
 from curation.media.found import ClipMeasure
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
 from curation.media.sandbox import Sandbox
@@ -25,17 +26,32 @@ _FRAMES, _FPS = 24, 24
 _WIDTH, _HEIGHT = 256, 144
 _LENIENT = Rules(min_duration_s=0.0, min_bpp=0.0, min_fps=1.0, banned_profiles=())
 _TIME_S = 120.0
+_REQUESTS = 2
+"""That the check makes of one process."""
+
 _REMEDY = "see `ziggurat doctor`, and the sections [shots], [sandbox], [run] and [encode] of the recipe"
 
 
-def decoder(plan: MediaPlan, encode: Encode | None, limits: Limits) -> str:
-    """What has been done, in words; raises `UserError` with what went wrong.
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What has been done, in words, and how far the processes that did it said they were confined: the least of it."""
+
+    how: str
+    level: Level
+
+    @property
+    def text(self) -> str:
+        return f"{self.how}; {self.level.text}"
+
+
+def decoder(plan: MediaPlan, encode: Encode | None, limits: Limits) -> Tried:
+    """What has been done; raises `UserError` with what went wrong.
 
     The detector, its options and the hardware are those of `plan`, the memory that of `limits`; rules and lengths are
     lenient, for the film is short, and so are the limits on time: this is no test of how fast the machine is. `encode`
     None: nothing is cut.
     """
-    limits = replace(limits, silence_s=max(limits.silence_s, _TIME_S), cpu_s=max(limits.cpu_s, _TIME_S))
+    limits = _lenient(limits)
     tried = MediaPlan(_LENIENT, plan.shots, ClipPlan(min_s=0.25, remove_borders=False), plan.hwaccel)
     tried = replace(tried, shots=replace(plan.shots, trim_frames=0))
     with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder, Sandbox(limits) as sandbox:
@@ -48,18 +64,36 @@ def decoder(plan: MediaPlan, encode: Encode | None, limits: Limits) -> str:
             raise UserError(cause, _REMEDY) from error
 
 
-def _through(sandbox: Sandbox, film: Path, plan: MediaPlan, encode: Encode | None) -> str:
+def _lenient(limits: Limits) -> Limits:
+    """With time enough on a slow machine. One child serves more than one request, for it is asked for its level."""
+    times = {name: max(getattr(limits, name), _TIME_S) for name in ("silence_s", "wall_s", "cpu_s")}
+    return replace(limits, recycle_after=max(limits.recycle_after, _REQUESTS + 1), **times)
+
+
+def _through(sandbox: Sandbox, film: Path, plan: MediaPlan, encode: Encode | None) -> Tried:
     found = sandbox.measure(film, _NAME, plan)
     if found.verdict or not found.clips:
         raise _failed("measured", found.verdict, f"{len(found.clips)} clips of it")
+    levels = [_level(sandbox)]
     how = f"measures with the detector {plan.shots.detector}" + (" on a GPU" if plan.hwaccel != "none" else "")
     if encode is None:
-        return how
+        return Tried(how, *levels)
     clips = [_named(clip, number) for number, clip in enumerate(found.clips)]
     done = sandbox.cut(film, _NAME, clips, plan, encode)
     if done.verdict or len(done.media) != len(clips):
         raise _failed("cut", done.verdict, f"{len(done.media)} of {len(clips)} clips")
-    return f"{how}, encodes with {encode.codec}"
+    levels.append(_level(sandbox))  # of another process, where only the encoder needs a GPU
+    return Tried(f"{how}, encodes with {encode.codec}", min(levels, key=_reach))
+
+
+def _level(sandbox: Sandbox) -> Level:
+    assert sandbox.level is not None, "no process is left that says how far it was confined"
+    return sandbox.level
+
+
+def _reach(level: Level) -> tuple[bool, bool, bool]:
+    """The order of levels, from the one that leaves a process the most."""
+    return level.holds, level.landlock > 0, not level.gpu
 
 
 def make_film(path: Path) -> None:

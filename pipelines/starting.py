@@ -28,17 +28,17 @@ def started(
     places: Sequence[checks.Check],
     address: str | None,
     cpus: int | None,
-) -> Iterator[Resources]:
-    """Ray, for as long as the block lasts. Raises the `UserError` of the first check that fails.
+) -> Iterator[tuple[Resources, list[str]]]:
+    """Ray, for as long as the block lasts, and the notices of the checks. Raises the `UserError` of the first failure.
 
     `machine` is checked where the stages will run: here before a local Ray starts, on the nodes of a cluster. This
     machine may lack what those have. `places` are checked here.
     """
     with display.searching("checking the set-up"):
-        checks.pass_all(places if address else (*machine(recipe), *places))
+        notices = checks.pass_all(places if address else (*machine(recipe), *places))
     with ExitStack() as stack:
         with display.searching(f"joining the Ray cluster at {address}" if address else "starting Ray"):
             resources = stack.enter_context(joined(address, cpus))
             if address:
-                checks.of_nodes(machine, recipe)
-        yield resources
+                notices += checks.of_nodes(machine, recipe)
+        yield resources, notices

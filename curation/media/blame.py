@@ -2,7 +2,7 @@
 
 Damaged input makes PyAV raise far more than its `FFmpegError`: UnicodeDecodeError from metadata, ValueError from a
 format without a name, OverflowError from a time base, assertions of its own. What counts is where it was raised: inside
-PyAV while it reads, or by OpenCV, it is the data's; in our code, or while a clip is being encoded, it is ours.
+PyAV while it reads, or by OpenCV, it is the data's; in our code, in a filter or while a clip is being encoded, ours.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from curation.contract import Reason, Verdict
 _READER = "curation.media.handle"
 """Our file object: what it raises is the disk's."""
 
-_ENCODING = ("curation.media.encode", "av.container.output", "av.codec.hwaccel")
-"""Where PyAV is asked to make something: a failure there is not the video's."""
+_MAKING = ("curation.media.encode", "av.container.output", "av.codec.hwaccel", "av.filter")
+"""Modules and packages where PyAV is asked to make something: a failure there is not the video's."""
 
 
 def verdict_of(error: Exception) -> Verdict:
@@ -38,7 +38,7 @@ def verdict_of(error: Exception) -> Verdict:
 
 def of_the_data(kind: str, names: list[str]) -> bool:
     """Whether an exception whose class is of module `kind`, raised through modules `names`, tells of damaged input."""
-    if not names or any(name in _ENCODING for name in names):
+    if not names or any(name == ours or name.startswith(f"{ours}.") for name in names for ours in _MAKING):
         return False
     return kind.split(".")[0] in ("av", "cv2") or names[-1].split(".")[0] == "av"
 

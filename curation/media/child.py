@@ -62,7 +62,9 @@ def main() -> None:
 
 
 def _load(setup: Setup) -> None:
-    """Import all that requests need: files and processes are out of reach later. `UserError` where a package lacks."""
+    """Import all that requests need: files and processes are out of reach later. `UserError` where a package lacks,
+    or libav has not all filters.
+    """
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(setup.max_pixels)  # it looks there as it loads
     import cv2
 
@@ -73,9 +75,10 @@ def _load(setup: Setup) -> None:
         return
     import av.logging
 
-    from curation.media import cut, measure, shots  # noqa: F401 - loaded for the requests below
+    from curation.media import cut, develop, measure, shots  # noqa: F401 - loaded for the requests below
 
     av.logging.set_level(None)
+    develop.prepare()
     if setup.detector is not None:
         shots.prepare(setup.detector)
 

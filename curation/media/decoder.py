@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ from curation.errors import UserError
 from curation.media import faults
 from curation.media.cell import Level
 from curation.media.plan import Limits
-from curation.media.wire import Message, Setup, WireError, receive, send
+from curation.media.wire import UNLIKELY, Message, Setup, receive, send
 
 _ROOT = str(Path(__file__).parents[2])
 _START_S = 120.0
+_LOOK_S = 0.02
+"""How often a child that has closed its answers is looked at, whether it has ended."""
+
 _LEVEL = TypeAdapter(Level)
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 
@@ -61,7 +64,7 @@ class Decoder:
         with theirs:
             self.process = _spawned(setup, theirs, self._errors)
         assert self.process.stdout is not None
-        self._in, self._out = self._asked.makefile("wb"), self.process.stdout
+        self._out = self.process.stdout
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._out, selectors.EVENT_READ)
         self._deadline = time.monotonic() + _START_S
@@ -85,21 +88,7 @@ class Decoder:
         # Only the soft limit moves: a hard one could not be raised again for the next request.
         resource.prlimit(self.process.pid, resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
         end = time.monotonic() + limits.wall_s
-        self._deadline = min(end, time.monotonic() + limits.silence_s)
-        try:
-            socket.send_fds(self._asked, [b"\0"], [] if video is None else [video])
-            send(self._in, kind, {k: v for k, v in body.items() if k != "blobs"}, body.get("blobs", ()))
-        except ConnectionError:
-            raise Ended(self._autopsy(limits)) from None
-        while True:
-            self._deadline = min(end, time.monotonic() + limits.silence_s)
-            try:
-                message = receive(self._read)
-            except TimeoutError:
-                waited = limits.wall_s if time.monotonic() >= end else limits.silence_s
-                raise Ended(Verdict(Reason.TIMED_OUT, waited, f"{kind}: no progress")) from None
-            except EOFError:
-                raise Ended(self._autopsy(limits)) from None
+        for message in self._talk(kind, body, limits, end, video):
             if message.kind == "end":
                 return
             if message.kind == "progress":
@@ -108,28 +97,48 @@ class Decoder:
                 self.spent = self.spent or (message.kind == "verdict" and message.body["reason"] == Reason.MEMORY_LIMIT)
                 yield message
 
+    def _talk(
+        self, kind: str, body: dict[str, Any], limits: Limits, end: float, video: int | None
+    ) -> Iterator[Message]:
+        """Send a request and yield whatever comes, until `end` at the latest; every wait has a deadline."""
+        try:
+            self._deadline = min(end, time.monotonic() + limits.silence_s)
+            self._send(kind, body, video)
+            while True:
+                self._deadline = min(end, time.monotonic() + limits.silence_s)
+                yield receive(self._read)
+        except TimeoutError:
+            raise Ended(_timed_out(limits, end, f"{kind}: no progress")) from None
+        except (ConnectionError, EOFError):
+            raise Ended(self._autopsy(limits, end)) from None
+
+    def _send(self, kind: str, body: dict[str, Any], video: int | None) -> None:
+        """The request, before the deadline, else TimeoutError: a child that does not read fills the socket."""
+        request = _Request(self._asked, self._deadline)
+        self._asked.settimeout(request.left())
+        socket.send_fds(self._asked, [b"\0"], [] if video is None else [video])
+        send(request, kind, {k: v for k, v in body.items() if k != "blobs"}, body.get("blobs", ()))
+
     def kill(self) -> None:
         """End the process and close what it was reached through."""
         self.process.kill()
         self.process.wait()
-        for stream in (self._in, self._asked, self._out, self._errors):
-            try:
-                stream.close()
-            except ConnectionError:
-                pass
+        for stream in (self._asked, self._out, self._errors):
+            stream.close()
         self._selector.close()
 
     def _greeting(self) -> Level:
         """What the child says when it is ready: how far it is confined."""
         try:
             message = receive(self._read)
+            if message.kind != "refused":
+                return message.read(_LEVEL)
+            cause, remedy = str(message.body["cause"]), str(message.body["remedy"])
         except TimeoutError:
             raise _not_started(f"no sign of it in {_START_S:g} s") from None
-        except (EOFError, WireError):
+        except (EOFError, *UNLIKELY):
             raise _not_started(self._last_words()) from None
-        if message.kind == "refused":
-            raise UserError(str(message.body["cause"]), str(message.body["remedy"]))
-        return message.read(_LEVEL)
+        raise UserError(cause, remedy)
 
     def _read(self, size: int) -> bytes:
         """Exactly `size` bytes before the deadline, else TimeoutError; EOFError when the child is gone."""
@@ -144,10 +153,17 @@ class Decoder:
             data += part
         return bytes(data)
 
-    def _autopsy(self, limits: Limits) -> Verdict:
-        _, status, usage = os.wait4(self.process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.process.returncode = code
+    def _autopsy(self, limits: Limits, end: float) -> Verdict:
+        """What ended a child that has closed its answers; one that lives on is ended at the deadline."""
+        found = self._reaped(os.WNOHANG)
+        while found is None and time.monotonic() < self._deadline:
+            time.sleep(_LOOK_S)
+            found = self._reaped(os.WNOHANG)
+        if found is None:
+            os.kill(self.process.pid, signal.SIGKILL)
+            self._reaped(0)
+            return _timed_out(limits, end, "it answers no more and does not end")
+        code, usage = found
         if -code == signal.SIGXCPU:
             return Verdict(Reason.CPU_LIMIT, float(limits.cpu_s))
         if usage.ru_maxrss > max(0.8 * limits.memory_mb * 1024, self._inherited_kb):
@@ -155,10 +171,43 @@ class Decoder:
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Verdict(Reason.CRASHED, float(-code), f"{name} {self._last_words()}".strip())
 
+    def _reaped(self, options: int) -> tuple[int, resource.struct_rusage] | None:
+        """The exit code of the process and what it used; None where it has not ended (with `os.WNOHANG`)."""
+        pid, status, usage = os.wait4(self.process.pid, options)
+        if not pid:
+            return None
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.process.returncode, usage
+
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a request is written to, before the deadline (of the monotonic clock), else TimeoutError."""
+
+    asked: socket.socket
+    deadline: float
+
+    def write(self, data: bytes, /) -> None:
+        self.asked.settimeout(self.left())
+        self.asked.sendall(data)  # the timeout is that of all of it
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def left(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _timed_out(limits: Limits, end: float, how: str) -> Verdict:
+    return Verdict(Reason.TIMED_OUT, limits.wall_s if time.monotonic() >= end else limits.silence_s, how)
 
 
 def _not_started(why: str) -> UserError:

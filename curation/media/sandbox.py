@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from curation.media import cell
 from curation.media.decoder import Decoder, Ended
 from curation.media.found import ClipMeasure, Tally
 from curation.media.plan import Encode, Limits, MediaPlan
-from curation.media.wire import Message, Setup, WireError
+from curation.media.wire import UNLIKELY, Message, Setup
 
 _FACTS = TypeAdapter(Facts)
 _CLIP = TypeAdapter(ClipMeasure)
@@ -144,21 +144,36 @@ class Sandbox:
     ) -> _Answers:
         """What the child answers to one request about the file at `path`; what goes wrong is the verdict."""
         child, answers = self._ready(setup), _Answers()
+        with ExitStack() as held:
+            try:
+                video = held.enter_context(_opened(path))
+            except OSError as error:
+                answers.verdict = Verdict(Reason.INTERNAL, detail=f"{type(error).__name__}: {error}")
+                return answers  # nothing has been asked: the child stays
+            self._hear(child.ask(kind, body, self._limits, progress, video), answers)
+        if child.spent or child.served >= self._limits.recycle_after:
+            self.close()
+        return answers
+
+    def _hear(self, said: Iterator[Message], answers: _Answers) -> None:
+        """Take all answers to one request. A child that was not heard to the end is ended, whatever the reason is:
+        the rest of its answers would be taken for those about the next video.
+        """
         try:
-            with _opened(path) as video:
-                for message in child.ask(kind, body, self._limits, progress, video):
-                    answers.take(message)
-            if child.spent or child.served >= self._limits.recycle_after:
-                self.close()
+            for message in said:
+                answers.take(message)
         except Ended as ended:
             self.close()
             answers.verdict = ended.verdict
-        except OSError as error:
-            answers.verdict = Verdict(Reason.INTERNAL, detail=f"{type(error).__name__}: {error}")
-        except (WireError, ValueError, KeyError, TypeError) as error:
+        except UNLIKELY as error:
             self.close()  # a child that lies has been taken over, or is not ours
             answers.verdict = Verdict(Reason.INTERNAL, detail=f"the decoder's answer: {type(error).__name__}: {error}")
-        return answers
+        except OSError as error:
+            self.close()
+            answers.verdict = Verdict(Reason.INTERNAL, detail=f"{type(error).__name__}: {error}")
+        except BaseException:
+            self.close()
+            raise
 
     def _ready(self, wanted: Setup) -> Decoder:
         """The running child where it can do what is wanted, else a new one."""
@@ -185,7 +200,7 @@ class _Answers:
     verdict: Verdict | None = None
 
     def take(self, message: Message) -> None:
-        """The next answer. ValueError, KeyError or TypeError where it is not of its kind's form."""
+        """The next answer. One of `wire.UNLIKELY` where it is not of its kind's form."""
         match message.kind:
             case "facts":
                 self.facts = message.read(_FACTS)

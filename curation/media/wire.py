@@ -10,7 +10,7 @@ import json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -22,6 +22,18 @@ MAX_BLOBS = 1 << 30
 
 class WireError(Exception):
     """The other side closed the pipe or sent something that no honest peer sends."""
+
+
+UNLIKELY = (WireError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
+"""What reading raises over an answer that no honest peer sends: JSON has Infinity, NaN, and any depth of lists."""
+
+
+class Sink(Protocol):
+    """Where messages are written to. `write` takes all of its bytes."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,7 @@ class Message:
         return adapter.validate_python(self.body)
 
 
-def send(stream: IO[bytes], kind: str, body: Any = None, blobs: Sequence[bytes] = ()) -> None:
+def send(stream: Sink, kind: str, body: Any = None, blobs: Sequence[bytes] = ()) -> None:
     """Write one message and flush it."""
     header = json.dumps({"kind": kind, "body": body, "blobs": [len(b) for b in blobs]}).encode()
     stream.write(_LENGTHS.pack(len(header), sum(map(len, blobs))))
@@ -78,7 +90,7 @@ def receive(read: Callable[[int], bytes]) -> Message:
         header = json.loads(read(header_size))
         sizes = [int(n) for n in header["blobs"]]
         kind, body = str(header["kind"]), header["body"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except UNLIKELY as error:
         raise WireError("a message that is not ours") from error
     if min(sizes, default=0) < 0 or sum(sizes) != blob_size:
         raise WireError("blob lengths that do not add up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from curation.errors import UserError
-from pipelines import answering, checks, software
+from curation.media import decoder
+from curation.media.cell import Level
+from curation.media.plan import Encode, Limits, MediaPlan
+from pipelines import answering, checks, doctor, selftest, software
 from pipelines.cli import main
 from pipelines.recipe import load
 from tests.support import jobs, media
@@ -63,6 +67,65 @@ def test_a_decoder_that_fails_for_every_video(
 
     monkeypatch.setattr("pipelines.selftest.make_film", empty)  # whatever the reason is: the film must come through
     assert "cannot be measured" in refused(capsys, here, *with_recipe(here, ""))
+
+
+LACKING = """
+import av.filter
+real = av.filter.Graph
+class Graph:
+    def __init__(self):
+        self.__dict__["graph"] = real()
+    def __getattr__(self, key):
+        return getattr(self.__dict__["graph"], key)
+    def add(self, name, *given):
+        return self.graph.add("no such " + name if name == "bwdif" else name, *given)
+av.filter.Graph = Graph
+"""
+
+
+def test_a_libav_without_a_filter(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "early").mkdir()
+    (here / "early" / "sitecustomize.py").write_text(LACKING)  # what Python runs first, in the decoder's process alone
+    monkeypatch.setattr(decoder, "_ROOT", f"{here / 'early'}{os.pathsep}{decoder._ROOT}")
+    assert "no filter no such bwdif" in refused(capsys, here, *with_recipe(here, ""))
+
+
+def test_time_limits_that_suit_no_film_do_not_fail_the_check(tmp_path: Path) -> None:
+    hasty = Limits(silence_s=1e-3, wall_s=1e-3, cpu_s=1e-3, memory_mb=1024, recycle_after=1)
+    plan = load(jobs.recipe(tmp_path)).plan
+    assert "measures with" in selftest.decoder(plan, Encode(preset="ultrafast"), hasty).how
+
+
+def test_cutting_needs_no_shot_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load(jobs.recipe(tmp_path, jobs.RECIPE + '[shots]\ndetector = "transnet"\n'))
+    tried: list[str] = []
+
+    def decode(plan: MediaPlan, *given: object) -> selftest.Tried:
+        tried.append(plan.shots.detector)
+        return selftest.Tried("", Level(1, True))
+
+    monkeypatch.setattr(selftest, "decoder", decode)
+    for checked in (checks.of_filling(recipe), checks.of_machine(recipe)):
+        next(check for check in checked if check.name == "decoder's process").run()
+    assert tried == ["scene", "transnet"]
+
+
+@pytest.mark.parametrize("level", [Level(0, True), Level(3, False), Level(6, True)])
+def test_notice_and_check_say_what_the_decoder_s_process_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: Level
+) -> None:
+    """Not what the kernel offers: a library's thread can keep a process out of a cell that the kernel has."""
+    heard = decoder.Decoder._greeting
+    monkeypatch.setattr(decoder.Decoder, "_greeting", lambda self: heard(self) and level)
+    recipe = load(jobs.recipe(tmp_path))
+    (check,) = [check for check in checks.of_machine(recipe) if check.name == "decoder's process"]
+    assert level.text in check.run().text
+    notices = [notice for notice in checks.pass_all([check]) if level.text in notice]
+    assert bool(notices) is not level.holds
+    (shown,) = [found for found in doctor.trials(recipe) if found.name == check.name]
+    assert level.text in shown.value
 
 
 def test_an_encoder_that_is_not_there(

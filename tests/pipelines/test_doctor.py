@@ -14,7 +14,8 @@ import pytest
 from curation.errors import UserError
 from curation.filters import aesthetic
 from curation.media import shots
-from pipelines import doctor, machine, software
+from curation.media.cell import Level
+from pipelines import doctor, machine, selftest, software
 from pipelines.cli import main
 from pipelines.doctor import Finding
 from pipelines.machine import Gpu
@@ -142,7 +143,7 @@ def test_something_needed_that_is_missing_blocks_with_its_remedy(
     assert "NVIDIA" in caught.value.remedy
     # As on a machine where all of it works.
     monkeypatch.setattr(machine, "gpus", lambda: [Gpu("H", 80 << 30, "580")])
-    monkeypatch.setattr("pipelines.selftest.decoder", lambda *given: "decodes")
+    monkeypatch.setattr("pipelines.selftest.decoder", lambda *given: selftest.Tried("decodes", Level(1, True)))
     doctor.report(recipe(cuda), as_json=True)
 
 

@@ -109,6 +109,17 @@ def test_a_stage_without_a_worker_is_told_unless_results_come() -> None:
     assert [bool(line) for line in told] == [False, False, True, False, False]
 
 
+def test_a_screen_that_went_out_in_a_failure_lights_again() -> None:
+    out = io.StringIO()
+    screen = Screen(Account(), Estimate(Clock()), Console(file=out, force_terminal=True, width=160))
+    with pytest.raises(RuntimeError), screen.lit():
+        raise RuntimeError
+    screen.searching("said to nobody")
+    with screen.lit():
+        screen.searching("looking again")
+    assert "looking again" in out.getvalue() and "said to nobody" not in out.getvalue()
+
+
 def test_the_screen_says_stage_videos_and_the_time_to_come() -> None:
     clock = Clock()
     estimate, account, out = Estimate(clock), Account(inputs=10, done=4), io.StringIO()

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from av.container import OutputContainer
+from av.filter import Graph
 
 from curation.contract import Reason, Verdict
-from curation.media import blame, handle
+from curation.errors import UserError
+from curation.media import blame, convert, develop, fields, handle, mapping
 from curation.media.blame import of_the_data, verdict_of
 from curation.media.encode import Mp4
 from curation.media.plan import Encode, Limits, MediaPlan
@@ -82,6 +84,61 @@ def test_an_encoder_that_fails_is_not_the_videos() -> None:
     assert judged(encode).reason is Reason.INTERNAL
 
 
+class Lacking:
+    """A graph of a libav that has no filter of this name."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        self.__dict__["graph"] = Graph()  # a class that takes no subclass
+
+    def __getattr__(self, key: str) -> object:
+        return getattr(self.__dict__["graph"], key)
+
+    def __setattr__(self, key: str, value: object) -> None:
+        setattr(self.__dict__["graph"], key, value)
+
+    def add(self, name: str, *given: object) -> object:
+        return self.__dict__["graph"].add("none of this name" if name == self.name else name, *given)
+
+
+@pytest.mark.parametrize("name", ["bwdif", "premultiply", "haldclut", "scale"])
+def test_a_filter_that_libav_lacks_is_told_before_any_video(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    mapping._order.cache_clear()
+    monkeypatch.setattr(Lacking, "name", name)
+    for module in (convert, fields, mapping):
+        monkeypatch.setattr(module, "Graph", Lacking)
+    with pytest.raises(UserError, match="none of this name"):
+        develop.prepare()
+
+
+def test_a_filter_with_a_wrong_option_is_told_before_any_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    develop.prepare()
+    mapping._order.cache_clear()
+    monkeypatch.setattr(mapping, "_MAPPER", "no_such_option=1")
+    with pytest.raises(UserError, match="Option not found"):
+        develop.prepare()
+
+
+def _no_such_filter() -> None:
+    Graph().add("no such filter")
+
+
+def _no_such_option() -> None:
+    Graph().add("bwdif", "no_such_option=1")
+
+
+def _unlinked() -> None:
+    graph = Graph()
+    graph.add("bwdif")
+    graph.configure()
+
+
+@pytest.mark.parametrize("act", [_no_such_filter, _no_such_option, _unlinked])
+def test_a_filter_that_fails_is_not_the_videos(act: object) -> None:
+    assert judged(act).reason is Reason.INTERNAL
+
+
 def test_our_frames_around_avs_make_no_difference() -> None:
     assert of_the_data("builtins", ["curation.media.measure", "av.container.core"])
     assert of_the_data("av.error", ["curation.media.frames"])
@@ -116,5 +173,6 @@ def test_a_title_that_is_not_utf8_loses_no_video(tmp_path: Path) -> None:
 def test_what_is_named_is_what_exists() -> None:
     """The modules by which blame is laid, by their names: a rename would change the verdict in silence."""
     assert handle.__name__ == blame._READER
-    assert Mp4.__module__ in blame._ENCODING
-    assert OutputContainer.__module__ in blame._ENCODING
+    assert Mp4.__module__ in blame._MAKING
+    assert OutputContainer.__module__ in blame._MAKING
+    assert Graph.__module__.rpartition(".")[0] in blame._MAKING
