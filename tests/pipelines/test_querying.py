@@ -40,7 +40,9 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     videos = [
         {"video_id": f"v{i}", "uris": [f"/in/{name}.mp4"], "modified": [0.0], "extra": json.dumps(own)}
-        for i, (name, own) in enumerate({"day": {"label": "cat", "seen-at": 3, "self": "x"}, "night": {"label": "dog"}}.items())
+        for i, (name, own) in enumerate(
+            {"day": {"label": "cat", "seen-at": 3, "self": "x"}, "night": {"label": "dog"}}.items()
+        )
     ]
     made.dataset("clips").insert(table(clips, CLIPS, *CLIPS.names))
     made.dataset("videos").insert(table(videos, VIDEOS, *VIDEOS.names))
