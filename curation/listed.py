@@ -38,17 +38,22 @@ def listed(system: fs.FileSystem, path: str, base: str, allow_outside: bool) -> 
             for _ in lists.rows(stream, path):
                 pass
     with system.open_input_file(path) as stream, ThreadPoolExecutor(_AT_A_TIME, "look-up") as pool:
-        found = (_resolved(row, base, allow_outside) for row in lists.rows(stream, path))
+        found = (
+            _resolved(row, f"{path}, row {number}", base, allow_outside)
+            for number, row in enumerate(lists.rows(stream, path), 1)
+        )
         stores = _Stores()
         while some := list(islice(found, _LOOK_UP)):
             yield from pool.map(stores.looked_up, some)
 
 
-def _resolved(row: lists.Row, base: str, allow_outside: bool) -> Entry:
+def _resolved(row: lists.Row, place: str, base: str, allow_outside: bool) -> Entry:
     try:
         uri = uris.resolve(row.name, base, allow_outside=allow_outside)
     except uris.Forbidden as error:
-        shown = row.name.encode(errors="backslashreplace").decode()[: uris.LONGEST]
+        # A name that is none, or too long to be kept, would stand for every row like it: each is called by its place.
+        name = row.name if row.name.strip() and len(row.name) <= uris.LONGEST else place
+        shown = name.encode(errors="backslashreplace").decode()
         return Refused(shown, Verdict(error.reason, detail=str(error)), row.extra)
     local = uris.local_path(uri)
     return replace(Source(uri, 0) if local is None else _named(local), extra=row.extra)

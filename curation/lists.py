@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation import uris
 from curation.errors import UserError
 from curation.tables import Row, delimited, has_header, json_lines, name_column, row
 
@@ -32,7 +33,8 @@ def is_list(name: str) -> bool:
 
 def suffix(name: str) -> str:
     """The suffix in lower case, of a path or of a URI without its query."""
-    return os.path.splitext(name.partition("?")[0])[1].lower()
+    bare = name.partition("?")[0] if uris.scheme(name) else name  # in a path '?' is a character as any other
+    return os.path.splitext(bare)[1].lower()
 
 
 def rows(stream: Any, name: str) -> Iterator[Row]:

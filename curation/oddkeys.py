@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pyarrow import fs
 
 from curation import uris
+from curation.errors import UserError
 
 
 def is_odd(uri: str) -> bool:
@@ -24,12 +25,21 @@ def is_odd(uri: str) -> bool:
 
 
 def opened(uri: str) -> tuple[Bucket, str] | None:
-    """The bucket and the key of an odd S3 URI, None for any other. Raises `OSError` where boto3 is missing."""
+    """The bucket and the key of an odd S3 URI, None for any other. Raises `UserError` where boto3 is missing."""
     uris.check(uri)
     if uris.scheme(uri) != "s3" or not is_odd(uri):
         return None
     parts = urlsplit(uri)
     return _bucket(parts.netloc, parts.query), unquote(parts.path).removeprefix("/")
+
+
+def readable(uri: str) -> str:
+    """The URI. Raises `UserError` where its object could not be read for want of boto3: one line while sources are
+    listed, instead of a failure for each of them.
+    """
+    if uris.scheme(uri) == "s3" and is_odd(uri):
+        _boto3()
+    return uri
 
 
 class Bucket:
@@ -78,12 +88,18 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-@functools.lru_cache(maxsize=16)
-def _bucket(name: str, query: str) -> Bucket:
+def _boto3() -> Any:
     try:
         import boto3
     except ImportError as error:
-        raise OSError("an S3 key with an empty or '.' part is read with boto3: pip install boto3") from error
+        cause = "an S3 key with an empty or '.' part, as in 'day//a.mp4', is read with boto3, which is missing"
+        raise UserError(cause, "pip install boto3, on every machine of the run") from error
+    return boto3
+
+
+@functools.lru_cache(maxsize=16)
+def _bucket(name: str, query: str) -> Bucket:
+    boto3 = _boto3()
     options = {key: values[-1] for key, values in parse_qs(query).items()}
     endpoint = options.get("endpoint_override")
     if endpoint and "://" not in endpoint:

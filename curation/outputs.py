@@ -8,11 +8,12 @@ and then sent as one object, which the store shows when it is complete. Where th
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from curation import atomic, uris
@@ -22,6 +23,7 @@ from curation.pyramid.files import is_remote, options
 from curation.pyramid.retry import explained
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from lance.file import LanceFileSession
 
 _ELSEWHERE = "choose another place"
@@ -155,15 +157,53 @@ def _new_remote(place: str) -> list[Path]:
 
 @contextlib.contextmanager
 def _writing(place: str, durable: bool = True) -> Iterator[IO[bytes]]:
-    """`replacing` for a place that was checked. Faults of the disk and the store become one line that names it."""
-    remote = is_remote(place)
+    """`replacing` for a place that was checked. What the block itself raises passes as it is: only faults of opening,
+    writing and renaming are faults of this place.
+    """
+    opened = _sent(place) if is_remote(place) else atomic.replacing(place, durable)
+    with _told(place):
+        file = opened.__enter__()
     try:
-        with _sent(place) if remote else atomic.replacing(place, durable) as file:
-            yield file
+        yield cast("IO[bytes]", _Output(file, place))
+    except BaseException as error:
+        with _told(place):  # closing it may fail in turn: on a full disk, with what is still to be written
+            opened.__exit__(type(error), error, error.__traceback__)
+        raise
+    with _told(place):
+        opened.__exit__(None, None, None)
+
+
+class _Output(io.BufferedIOBase):
+    """The file that a block writes into, such that a fault of writing is told from one of the block."""
+
+    def __init__(self, file: IO[bytes], place: str) -> None:
+        self._file, self._place = file, place
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: ReadableBuffer, /) -> int:
+        with _told(self._place):
+            return self._file.write(content)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            with _told(self._place):
+                self._file.flush()
+
+
+@contextlib.contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Faults of the disk and the store in one line that names the place."""
+    try:
+        yield
     except (OSError, RuntimeError, ValueError) as error:
         what = f"cannot write {_bare(place)}"
         if isinstance(error, OSError) and error.errno is not None:
-            room = f"in {tempfile.gettempdir()}, where it is written first" if remote else "there"
+            room = f"in {tempfile.gettempdir()}, where it is written first" if is_remote(place) else "there"
             raise UserError(f"{what} ({error.strerror})", f"free space {room}, or {_ELSEWHERE}") from error
         if (known := explained(error, what)) is not None:
             raise known from error

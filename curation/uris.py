@@ -13,9 +13,11 @@ import os
 import re
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 
 from curation.contract import Reason
+from curation.errors import UserError
 
 SCHEMES = frozenset({"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "az"})
 """Remote storage that is opened. No `http`, `data`, `pipe`, `concat`: those belong to decoders."""
@@ -175,19 +177,26 @@ def _resolve_remote(name: str, base: str, allow_outside: bool) -> str:
 
 
 def remote(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a remote URI, one for each place and process, and the path inside it."""
+    """The file system of a remote URI, one for each place and process, and the path inside it. Raises `Forbidden`, and
+    `UserError` where this machine cannot open such storage at all.
+    """
     parts = urlsplit(check(uri))
     system, top = _system(place(uri))
     return system, top.rstrip("/") + unquote(parts.path).rstrip("/")
 
 
 def place(uri: str) -> str:
-    """The storage that a remote URI lies in, as pyarrow names it. Raises `Forbidden` for an account that is unknown."""
+    """The storage that a remote URI lies in, as pyarrow names it. Raises `UserError` where the account is not set: that
+    is no fault of the name, and every other name there would fare the same.
+    """
     parts = urlsplit(uri)
     kind, authority = parts.scheme, parts.netloc
     if kind == "az":
         if not (account := os.environ.get(AZURE_ACCOUNT)):
-            raise Forbidden(f"az:// needs the name of the storage account in {AZURE_ACCOUNT}")
+            raise UserError(
+                f"az:// needs the name of the storage account in {AZURE_ACCOUNT}",
+                f"set it, on every machine of the run: export {AZURE_ACCOUNT}=NAME",
+            )
         kind, authority = "abfs", f"{account}@{authority}"
     return f"{kind}://{authority}/" + (f"?{parts.query}" if parts.query else "")
 
@@ -201,4 +210,9 @@ def modified(info: fs.FileInfo) -> float:
 
 @functools.lru_cache(maxsize=64)
 def _system(place: str) -> tuple[fs.FileSystem, str]:
-    return fs.FileSystem.from_uri(place)
+    try:
+        return fs.FileSystem.from_uri(place)
+    except pa.ArrowNotImplementedError as error:
+        raise UserError(
+            f"pyarrow was built without {scheme(place)}:// storage", "install another build of it"
+        ) from error

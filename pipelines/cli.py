@@ -14,7 +14,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -246,7 +246,9 @@ def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:
-        if (inner := _of_the_user(error)) is not None:
+        from curation.pyramid.retry import of_the_user
+
+        if (inner := of_the_user(error)) is not None:
             return _complain(inner, given)
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a mistake in the arguments, from click
             print(f"ziggurat: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
@@ -260,22 +262,6 @@ def _complain(error: UserError, arguments: Sequence[str]) -> int:
         print(json.dumps({"event": "error", "cause": error.cause, "remedy": error.remedy}))
     print(f"ziggurat: {line}", file=sys.stderr)
     return 2
-
-
-def _of_the_user(error: BaseException) -> UserError | None:
-    """The `UserError` inside the errors that Ray wraps it in, or what a fault of the disk or the store comes to."""
-    from curation.pyramid.retry import explained
-
-    seen: Any = error
-    while seen is not None:
-        if isinstance(seen, UserError):
-            return seen
-        if (known := explained(seen)) is not None:
-            return known
-        seen = getattr(seen, "cause", None) or seen.__cause__
-        if not isinstance(seen, BaseException):
-            return None
-    return None
 
 
 def run() -> None:

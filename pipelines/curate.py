@@ -10,13 +10,13 @@ a filter or a moved threshold does what the pyramid says is missing, and nothing
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-from curation.contract import Source
+from curation.contract import Source, Verdict
 from curation.errors import UserError
 from curation.media.plan import MediaPlan
 from curation.pyramid import journal, plans
@@ -85,9 +85,10 @@ class Job:
         return Place(self.pyramid.uri, self.pyramid.storage_options)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Landing]:
-        """Where the results of one stage go, which the watch shows meanwhile."""
-        landing = Landing(self.pyramid, self.account, self.foreman, self.journal, self.recipe.run.stop_after)
+    def stage(self, name: str, give_up: Callable[[Source, Verdict], Landed] | None = None) -> Iterator[Landing]:
+        """Where the results of one stage go, which the watch shows meanwhile. `give_up`: see `Landing`."""
+        stop_after = self.recipe.run.stop_after
+        landing = Landing(self.pyramid, self.account, self.foreman, self.journal, stop_after, give_up)
         with landing, self.watch.over(name, self.foreman):
             yield landing
 
@@ -170,7 +171,7 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     make = MeasureStage(job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.foreman))
     gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
     stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
-    with job.stage("measure") as landing:
+    with job.stage("measure", make.give_up) as landing:
         for entry in entries:
             if isinstance(entry, Refused):
                 landing.put(Delivery(_refusal(entry, plan, job.name)))

@@ -7,6 +7,7 @@ frame, in a process of its interpreter (`curation.filters.trial`), on this machi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from collections.abc import Callable
@@ -74,6 +75,15 @@ def checks(recipe: Recipe) -> tuple[Check, ...]:
 def listed(recipe: Recipe) -> list[Ready]:
     """The recipe's sample filters in order of cost, as far as files and packages by name can tell."""
     return [_ocr(recipe.filters.ocr), _aesthetic(recipe.filters.aesthetic)]
+
+
+def computable(recipe: Recipe) -> list[Ready]:
+    """Those of `listed` that this machine could run; a filter that lacks a file or a package here is left out."""
+    found: list[Ready] = []
+    for filter_ in (lambda: _ocr(recipe.filters.ocr), lambda: _aesthetic(recipe.filters.aesthetic)):
+        with contextlib.suppress(UserError):
+            found.append(filter_())
+    return [one for one in found if one.make is not None]
 
 
 def _ocr(section: OcrSection) -> Ready:

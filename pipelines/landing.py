@@ -10,11 +10,11 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.contract import Reason, Status, loses
+from curation.contract import Reason, Source, Status, Verdict, loses
 from curation.pyramid.commit import Committer, joined
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
@@ -32,7 +32,9 @@ _REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
 @dataclass
 class Account:
-    """What became of the inputs of one run. Only the landing thread writes to it."""
+    """What became of the inputs of one run. The landing thread counts results; the driver's thread counts inputs, what
+    was settled before and what was recovered. No field is written by both.
+    """
 
     inputs: int = 0
     recovered: int = 0
@@ -119,16 +121,26 @@ class Account:
 class Landing:
     """Takes results and commits them; a context manager that ends with everything committed.
 
-    `stop_after`: how many videos in a row may fail for one cause, see `breaker`; 0 for any number.
+    `stop_after`: how many videos in a row may fail for one cause, see `breaker`; 0 for any number. `give_up`: the
+    row of a source whose content never got one, which a stage that may give `SameContent` needs.
     """
 
-    def __init__(self, pyramid: Pyramid, account: Account, foreman: Any, journal: Journal, stop_after: int = 0) -> None:
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        account: Account,
+        foreman: Any,
+        journal: Journal,
+        stop_after: int = 0,
+        give_up: Callable[[Source, Verdict], Landed] | None = None,
+    ) -> None:
         self._pyramid, self._committer = pyramid, Committer(pyramid)
         self._breaker = Breaker(stop_after)
         self._account, self._foreman, self._journal = account, foreman, journal
         self._arrived: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._waiting: dict[str, list[SameContent]] = {}
         self._landed: set[str] = set()
+        self._give_up, self._whole = give_up, False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name="landing", daemon=True)
 
@@ -137,7 +149,8 @@ class Landing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
+        self._whole = kind is None
+        if self._whole:
             for delivery in self._breaker.rest():
                 self._arrived.put(delivery)
         self._arrived.put(None)
@@ -163,6 +176,8 @@ class Landing:
                 if batch:
                     self._commit([delivery.result for delivery in batch])
                     self._tell(batch)
+            if self._whole:
+                self._abandon()
         except BaseException as error:  # raised again in the driver's thread, by `put` or at the end
             self._failure = error
 
@@ -202,6 +217,20 @@ class Landing:
         for result in landed:
             ready += self._waiting.pop(result.video["video_id"], [])
         return ready
+
+    def _abandon(self) -> None:
+        """Settle the names that still wait at the stage's end: the workers that had their content were lost with it."""
+        left = [name for names in self._waiting.values() for name in names]
+        if not left:
+            return
+        assert self._give_up is not None, left
+        self._waiting.clear()
+        verdict = Verdict(Reason.WORKER_LOST, detail="the same bytes under another name had no result")
+        rows = [self._give_up(name.source, verdict) for name in left]
+        self._account.same_content -= len(left)
+        for row in rows:
+            self._account.add(row)
+        self._commit(rows)
 
     def _tell(self, batch: Sequence[Delivery]) -> None:
         """Let the journal and the foreman forget what the ledger knows now."""

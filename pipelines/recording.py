@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import platform
-import signal
 import sys
 import threading
 import uuid
@@ -18,11 +17,11 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curation.errors import UserError
 from curation.pyramid import runs
-from curation.pyramid.retry import explained, retrying
+from curation.pyramid.retry import of_the_user, retrying
 from curation.pyramid.runs import Run
 from curation.pyramid.store import Pyramid
+from pipelines import signals
 from pipelines.cluster import Resources
 from pipelines.landing import Account
 
@@ -105,6 +104,8 @@ class Recording:
         try:
             yield self
             stopped_by = None
+            if signals.came():  # and something on the way has swallowed it
+                self.exit, stopped_by = signals.code(), "a signal"
         except BaseException as error:
             self.exit, stopped_by = ending(error)
             raise
@@ -140,16 +141,13 @@ def versions() -> dict[str, str]:
 
 
 def ending(error: BaseException) -> tuple[int, str]:
-    """The exit code that `cli.main` gives an error, and the line that tells it."""
-    if isinstance(error, KeyboardInterrupt):
-        # The handler of `cli` knows which signal came.
-        return getattr(signal.getsignal(signal.SIGTERM), "code", 0) or 130, "a signal"
-    seen: BaseException | None = error
-    while isinstance(seen, BaseException):
-        known = seen if isinstance(seen, UserError) else explained(seen)
-        if known is not None:
-            return 2, str(known)
-        seen = getattr(seen, "cause", None) or seen.__cause__
+    """The exit code that `cli.main` gives an error, and the line that tells it. Where a signal has come it is the end,
+    whatever it unwinds as: Ray makes an error of its own of it.
+    """
+    if signals.came() or isinstance(error, KeyboardInterrupt):
+        return signals.code() or 130, "a signal"
+    if (known := of_the_user(error)) is not None:
+        return 2, str(known)
     return 1, f"{type(error).__name__}: {str(error)[:200]}"
 
 

@@ -104,5 +104,10 @@ def hush() -> None:
 
 def came() -> bool:
     """Whether a signal has come in the block that is being handled."""
-    handler = signal.getsignal(signal.SIGTERM)
-    return isinstance(handler, Ending) and handler.code != 0
+    return code() != 0
+
+
+def code() -> int:
+    """The exit code that the signal asks for which has come in the block that is being handled; 0 where none has."""
+    handlers = (signal.getsignal(number) for number in _WORDS)
+    return next((handler.code for handler in handlers if isinstance(handler, Ending)), 0)

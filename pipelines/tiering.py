@@ -13,15 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.errors import UserError
-from curation.filters.aesthetic import missing_weights
 from curation.pyramid.retention import TierRow, tier_report
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
-from curation.pyramid.waiting import Waiting, waiting
+from curation.pyramid.waiting import Waiting, Wanted, waiting
 from pipelines.adoption import shown
-from pipelines.filters import weights
-from pipelines.recipe import Recipe, parsed
+from pipelines.filters import computable
+from pipelines.recipe import parsed
 
 UPKEEP = {
     "orphans": "stored frames and files without a clip, removed",
@@ -95,16 +94,8 @@ def still_to_do(pyramid: Pyramid) -> Waiting | None:
     if text is None:
         return None
     recipe = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}")
-    return waiting(pyramid, _scores(recipe), recipe.cut.tier)
-
-
-def _scores(recipe: Recipe) -> dict[str, str | None]:
-    """The scores that the recipe computes from sample frames, and from which tier on."""
-    ocr, aesthetic = recipe.filters.ocr, recipe.filters.aesthetic
-    found = {"text_area": ocr.from_tier} if ocr.enabled else {}
-    if aesthetic.enabled and not missing_weights(*weights(aesthetic)):
-        found["aesthetic"] = aesthetic.from_tier
-    return found
+    scores = {one.score: Wanted(one.fingerprint, one.from_tier) for one in computable(recipe)}
+    return waiting(pyramid, scores, recipe.cut.tier)
 
 
 def _print(rows: Sequence[TierRow], pyramid: Pyramid) -> None:

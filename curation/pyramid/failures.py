@@ -43,8 +43,3 @@ def kind(why: str | None) -> str | None:
     if reason is None:
         return PASSING if why.startswith(MEASURE_AGAIN) else None
     return PASSING if reason in _PASSING else LASTING
-
-
-def retryable(why: str | None) -> bool:
-    """Whether the next run tries again by itself what failed with `why`."""
-    return kind(why) == PASSING

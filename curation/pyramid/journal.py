@@ -25,6 +25,9 @@ from curation.pyramid.store import Pyramid, chunks
 FOLDER = "journal"
 _ENTRY = ".arrow"
 _BATCH_ENTRIES = 256
+_DAMAGED = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
+"""What reading bytes that are no whole entry raises. Reading them from the disk or the store is done by then."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -75,12 +78,14 @@ def recover(pyramid: Pyramid) -> int:
 
 
 def _read(files: Files, name: str) -> Batch | None:
-    """The batch of an entry; None where another run was faster, or the machine went down before the disk had it."""
+    """The batch of an entry; None where another run was faster, or where the entry is damaged, which is told: a machine
+    that goes down leaves files cut short anywhere. What it held is not in the ledger, so this run does it again.
+    """
     content = retrying(f"journal of {files.uri}", lambda: files.read(f"{FOLDER}/{name}"))
     try:
         return None if content is None else _unpacked(content)
-    except pa.ArrowInvalid:
-        _log.warning("a damaged entry of the journal is left out: %s", name)
+    except _DAMAGED as error:
+        _log.warning("a damaged entry of the journal is left out, its work is done again: %s (%s)", name, error)
         return None
 
 

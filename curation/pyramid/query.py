@@ -66,7 +66,7 @@ class Query:
         """Only clips inside all of `ranges` (column -> Range or pair)."""
         return self.where(**dict(ranges))
 
-    def where(self, **values: Any) -> Query:
+    def where(self, /, **values: Any) -> Query:
         """Conditions by column: `aesthetic=(5, None)`, `tier="256px"`, `tier=["a", "b"]`, `width=1280`,
         `caption=None`, `source="day1.mp4"`. Those on columns of videos are looked up in the ledger now.
         """

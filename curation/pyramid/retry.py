@@ -93,6 +93,19 @@ def explained(error: BaseException, what: str = "the disk or the store") -> User
     return UserError(f"{what}: the store fails ({said})", f"check the network and the endpoint, and {_AGAIN}")
 
 
+def of_the_user(error: BaseException) -> UserError | None:
+    """What a person needs to hear of an error: the `UserError` inside those that wrap it (Ray does, around what another
+    process raised), or what a fault of the disk or the store comes to. None for any other error.
+    """
+    seen: object = error
+    while isinstance(seen, BaseException):
+        known = seen if isinstance(seen, UserError) else explained(seen)
+        if known is not None:
+            return known
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return None
+
+
 def _is_hopeless(error: BaseException) -> bool:
     return _number(error) in _REMEDIES or bool(_REFUSED.search(str(error)))
 

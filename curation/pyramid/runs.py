@@ -8,13 +8,16 @@ elsewhere from the record's last beat.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from curation.errors import UserError
 from curation.pyramid.files import Files
@@ -25,7 +28,17 @@ BEAT_S = 10.0
 SILENT = timedelta(seconds=6 * BEAT_S)
 """A run on another machine whose last beat is older than this is taken for dead."""
 
+_log = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def _utc(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_utc)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +63,15 @@ class Run:
     recipe_version: int | None
     versions: Mapping[str, str]
     process: Process
-    started: str
-    beat: str
+    started: Time
+    beat: Time
     stage: str | None = None
     nodes: tuple[str, ...] = ()
     cpus: float | None = None
     gpus: float | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    ended: str | None = None
+    ended: Time | None = None
     exit: int | None = None
     stopped_by: str | None = None
 
@@ -69,11 +82,11 @@ def write(files: Files, run: Run) -> None:
 
 
 def listed(files: Files) -> list[Run]:
-    """All records that can be read, in order of their start."""
+    """All records, in order of their start; a damaged one is left out and told in a warning."""
     what = f"cannot read the runs of {files.uri}"
     names = retrying(what, lambda: files.names(FOLDER, ".json"))
-    contents = (retrying(what, lambda name=name: files.read(name)) for name in names)
-    found = [run for content in contents if content is not None and (run := _read(content)) is not None]
+    contents = ((name, retrying(what, lambda name=name: files.read(name))) for name in names)
+    found = [run for name, content in contents if content is not None and (run := _read(name, content)) is not None]
     return sorted(found, key=lambda run: (run.started, run.run))
 
 
@@ -133,15 +146,15 @@ def _boot() -> str:
         return ""
 
 
-def _read(content: bytes) -> Run | None:
-    """A record; None for what is none. Keys of a later version are passed over."""
+def _read(name: str, content: bytes) -> Run | None:
+    """The record in the file `name`; None where it is damaged, which is told. Keys of later versions are skipped."""
     try:
-        data = json.loads(content)
-        known = {key: _plain(value) for key, value in data.items() if key in {one.name for one in fields(Run)}}
-        return Run(**{**known, "process": Process(**data["process"])})
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return _RECORD.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        _log.warning("the record %s is damaged and left out (%s%s)", name, place and f"{place}: ", first["msg"])
         return None
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+_RECORD = TypeAdapter(Run)

@@ -271,7 +271,7 @@ class Pyramid:
     def tier(self, name: str) -> Query:
         return Query(self).tier(name)
 
-    def where(self, **conditions: Any) -> Query:
+    def where(self, /, **conditions: Any) -> Query:
         return Query(self).where(**conditions)
 
     def media(self, clip_ids: Iterable[str]) -> Iterator[tuple[str, bytes, str]]:

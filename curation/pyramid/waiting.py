@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from curation.contract import SCORES
 from curation.filters.base import NO_SAMPLES
+from curation.pyramid.failures import PASSING
+from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import MEASURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +26,31 @@ class Waiting:
         return ", ".join([*parts, *([f"{self.cut} to be cut"] if self.cut else [])])
 
 
-def waiting(pyramid: Pyramid, scores: Mapping[str, str | None], cut_tier: str | None) -> Waiting:
-    """What is still to do by a recipe that computes `scores`, each from a tier on (None: for every clip), and cuts the
-    clips of `cut_tier` (None: none).
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a score is to be made: the fingerprint of its filter, and from which tier on (None: for every clip)."""
+
+    fingerprint: str
+    from_tier: str | None = None
+
+
+def waiting(pyramid: Pyramid, scores: Mapping[str, Wanted], cut_tier: str | None) -> Waiting:
+    """What is still to do by a recipe that computes `scores` and cuts the clips of `cut_tier` (None: none): what the
+    ledger gives the next run to do, with what failed by a fault of ours or of the network.
     """
-    counts = {score: _unscored(pyramid, score, from_tier) for score, from_tier in scores.items()}
-    uncut = 0 if cut_tier is None else _uncut(pyramid, cut_tier)
+    ledger = Ledger(pyramid)
+    counts = {score: _unscored(ledger, score, wanted) for score, wanted in scores.items()}
+    uncut = 0 if cut_tier is None else _uncut(ledger, cut_tier)
     return Waiting({score: count for score, count in counts.items() if count}, uncut)
 
 
-def _unscored(pyramid: Pyramid, score: str, from_tier: str | None) -> int:
-    """Clips without the score whose cheaper scores let them reach the tier, as `Ledger.stale_clips` finds them."""
-    ranges = {} if from_tier is None else pyramid.tiers.effective(from_tier)
-    cheaper = (*SCORES[: SCORES.index(score)], *MEASURES)
-    reaching = pyramid.query().ranges({column: ranges[column] for column in ranges if column in cheaper})
-    missing = reaching.where(**{f"{score}_by": None})
-    return missing.count() - missing.where(**{f"{score}_why": NO_SAMPLES}).count()
+def _unscored(ledger: Ledger, score: str, wanted: Wanted) -> int:
+    """Clips that the next run scores. Not those without sample frames: every run looks at them, in vain."""
+    why, tiers = f"{score}_why", ledger.pyramid.tiers
+    batches = ledger.stale_clips(score, wanted.fingerprint, tiers, wanted.from_tier, (why,), again=(PASSING,))
+    return sum(said != NO_SAMPLES for batch in batches for said in batch[why].to_pylist())
 
 
-def _uncut(pyramid: Pyramid, tier: str) -> int:
-    return pyramid.tier(tier).where(media=None, media_why=None).count()
+def _uncut(ledger: Ledger, tier: str) -> int:
+    fresh = ledger.pyramid.tier(tier).where(media=None, media_why=None).count()
+    return fresh + sum(batch.num_rows for batch in ledger.failed_media(tier, (PASSING,)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from curation import extra, lists
 from curation.contract import Source
 from curation.errors import UserError
-from curation.sources import list_sources
+from curation.sources import Refused, list_sources
 
 
 def rows(content: bytes | str, name: str = "list.csv") -> list[tuple[str, dict[str, Any]]]:
@@ -48,6 +48,45 @@ PLAIN = [("a.mp4", {"id": "1", "caption": "x"})]
 @pytest.mark.parametrize("name", ["list.csv", "LIST.TSV", "list.txt", "s3://b/list.csv?endpoint_override=h"])
 def test_a_table_is_read_whatever_wrote_it(content: str | bytes, name: str) -> None:
     assert rows(content, name) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("/a/what?.csv", ".csv"),
+        ("/a/b.csv?c", ".csv?c"),
+        ("b/c.TXT", ".txt"),
+        ("s3://b/a.csv?scheme=http", ".csv"),
+        ("s3://b/a?endpoint_override=h.csv", ""),
+        ("file:///a/b%3F.csv", ".csv"),
+    ],
+)
+def test_a_question_mark_starts_the_options_of_a_uri_only(name: str, suffix: str) -> None:
+    assert lists.suffix(name) == suffix
+
+
+def test_a_list_whose_name_holds_a_question_mark_is_read_as_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "what?.csv").write_text("path,caption\na.mp4,x\n")
+    assert [one.uri for one in list_sources([str(tmp_path / "what?.csv")])] == [str(tmp_path / "a.mp4")]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_every_row_without_a_usable_name_is_an_input_of_its_own(tmp_path: Path, kind: str) -> None:
+    cells = ["", "a.mp4", "", " ", "x" * 5000 + "1", "x" * 5000 + "2", ""]
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    place = tmp_path / f"l.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"path": [cell or None for cell in cells], "n": list(range(len(cells)))}), place)
+    elif kind == "csv":
+        place.write_text("path,n\n" + "".join(f"{cell},{n}\n" for n, cell in enumerate(cells)))
+    else:
+        place.write_text("".join(json.dumps({"path": cell, "n": n}) + "\n" for n, cell in enumerate(cells)))
+    listing = list_sources([str(place)])
+    found = list(listing)
+    assert [one.uri for one in found if isinstance(one, Refused)] == [f"{place}, row {n}" for n in (1, 3, 4, 5, 6, 7)]
+    assert len(found) == len(cells) and listing.notices() == []
+    assert [json.loads(one.extra)["n"] for one in found] in ([*range(7)], [str(n) for n in range(7)])
 
 
 def test_a_delimiter_inside_a_quoted_header_does_not_count() -> None:

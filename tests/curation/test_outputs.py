@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+import pyarrow as pa
 import pytest
 
 from curation import atomic, outputs
@@ -76,6 +79,42 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match=r"cannot write .*a\.csv \(No space left"):
         outputs.write(str(tmp_path / "a.csv"), b"new")
     assert (tmp_path / "a.csv").read_bytes() == b"old" and names(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "x"), OSError("LanceError(IO): Generic S3 error"), RuntimeError("x")])
+def test_a_fault_of_what_is_read_is_not_blamed_on_the_output(tmp_path: Path, error: Exception) -> None:
+    for kind in export.TABLES:
+
+        def failing() -> Iterator[pa.RecordBatch]:
+            yield pa.record_batch({"a": [1]})
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            export.save(export.Rows(pa.schema({"a": pa.int64()}), failing()), str(tmp_path / f"a{kind}"))
+        assert caught.value is error
+    with pytest.raises(type(error)) as caught, outputs.new_folder(str(tmp_path / "f"), "mark"):
+        raise error
+    assert caught.value is error and names(tmp_path) == []
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_disk_that_fills_while_it_is_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffering: int
+) -> None:
+    """On the write itself, or when what is buffered is written at the end."""
+
+    @contextlib.contextmanager
+    def full(*_: object) -> Iterator[IO[bytes]]:
+        with open("/dev/full", "wb", buffering=buffering) as file:
+            yield file
+
+    monkeypatch.setattr(atomic, "replacing", full)
+    for kind in export.TABLES:
+        rows = export.Rows(pa.schema({"a": pa.int64()}), iter([pa.record_batch({"a": [1]})]))
+        with pytest.raises(UserError, match=rf"cannot write .*a\{kind} \(No space left"):
+            export.save(rows, str(tmp_path / f"a{kind}"))
+    with pytest.raises(UserError, match="No space left"):
+        fail_in(str(tmp_path / "b"), ValueError("of the block"))
 
 
 def test_links_and_permissions_stay(tmp_path: Path) -> None:

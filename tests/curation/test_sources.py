@@ -346,7 +346,7 @@ def test_a_headerless_column_loses_no_entry(tree: Path) -> None:
 
 def test_an_empty_cell_and_an_overlong_line_are_reported(tree: Path) -> None:
     (tree / "list.csv").write_text("id,uri\n1,\n2,b.mp4\n3\n")
-    assert [type(e).__name__ for e in list_sources([str(tree / "list.csv")])] == ["Refused", "Source"]
+    assert [type(e).__name__ for e in list_sources([str(tree / "list.csv")])] == ["Refused", "Source", "Refused"]
     (tree / "list.txt").write_text("x" * 200_000 + "\nb.mp4\n")
     assert [type(e).__name__ for e in list_sources([str(tree / "list.txt")])] == ["Refused", "Source"]
 

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -127,25 +129,28 @@ def test_an_odd_key_may_be_named_outright_and_its_absence_is_told(bucket: Bucket
         list_sources([bucket.uri("/odd//two.mp4")])
 
 
-def test_without_boto3_an_odd_key_is_refused_by_name(
+def test_without_boto3_a_listing_with_an_odd_key_ends_with_the_command_that_gets_it(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is the set-up that lacks something: no video is blamed for it, in a folder, a list, by name or in a worker."""
     real = builtins.__import__
 
-    def missing(name: str, *rest: Any) -> Any:
+    def missing(name: str, *rest: Any, **named: Any) -> Any:
         if name == "boto3":
             raise ImportError(name)
-        return real(name, *rest)
+        return real(name, *rest, **named)
 
-    bucket.put("plain//one.mp4")
+    bucket.put("plain//one.mp4", "plain/two.mp4")
+    bucket.client.put_object(Bucket="videos", Key="plain/l.txt", Body=b"two.mp4\ns3://videos/plain//one.mp4\n")
+    found = [one for one in list_sources([bucket.uri("/plain")]) if isinstance(one, Source)]
+    odd = next(one for one in found if oddkeys.is_odd(one.uri))
     oddkeys._bucket.cache_clear()
     monkeypatch.setattr(builtins, "__import__", missing)
-    (one,) = list_sources([bucket.uri("/plain")])
-    assert isinstance(one, Source)
-    verdict = stage(one, tmp_path, pause_s=0)
-    assert isinstance(verdict, Verdict)
-    assert verdict.reason is Reason.UNREADABLE
-    assert "pip install boto3" in verdict.detail
+    for argument in (bucket.uri("/plain"), bucket.uri("/plain//one.mp4"), bucket.uri("/plain/l.txt")):
+        with pytest.raises(UserError, match="pip install boto3"):
+            list(list_sources([argument], allow_outside=True))
+    with pytest.raises(UserError, match="pip install boto3"):
+        stage(odd, tmp_path, pause_s=0)
 
 
 # --- names in lists ---
@@ -202,6 +207,25 @@ def test_a_store_that_does_not_answer_is_left_to_the_staging(tmp_path: Path, mon
     found = list(list_sources([str(tmp_path / "l.txt")], allow_outside=True))
     assert found == [Source(name, 0) for name in names]
     assert len(asked) == listed._GIVE_UP
+
+
+def test_storage_that_is_not_set_up_ends_the_listing_and_the_staging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verdict would blame the videos, and settle them for ever."""
+    monkeypatch.delenv(uris.AZURE_ACCOUNT, raising=False)
+    (tmp_path / "l.txt").write_text("az://container/a.mp4\naz://container/b.mp4\n")
+    with pytest.raises(UserError, match=f"storage account in {uris.AZURE_ACCOUNT}.*; set it"):
+        list(list_sources([str(tmp_path / "l.txt")], allow_outside=True))
+    with pytest.raises(UserError, match=uris.AZURE_ACCOUNT):
+        stage(Source("az://container/a.mp4", 0), tmp_path)
+
+    def not_built(place: str) -> Any:
+        raise pa.ArrowNotImplementedError("Got GCS URI but Arrow compiled without GCS support")
+
+    monkeypatch.setattr(uris, "fs", SimpleNamespace(FileSystem=SimpleNamespace(from_uri=not_built)))
+    with pytest.raises(UserError, match="without gs:// storage"):
+        stage(Source("gs://nowhere-at-all/a.mp4", 0), tmp_path)
 
 
 def test_azure_is_named_as_its_users_name_it(monkeypatch: pytest.MonkeyPatch) -> None:

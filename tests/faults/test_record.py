@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from curation.pyramid import runs
 from curation.pyramid.files import Files
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
+from pipelines import cli
 from pipelines.cli import main
 from pipelines.landing import Account
 from pipelines.recording import Recording
@@ -41,6 +43,30 @@ def test_the_record_of_a_killed_run_says_so(small: Small, tmp_path: Path, capsys
     done = jobs.run(*arguments)
     assert done.code == 0, done.error
     assert states(pyramid, capsys) == ["killed", "done"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "unwinds_as", [None, KeyboardInterrupt(), ValueError("an actor died"), OSError(28, "x"), UserError("a", "b")]
+)
+def test_a_signal_is_recorded_as_the_command_ends_whatever_it_unwinds_as(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, unwinds_as: BaseException | None
+) -> None:
+    made = Pyramid.create(tmp_path / "p", Tiers(), "test")
+
+    def command(arguments: object, given: object) -> int:
+        with Recording(made, Account(), None).kept():  # type: ignore[arg-type]
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt:
+                if unwinds_as is not None:
+                    raise unwinds_as from None
+        return 0
+
+    monkeypatch.setattr(cli, "_command", command)
+    assert main(["curate"]) == 128 + number
+    (run,) = runs.listed(made.files)
+    assert (run.exit, run.stopped_by) == (128 + number, "a signal")
 
 
 def test_a_run_that_is_interrupted_or_cannot_go_on_says_how(tmp_path: Path) -> None:

@@ -12,18 +12,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from curation.contract import CLIPS
 from curation.errors import UserError
+from curation.filters.base import NO_SAMPLES
 from curation.media.plan import MediaPlan
 from curation.pyramid import plans, recipes
-from curation.pyramid.commit import Committer
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.failures import PASSING
+from curation.pyramid.ledger import Ledger
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
 from curation.pyramid.upkeep import upkeep
 from pipelines.adoption import choose
+from pipelines.filters import computable
 from pipelines.recipe import SHIPPED, differences, parsed
 from pipelines.tiering import bounded_below, moved, show_tiers, still_to_do
-from tests.curation.pyramid.build import whole_video
+from tests.curation.pyramid.build import table, whole_video
 
 TEXT = """
 name = "mine"
@@ -143,6 +148,24 @@ def test_loosening_says_how_many_wait_and_for_what(pyramid: Pyramid, capsys: pyt
     said = capsys.readouterr()
     assert f"clips wait: 5 for text_area; `ziggurat curate {pyramid.uri} --fill` does it all" in said.err
     assert [json.loads(line)["waiting"] for line in said.out.splitlines()] == [{"text_area": 5, "cut": 0}] * 2
+
+
+def test_what_waits_is_what_the_next_run_does(pyramid: Pyramid) -> None:
+    """Clips without a score, with one of another filter, with one that failed by a fault of ours; likewise for cuts."""
+    (ocr,) = computable(parsed(TEXT, "x"))
+    ids = pyramid.query().order("motion").limit(5).ids()
+    said = [(4.0, "another", None), (4.0, ocr.fingerprint, None), (None, ocr.fingerprint, "internal_error: x")]
+    said += [(None, ocr.fingerprint, "decoder_crashed"), (None, None, NO_SAMPLES)]
+    columns = ("text_area", "text_area_by", "text_area_why")
+    rows = [{"clip_id": name, **dict(zip(columns, one, strict=True))} for name, one in zip(ids, said, strict=True)]
+    Committer(pyramid).commit(Batch(clip_updates=[table(rows, CLIPS)]))
+    show_tiers(pyramid.uri, "low", {"motion": (0.0, None)}, as_json=True)
+    left = still_to_do(opened(pyramid.uri))
+    assert left is not None and left.scores == {"text_area": 2}
+    found = Ledger(pyramid).stale_clips(
+        "text_area", ocr.fingerprint, opened(pyramid.uri).tiers, "low", ("clip_id",), again=(PASSING,)
+    )
+    assert sorted(name for batch in found for name in batch[0].to_pylist()) == sorted([ids[0], ids[2], ids[4]])
 
 
 def test_a_pyramid_of_before_takes_its_recipe_by_name_and_keeps_its_tiers(tmp_path: Path) -> None:

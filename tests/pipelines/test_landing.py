@@ -12,7 +12,7 @@ from curation.contract import CLIPS, Reason, Source, Verdict
 from curation.pyramid.journal import FOLDER, Journal
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
-from curation.rows import video_row
+from curation.rows import nameless_id, video_row
 from pipelines.cluster import Resources
 from pipelines.engine import Delivery, StageSpec, pool_size
 from pipelines.foreman import Claim, Foreman
@@ -110,6 +110,35 @@ def test_a_further_name_waits_for_the_row_of_its_content(tmp_path: Path) -> None
         landing.put(Delivery(landed(Verdict(Reason.TOO_SHORT, 1.0))))
     (row,) = pyramid.dataset("videos").to_table(columns=["uris", "status"]).to_pylist()
     assert row == {"uris": ["a.mp4", "b.mp4"], "status": "rejected"}
+
+
+def test_a_further_name_whose_content_never_lands_has_an_outcome_of_its_own(tmp_path: Path) -> None:
+    """The worker that had claimed the content was lost, and its source ended under its name alone."""
+    pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
+
+    def give_up(source: Source, verdict: Verdict) -> Landed:
+        return Landed(video_row(nameless_id(source.uri), source, "plan", "job", verdict=verdict))
+
+    account = Account(inputs=4)
+    with Landing(pyramid, account, FakeForeman(), Journal(pyramid.uri, "run"), 0, give_up) as landing:
+        landing.put(Delivery(SameContent("lost", Source("b.mp4", 1), known=False)))
+        landing.put(Delivery(SameContent("lost", Source("c.mp4", 1), known=False)))
+        landing.put(Delivery(SameContent("known", Source("d.mp4", 1), known=True)))
+        landing.put(Delivery(give_up(Source("a.mp4", 1), Verdict(Reason.WORKER_LOST))))
+    account.check()
+    assert (account.same_content, account.exit_code, account.losses) == (1, 1, {"videos: worker_lost": 3})
+    rows = pyramid.dataset("videos").to_table(columns=["uris", "reason"]).to_pylist()
+    found = {uri: row["reason"] for row in rows for uri in row["uris"]}
+    assert found == {"a.mp4": "worker_lost", "b.mp4": "worker_lost", "c.mp4": "worker_lost", "d.mp4": None}
+
+
+def test_a_stage_that_is_stopped_settles_no_name_that_waits(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
+    landing = Landing(pyramid, Account(), FakeForeman(), Journal(pyramid.uri, "run"))
+    landing.__enter__()
+    landing.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
+    landing.__exit__(KeyboardInterrupt)
+    assert pyramid.dataset("videos").count_rows() == 0
 
 
 def test_a_worker_that_waits_is_at_no_post() -> None:

@@ -10,7 +10,7 @@ import pytest
 from curation.media.plan import ClipPlan, MediaPlan
 from curation.pyramid import plans
 from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.failures import retryable
+from curation.pyramid.failures import PASSING, kind
 from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS
 from pipelines import ordering
@@ -72,7 +72,7 @@ def test_a_clip_whose_plan_is_unknown_says_to_curate_again(pyramid: Pyramid) -> 
     made, failed = ordered(pyramid, row(0, FAST.fingerprint), row(1, None), row(2, "plan-0-12345678"))
     assert [clip.clip_id for one in made for clip in one.clips] == ["c0"]
     assert set(failed) == {"c1", "c2"}
-    assert all("curate its source again" in why and retryable(why) for why in failed.values())
+    assert all("curate its source again" in why and kind(why) == PASSING for why in failed.values())
 
 
 @pytest.mark.parametrize("name", ["first_check", "last_check"])

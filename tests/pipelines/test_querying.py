@@ -40,7 +40,9 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     videos = [
         {"video_id": f"v{i}", "uris": [f"/in/{name}.mp4"], "modified": [0.0], "extra": json.dumps(own)}
-        for i, (name, own) in enumerate({"day": {"label": "cat", "seen-at": 3}, "night": {"label": "dog"}}.items())
+        for i, (name, own) in enumerate(
+            {"day": {"label": "cat", "seen-at": 3, "self": "x"}, "night": {"label": "dog"}}.items()
+        )
     ]
     made.dataset("clips").insert(table(clips, CLIPS, *CLIPS.names))
     made.dataset("videos").insert(table(videos, VIDEOS, *VIDEOS.names))
@@ -60,6 +62,10 @@ def rows_of(place: Path) -> list[dict[str, Any]]:
     if place.suffix == ".csv":
         return list(csv.DictReader(place.open(newline="")))
     return [json.loads(line) for line in place.read_text().splitlines()]
+
+
+def test_a_list_may_call_its_columns_what_it_likes(pyramid: str, capsys: Captured) -> None:
+    assert ask(capsys, pyramid, "--self", "x", "--count") == (["63"], [])
 
 
 @pytest.mark.parametrize("order", [(), ("--order", "-motion"), ("--order", "motion")])

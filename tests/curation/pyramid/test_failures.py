@@ -6,7 +6,7 @@ import pytest
 
 from curation.contract import Reason
 from curation.filters.base import NO_SAMPLES, WEIGHTS_MISSING
-from curation.pyramid.failures import LASTING, MEASURE_AGAIN, PASSING, failure, kind, reason_of, retryable
+from curation.pyramid.failures import LASTING, MEASURE_AGAIN, PASSING, failure, kind, reason_of
 
 AGAIN = {"unreadable", "internal_error", "worker_lost", "timed_out"}
 
@@ -16,15 +16,15 @@ def test_every_reason_is_of_one_kind_with_and_without_a_detail(reason: Reason) -
     wanted = PASSING if str(reason) in AGAIN else LASTING
     for why in (failure(reason), failure(reason, "a: b")):
         assert reason_of(why) is reason
-        assert (kind(why), retryable(why)) == (wanted, wanted == PASSING)
+        assert kind(why) == wanted
 
 
 @pytest.mark.parametrize(
     "why", [None, "", "filter off", "not run yet", "not reached (tier a)", NO_SAMPLES, WEIGHTS_MISSING]
 )
 def test_what_is_no_failure_is_of_no_kind(why: str | None) -> None:
-    assert kind(why) is None and not retryable(why)
+    assert kind(why) is None
 
 
 def test_a_clip_of_an_older_version_is_looked_at_again() -> None:
-    assert retryable(f"{MEASURE_AGAIN}: curate its source again")
+    assert kind(f"{MEASURE_AGAIN}: curate its source again") == PASSING

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from curation.contract import CLIPS
 from curation.pyramid import journal
@@ -14,7 +15,7 @@ from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import NAMES, Pyramid
 from curation.pyramid.upkeep import upkeep
-from tests.curation.pyramid.build import clip_ids, whole_video
+from tests.curation.pyramid.build import clip_ids, clips, whole_video
 
 
 def rows(pyramid: Pyramid) -> list[list[dict[str, Any]]]:
@@ -84,6 +85,33 @@ def test_an_entry_cut_short_is_left_out_and_removed(pyramid: Pyramid, caplog: An
     assert journal.recover(pyramid) == 1
     assert pyramid.dataset("videos").to_table(columns=["video_id"])["video_id"].to_pylist() == ["v1"]
     assert "damaged" in caplog.text
+    assert entries(pyramid) == []
+
+
+def test_any_beginning_of_an_entry_is_read_whole_or_told_as_damaged(pyramid: Pyramid, caplog: Any) -> None:
+    name = Journal(pyramid.uri, "killed").keep(Batch(clips=clips({"clip_id": "c"}), replaced={"v": ["c"]}))
+    path = Path(pyramid.uri, journal.FOLDER, name)
+    content = path.read_bytes()
+    whole = journal._read(pyramid.files, name)
+    assert whole is not None
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        caplog.clear()
+        found = journal._read(pyramid.files, name)
+        assert found == whole if found is not None else name in caplog.text, length
+    for other in (b"\0" * 4096, b"no stream at all", journal._stream(pa.table({"media": [1]}))):
+        path.write_bytes(other)
+        assert journal._read(pyramid.files, name) is None
+
+
+@pytest.mark.parametrize("cut", [0, 3, 7, 200, -200, -20])
+def test_a_run_goes_on_whatever_is_left_of_an_entry(pyramid: Pyramid, cut: int) -> None:
+    run = Journal(pyramid.uri, "killed")
+    run.keep(whole_video(pyramid, "v1", 1))
+    path = Path(pyramid.uri, journal.FOLDER, run.keep(whole_video(pyramid, "v2", 1)))
+    path.write_bytes(path.read_bytes()[:cut])
+    assert journal.recover(pyramid) == 1
+    assert pyramid.dataset("videos").to_table(columns=["video_id"])["video_id"].to_pylist() == ["v1"]
     assert entries(pyramid) == []
 
 

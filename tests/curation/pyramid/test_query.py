@@ -220,6 +220,13 @@ def test_columns_order_and_computed_ones(filled: list[Pyramid]) -> None:
     assert empty.schema.names == ["clip_id", "duration_s"] and empty.num_rows == 0
 
 
+def test_a_column_may_be_called_as_a_parameter_of_the_method_is(filled: list[Pyramid]) -> None:
+    for name in ("self", "values", "conditions", "column", "value"):
+        for asked in (filled[0], filled[0].query()):
+            with pytest.raises(UserError, match=f"'{name}'"):
+                asked.where(**{name: "x"})
+
+
 def test_a_query_is_a_value(filled: list[Pyramid]) -> None:
     query = filled[0].query()
     assert query.where(motion=(1, None)).limit(3) == Query(filled[0]).where(motion=Range(1)).limit(3)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from pydantic import TypeAdapter
 
 from curation.errors import UserError
 from curation.pyramid import runs
@@ -42,6 +45,23 @@ def test_what_is_no_record_is_passed_over_and_a_later_versions_keys_too(tmp_path
     for name, content in (("a", b"{"), ("b", b"[]"), ("c", b"{}"), ("d", whole[: len(whole) // 2])):
         files.write(f"runs/{name}.json", content)
     assert [run.run[:4] for run in listed(files)] == ["2026", "2027"]
+
+
+@pytest.mark.parametrize("field", [one.name for one in fields(Run)])
+@pytest.mark.parametrize("value", [None, 7, "soon", [1], {"a": 1}, [None]])
+def test_a_record_is_read_as_its_types_say_or_told_as_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, field: str, value: object
+) -> None:
+    files, other = Files(str(tmp_path)), replace(runs.this_process(), host="elsewhere")
+    files.write("runs/a.json", json.dumps({**asdict(record(process=other)), field: value}).encode())
+    found = listed(files)
+    assert len(found) == ("runs/a.json is damaged" not in caplog.text)
+    types = get_type_hints(Run)
+    for run in found:
+        assert TypeAdapter(types[field]).validate_python(getattr(run, field), strict=True) == getattr(run, field)
+        assert state(run)
+    if field in ("beat", "started", "process", "command"):
+        assert found == []
 
 
 @pytest.mark.parametrize(
