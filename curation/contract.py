@@ -176,7 +176,7 @@ cannot be read and a worker that is lost again and again are the set-up's; frame
 
 
 class Ending(StrEnum):
-    """Why a clip ends where it does. All but the first three are breaks of the material itself."""
+    """Why a clip ends where it does (docs/clips.md). All but the first three are breaks of the material itself."""
 
     SHOT = "shot"
     LENGTH = "length"
@@ -186,18 +186,6 @@ class Ending(StrEnum):
     SIZE = "size"
     JOIN = "join"
     DAMAGE = "damage"
-
-
-ENDINGS: Mapping[Ending, str] = {
-    Ending.SHOT: "the shot ends",
-    Ending.LENGTH: "the longest clip that the recipe allows",
-    Ending.END: "the video ends",
-    Ending.GAP: "a gap in time",
-    Ending.RATE: "another frame rate begins",
-    Ending.SIZE: "another picture size, shape or light begins",
-    Ending.JOIN: "another stream begins: files that were joined",
-    Ending.DAMAGE: "damaged or missing pictures",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from curation.contract import CLIPS, REASONS, SCORES, Reason, Status
+from curation.contract import CLIPS, REASONS, SCORES, Ending, Reason, Status
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -24,3 +24,9 @@ def test_every_score_has_its_fingerprint_and_its_why() -> None:
     for score in SCORES:
         assert {score, f"{score}_by", f"{score}_why"} <= set(CLIPS.names)
         assert CLIPS.field(score).nullable
+
+
+def test_every_ending_of_a_clip_is_documented() -> None:
+    page = (DOCS / "clips.md").read_text()
+    for ending in Ending:
+        assert f"| `{ending}` | " in page
