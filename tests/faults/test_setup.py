@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -126,6 +127,20 @@ def test_notice_and_check_say_what_the_decoder_s_process_says(
     assert bool(notices) is not level.holds
     (shown,) = [found for found in doctor.trials(recipe) if found.name == check.name]
     assert level.text in shown.value
+
+
+def test_a_run_says_what_its_decoder_s_process_lacks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = Level(0, True)
+    heard = decoder.Decoder._greeting
+    monkeypatch.setattr(decoder.Decoder, "_greeting", lambda self: heard(self) and level)
+    video, recipe = str(media.sample("plain.mp4")), jobs.recipe(tmp_path)
+    assert main(["curate", video, "--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", "1", "--json"]) == 0
+    said = capfd.readouterr()
+    notice = f"the decoder's process is not fully confined: {level.text}"
+    assert f"note: {notice}" in said.err
+    assert notice in json.loads(said.out.splitlines()[-1])["notices"]
 
 
 def test_an_encoder_that_is_not_there(
