@@ -60,8 +60,8 @@ def show_tiers(uri: str, move: str | None, wanted: Mapping[str, Any], as_json: b
 def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> Pyramid:
     """The pyramid with some thresholds of a tier moved, its column `tier` in line with them."""
     tiers = pyramid.tiers
-    ranges = {column: Range.of(b if isinstance(b, tuple) else (b, b)) for column, b in wanted.items()}
     try:
+        ranges = {column: Range.of(b if isinstance(b, tuple) else (b, b)) for column, b in wanted.items()}
         for column, bounds in ranges.items():
             tiers = tiers.moved(tier, column, bounds)
     except ValueError as error:
@@ -107,7 +107,7 @@ def _print(rows: Sequence[TierRow], pyramid: Pyramid) -> None:
             table.add_column(name, justify="left" if name == "range" else "right")
         for loss in row.losses:
             mark = before.get((row.tier, loss.column))
-            bounds = f"{loss.column} {shown(loss.range)}{f' (moved from {shown(mark.before)})' if mark else ''}"
+            bounds = f"{loss.column} {shown(loss.range)}{f' (moved from {shown(mark.before)} to {shown(mark.now)})' if mark else ''}"
             table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
         Console(width=max(Console().width, 120)).print(table)
     gone = [one for one in pyramid.about.moved if one.now is None]

@@ -54,7 +54,10 @@ def _made(reel: Reel, clip: Clip, plan: MediaPlan, encode: Encode) -> bytes:
             taken = _Taken(reel, clip, development)
             if (data := _encoded(taken, clip, pace, facts, encode)) is not None:
                 return data
-    raise Unfit(Reason.OTHER_FRAMES, None, f"frames {clip.start_frame} to {clip.end_frame - 1}, tried from the start")
+    # Damage may decode otherwise each time: then it is the data's.
+    hurt = reel.tally.damaged or reel.tally.suspect
+    detail = f"frames {clip.start_frame} to {clip.end_frame - 1} come out otherwise, tried from the start"
+    raise Unfit(Reason.BROKEN if hurt else Reason.OTHER_FRAMES, None, detail)
 
 
 def _led_in(reel: Reel, clip: Clip, development: Development) -> Picture | None:

@@ -142,9 +142,9 @@ class Decoder:
     def _number(self, frame: av.VideoFrame) -> int | None:
         """The number of a decoded picture; None where it is not in the timeline."""
         timeline, following = self._timeline, self._last + 1
-        if timeline.by_order or (frame.pts is None and self._sought is None):
+        if timeline.by_order:
             return following if following < timeline.pictures else None
-        if frame.pts is None:
+        if frame.pts is None:  # its packet is in no timeline, so the next number is another picture's
             return None
         return timeline.picture_at(frame.pts, self._last, self._sought)
 
@@ -164,6 +164,8 @@ class Decoder:
                 packet = next(packets, None)
                 if packet is None:
                     return
+                if not packet.size and packet.dts is not None:
+                    continue  # Theora's for a picture that is shown on; libav takes an empty packet for the end
                 frames = packet.decode()
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later
                     self._aspect = self._sar()

@@ -32,7 +32,10 @@ _REORDERED_S = 3.0
 _UNTIMED = 0.5
 """Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
 
-_BY_ORDER = ("avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "vc1", "dv")
+_WHOLE = 0.98
+"""Share of the announced duration that a file reaches which was not cut short."""
+
+_BY_ORDER = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1", "dv")
 """Formats without presentation times."""
 
 
@@ -168,7 +171,10 @@ class _Scan:
     bytes: int = 0
     packets: int = 0
     hidden: int = 0
+    hidden_key: bool = False
+    starts_hidden: bool = False
     untimed: int = 0
+    unpresented: int = 0
     reordered: bool = False
     new_streams: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
     refreshes: list[tuple[tuple[int, int], int]] = field(default_factory=list)  # place of a key, pictures to wait
@@ -178,6 +184,7 @@ class _Scan:
     def take(self, packet: Packet, codec: str, extradata: bytes | None) -> None:
         self.packets += 1
         self.bytes += packet.size
+        self.unpresented += packet.pts is None
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             self.untimed += 1
@@ -189,6 +196,10 @@ class _Scan:
         self.latest = max(stamp, self.latest) if self.latest is not None else stamp
         self.stamps[-1].append(stamp)
         self.reordered = self.reordered or packet.pts != packet.dts
+        if self.hidden_key:
+            self.hidden_key = False
+            self.starts_hidden = self.starts_hidden or sum(map(len, self.stamps)) == 1
+            self.keys.append((len(self.stamps) - 1, stamp))
         if packet.is_keyframe:
             self._take_key(packet, (len(self.stamps) - 1, stamp), codec, extradata)
 
@@ -200,6 +211,16 @@ class _Scan:
             self.refreshes.append((place, wait))
         else:
             self.keys.append(place)
+
+    def hide(self, packet: Packet) -> None:
+        """A packet that an edit list leaves out: it is decoded all the same, and a key one is a start."""
+        self.hidden += 1
+        self.hidden_key = self.hidden_key or packet.is_keyframe
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every packet has a presentation time of its own."""
+        return not self.unpresented and all(len(set(part)) == len(part) for part in self.stamps)
 
     def _goes_back(self, packet: Packet, stamp: int) -> bool:
         if packet.dts is not None and self.decoded_at is not None:
@@ -216,7 +237,7 @@ def scan(
     try:
         for packet in container.demux(stream):
             if packet.is_discard:
-                found.hidden += 1  # an edit list leaves it out
+                found.hide(packet)
             elif packet.size and not _is_unseen(packet, codec):
                 found.take(packet, codec, extradata)
                 progress(found.packets)
@@ -224,10 +245,20 @@ def scan(
         raise MemoryError from error
     except av.error.FFmpegError:
         pass  # a container torn in the middle: what was read before counts, and `announced` tells how much is missing
-    announced = stream.frames - found.hidden if _COUNTED in container.format.name else 0
     format_ = container.format.name
-    by_order = format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
+    announced = stream.frames - found.hidden if _COUNTED in format_ and not _is_whole(found, stream) else 0
+    # AVI stores no presentation times: libav makes them, right only where nothing is reordered.
+    guessed = format_ == "avi" and not (found.is_clean and codec != "mpeg4" and not stream.codec_context.has_b_frames)
+    by_order = guessed or format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
     return _timeline(found, announced, by_order, 1 / guessed_rate(stream))
+
+
+def _is_whole(found: _Scan, stream: VideoStream) -> bool:
+    """Whether the packets reach as far as the header says the stream is shown: what an edit list cuts off has none."""
+    stamps = [stamp for part in found.stamps for stamp in part]
+    if not stamps or not stream.duration:
+        return False
+    return max(stamps) - min(stamps) >= _WHOLE * stream.duration - 2 * stream.duration / len(stamps)
 
 
 def _is_unseen(packet: Packet, codec: str) -> bool:
@@ -260,7 +291,7 @@ def _timeline(found: _Scan, announced: int, by_order: bool, interval: float) -> 
         untimed=(found.untimed + repeated) / found.packets if parts else 0.0,
         by_order=by_order,
         joins=tuple(sorted(set(joins))),
-        led=min(starts, default=(refreshes[1:] or refreshes or [0])[0]),
+        led=0 if found.starts_hidden else min(starts, default=(refreshes[1:] or refreshes or [0])[0]),
         refreshes=tuple(sorted(refreshes)),
     )
 

@@ -62,6 +62,7 @@ def test_mistakes_about_a_pyramid(pyramid: Path, tmp_path: Path, capsys: pytest.
     assert "gold" in fails(capsys, "query", str(pyramid), "--tier", "gold")
     small = Pyramid.create(tmp_path / "small", load("small").pyramid_tiers, "small")
     assert "gold" in fails(capsys, "cut", small.uri, "--tier", "gold")
+    assert "low must not be above high" in fails(capsys, "tiers", str(pyramid), "--move", "256px", "--motion", "3..1")
     assert "nothing is known" in fails(capsys, "why", str(pyramid), "unheard-of.mp4")
 
 

@@ -171,3 +171,27 @@ def test_a_field_coded_source_has_one_time_for_each_pair(sizes: list[int], start
     assert halved.parts[-1].end == halved.pictures
     assert all(0 <= number < halved.pictures for number in halved.starts)
     assert [halved.times[part.first] for part in halved.parts] == [whole.times[part.first] for part in whole.parts]
+
+
+@pytest.mark.parametrize("trim", [("-ss", "1"), ("-t", "3"), ("-ss", "1.3", "-t", "4")])
+@pytest.mark.parametrize("bframes", [0, 3])
+def test_what_an_edit_list_shows_is_all_there(trim: tuple[str, ...], bframes: int, tmp_path: Path) -> None:
+    """A trimmed copy keeps packets that are not shown, the key picture that the first ones need among them."""
+    kind = Kind(".mp4", (*KINDS["mp4"].encode, "-g", "60", "-bf", str(bframes)))
+    whole = numbered.write(tmp_path / "whole", kind, 200, ())
+    path = tmp_path / "trimmed.mp4"
+    before, after = (trim, ()) if trim[0] == "-ss" else ((), trim)
+    run(*before, "-i", whole, *after, "-c", "copy", path)
+    shown = numbered.numbers(path)
+    clips = as_clips(measured(path, PLAN))
+    made = [number for data in cuts(path, clips, PLAN)[0] for number in numbered.numbers(data)]
+    assert list(dict.fromkeys(made)) == shown, "a hole at the end is filled by the picture before it"
+
+
+def test_a_picture_that_is_shown_on_is_no_damage(tmp_path: Path) -> None:
+    """Theora writes a packet of no bytes for it."""
+    kind = Kind(".ogv", (*KINDS["ogv"].encode, "-vf", "setpts='(N+floor(N/10))/25/TB'", "-fps_mode", "cfr"))
+    path = numbered.write(tmp_path / "drops", kind, 100, ())
+    result = measured(path, PLAN)
+    assert result.tally.suspect == result.tally.damaged == 0
+    assert sum(clip.end_frame - clip.start_frame for clip in result.clips) >= 100
