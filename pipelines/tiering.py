@@ -107,7 +107,8 @@ def _print(rows: Sequence[TierRow], pyramid: Pyramid) -> None:
             table.add_column(name, justify="left" if name == "range" else "right")
         for loss in row.losses:
             mark = before.get((row.tier, loss.column))
-            bounds = f"{loss.column} {shown(loss.range)}{f' (moved from {shown(mark.before)} to {shown(mark.now)})' if mark else ''}"
+            moved_ = f" (moved from {shown(mark.before)} to {shown(mark.now)})" if mark else ""
+            bounds = f"{loss.column} {shown(loss.range)}{moved_}"
             table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
         Console(width=max(Console().width, 120)).print(table)
     gone = [one for one in pyramid.about.moved if one.now is None]

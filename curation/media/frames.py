@@ -15,12 +15,14 @@ import av.error
 import numpy as np
 import xxhash
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.format import VideoFormat
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from curation.contract import Ending, Reason
 from curation.media.found import Tally
+from curation.media.frame_num import FrameNumbers
 from curation.media.geometry import Orientation, Plane, orientation
 from curation.media.probe import Unfit
 from curation.media.suspicion import Suspicion
@@ -116,6 +118,8 @@ class Decoder:
         self._sought: int | None = None
         self._lost = False
         self._suspicion = Suspicion(self._timeline)
+        codec = self._stream.codec_context
+        self._numbers = FrameNumbers(codec.extradata) if codec.name == "h264" else None
         self._shape: Shape | None = None
         self._turned: Orientation | None = None
 
@@ -166,10 +170,11 @@ class Decoder:
                     return
                 if not packet.size and packet.dts is not None:
                     continue  # Theora's for a picture that is shown on; libav takes an empty packet for the end
+                gap = self._has_gap(packet)
                 frames = packet.decode()
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later
                     self._aspect = self._sar()
-                self._suspicion.send(packet, self._aspect, self._last)
+                self._suspicion.send(packet, self._aspect, self._last, gap)
                 yield frames  # type: ignore[misc]
             except av.error.MemoryError as error:
                 raise MemoryError from error
@@ -180,6 +185,13 @@ class Decoder:
                 self._suspicion.fail(self._last)
                 if self.tally.damaged > _HOPELESS and not self.tally.decoded:
                     raise Unfit(Reason.NO_FRAMES, detail=str(error)) from error
+
+    def _has_gap(self, packet: Packet) -> bool:
+        """Whether the stream's own numbers say that a reference picture is missing before this packet."""
+        if self._numbers is None or not packet.size:
+            return False
+        new = packet.get_sidedata("new_extradata") if packet.has_sidedata("new_extradata") else None
+        return self._numbers.gap(memoryview(packet), bytes(new) if new is not None else None)  # pyright: ignore[reportArgumentType]
 
     def _sar(self) -> float:
         codec = self._codec_sar()

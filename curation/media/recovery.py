@@ -24,7 +24,7 @@ def pictures_until_clean(codec: str, packet: bytes, extradata: bytes | None) -> 
     if codec not in ("h264", "hevc"):
         return 0
     recovery: int | None = None
-    for unit in _units(packet[:_LOOKED_AT], extradata or b"", codec):
+    for unit in units(packet[:_LOOKED_AT], extradata or b"", codec):
         kind = unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
         if codec == "hevc" and kind in _HEVC_RANDOM_ACCESS:
             return 0
@@ -35,7 +35,7 @@ def pictures_until_clean(codec: str, packet: bytes, extradata: bytes | None) -> 
     return recovery
 
 
-def _units(data: bytes, extradata: bytes, codec: str) -> Iterator[bytes]:
+def units(data: bytes, extradata: bytes, codec: str) -> Iterator[bytes]:
     """The NAL units of a packet, with length prefixes (avcC, hvcC) or start codes (annex B)."""
     if extradata[:1] != b"\1":
         yield from (unit for unit in data.split(b"\0\0\1")[1:] if unit)

@@ -1,8 +1,8 @@
 """Which decoded pictures damage may have reached: they are not handed out.
 
 A decoder marks the picture hit only, and says nothing of those that it predicts from it; some decoders mark nothing and
-fail at a later packet. So suspicion begins with a packet, in the order of decoding, and ends with the next clean start.
-Used by the decoder of both passes (`frames`).
+fail at a later packet; what is lost between packets only `frame_num` tells. So suspicion begins with a packet, in the
+order of decoding, and ends with the next clean start. Used by the decoder of both passes (`frames`).
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ class Suspicion:
         self._timeline = timeline
         self._in_flight: dict[int, Sent] = {}
         self._order = 0
-        self._from: int | None = None
+        self._from: float | None = None
         self._clean_at = 0
 
-    def send(self, packet: Packet, sar: float, after: int) -> None:
-        """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious."""
+    def send(self, packet: Packet, sar: float, after: int, gap: bool = False) -> None:
+        """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious.
+
+        So does a `gap` of reference pictures before it, unless it is a clean start itself.
+        """
         self._order += 1
         if packet.pts is not None:
             self._in_flight[packet.pts] = Sent(self._order, sar)
@@ -45,6 +48,8 @@ class Suspicion:
             del self._in_flight[next(iter(self._in_flight))]
         if packet.is_corrupt:
             self._begin(self._order, after)
+        elif gap:
+            self._begin(self._order - 0.5, after)
 
     def fail(self, after: int) -> None:
         """The decoder has refused a packet: the one before it may have been hit without a word."""
@@ -64,6 +69,6 @@ class Suspicion:
             self._from = None
         return index >= self._timeline.led and (self._from is None or order < self._from)
 
-    def _begin(self, order: int, after: int) -> None:
+    def _begin(self, order: float, after: int) -> None:
         self._from = order if self._from is None else min(order, self._from)
         self._clean_at = self._timeline.refreshed_after(max(0, after))
