@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import av
 import cv2
 import numpy as np
 
 from curation.contract import Crop, Facts
+
+if TYPE_CHECKING:
+    import av
 
 Plane = np.ndarray
 """uint8, shape (height, width): one plane of a picture, often a view of the decoder's own buffer."""

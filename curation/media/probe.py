@@ -60,6 +60,8 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:
+        if hwaccel != "none" and _opens(path):
+            raise Unfit(Reason.INTERNAL, detail=f"hwaccel {hwaccel}: {error.strerror}") from error
         raise Unfit(*refusal(path, error)) from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & _NO_FILM]
@@ -71,6 +73,15 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         yield container, stream
+
+
+def _opens(path: Path) -> bool:
+    """Whether a file opens without a GPU: then it is the GPU that does not."""
+    try:
+        with open_media(path):
+            return True
+    except Unfit:
+        return False
 
 
 def _prominence(stream: VideoStream) -> tuple[bool, int, int, int]:

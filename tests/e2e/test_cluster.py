@@ -46,7 +46,7 @@ def test_a_node_is_lost_and_the_table_is_the_same(cluster, tmp_path: Path) -> No
     with joined(cluster.address) as resources:
         assert (resources.nodes, resources.cpus) == (2, 2.0)
         checks.of_nodes(checks.of_machine, recipe)
-        wrong = recipe.model_copy(update={"shots": ShotsSection(options={"treshold": 3.0})})
+        wrong = recipe.model_copy(update={"shots": ShotsSection.model_construct(options={"treshold": 3.0})})
         with pytest.raises(UserError, match=r"node .*treshold"):
             checks.of_nodes(checks.of_machine, wrong)
         watch = Silent()
