@@ -107,7 +107,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.UNSUPPORTED_FORMAT: "a container that Ziggurat does not take",
     Reason.OUTSIDE: "a name or a link that leads out of the folder that was named, or where names may not lead",
     Reason.NO_VIDEO: "the container holds no video stream",
-    Reason.UNSUPPORTED_CODEC: "no decoder for this codec is built in",
+    Reason.UNSUPPORTED_CODEC: "no decoder for this codec, or no conversion of its pictures, is built in",
     Reason.NO_FRAMES: "not one frame could be decoded",
     Reason.BROKEN: "damaged or cut short: too few of the announced frames can be decoded (measured: share decoded)",
     Reason.BAD_TIMESTAMPS: "frames without an order in time (measured: share of frames affected)",

@@ -19,8 +19,10 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from curation.contract import Reason
 from curation.media.colour import FULL, LIMITED, Light, Tagged, light_of, tag
 from curation.media.mapping import BASE, FORMAT, add_mapping
+from curation.media.probe import Unfit
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})
 """What passes uncopied."""
@@ -66,7 +68,10 @@ class Converter:
             return
         self._light = light_of(frame, self._context)
         plain = form in PLANAR and not self._light.mapped
-        self._graph = None if plain else _Graph(frame, self._light)
+        try:
+            self._graph = None if plain else _Graph(frame, self._light)
+        except NotImplementedError as error:  # libswscale does not read every format that decoders give
+            raise Unfit(Reason.UNSUPPORTED_CODEC, detail=f"no conversion of pictures in {form}") from error
         self._key = key
 
 

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from curation.contract import Reason
 from curation.filters.blur import laplacian_variance
 from curation.media.convert import Converter
 from curation.media.frames import planes
+from curation.media.probe import Unfit
 from tests.support import light
 from tests.support.light import BT709, FFV1, UNTAGGED, X264, X265_10, tags, to_yuv
 
@@ -185,3 +187,11 @@ print(Converter()(frame).format.name)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "yuv420p", done.stderr
+
+
+@pytest.mark.parametrize("name", ["x2rgb10be", "gray32le", "y210be"])
+def test_a_pixel_format_that_cannot_be_converted_is_a_verdict(name: str) -> None:
+    with pytest.raises(Unfit) as caught:
+        Converter()(av.VideoFrame(64, 48, name))
+    assert caught.value.verdict.reason is Reason.UNSUPPORTED_CODEC
+    assert name in caught.value.verdict.detail
