@@ -1,7 +1,8 @@
 """Lost packets of H.264, told by `frame_num`: a decoder makes up a missing reference without a mark.
 
 The decoder of both passes (`frames`) feeds packets in decoding order; a gap makes pictures suspicious (`suspicion`).
-By ITU-T H.264, section 7.4.3: `frame_num` is that of the last reference picture or one more, and 0 at an IDR picture.
+By ITU-T H.264, section 7.4.3: `frame_num` is that of the last reference picture or one more, and 0 at an IDR picture;
+the two fields of a frame share it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ class FrameNumbers:
         self._pictures: dict[int, Pps] = {}
         self._last: int | None = None
         self._reference: Slice | None = None
+        self._half: Slice | None = None
+        self._in_fields = self._is_half = False
         self._begin(extradata or b"")
+
+    @property
+    def half(self) -> bool:
+        """Whether the packet before the last one held a field whose other field is missing."""
+        return self._is_half
 
     def gap(self, packet: memoryview, extradata: bytes | None = None) -> bool:
         """Whether a reference picture is missing before this packet; `extradata`: new one, from this packet on.
@@ -38,7 +46,8 @@ class FrameNumbers:
         try:
             return self._judge(*read_slice(self._first_slice(packet), self._sets, self._pictures))
         except Unreadable:
-            self._last = None
+            self._last = self._half = None
+            self._is_half = False
             return False
 
     def _begin(self, extradata: bytes) -> None:
@@ -71,6 +80,7 @@ class FrameNumbers:
             (self._sets if kind == _SPS else self._pictures).clear()
 
     def _judge(self, slice_: Slice, sps: Sps) -> bool:
+        self._pair(slice_)
         modulus = 1 << sps.frame_num_width
         number, last = slice_.frame_num, self._last
         follows = last is None or number in (last, (last + 1) % modulus)
@@ -80,6 +90,14 @@ class FrameNumbers:
         elif not follows:
             self._last, self._reference = (number - 1) % modulus, None
         return gap
+
+    def _pair(self, slice_: Slice) -> None:
+        """Match two fields of a frame. Only where packets hold one field each: so once two have been matched."""
+        half = self._half
+        second = half is not None and slice_.field == 3 - half.field and slice_.frame_num == half.frame_num
+        self._in_fields = self._in_fields or second
+        self._is_half = half is not None and not second and self._in_fields
+        self._half = slice_ if slice_.field and not second else None
 
     def _was_reset(self, sps: Sps) -> bool:
         """Whether the last reference picture reset the numbers, or cannot be read."""

@@ -174,7 +174,8 @@ class Decoder:
                 frames = packet.decode()
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later
                     self._aspect = self._sar()
-                self._suspicion.send(packet, self._aspect, self._last, gap)
+                half = self._numbers is not None and self._numbers.half
+                self._suspicion.send(packet, self._aspect, self._last, gap, half)
                 yield frames  # type: ignore[misc]
             except av.error.MemoryError as error:
                 raise MemoryError from error

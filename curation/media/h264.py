@@ -81,12 +81,13 @@ class Pps:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The beginning of a slice, and the unit that it was read from (shortened)."""
+    """The beginning of a slice, and the unit that it was read from (shortened). `field`: 0 frame, 1 top, 2 bottom."""
 
     pps: int
     frame_num: int
     is_reference: bool
     is_idr: bool
+    field: int
     unit: bytes
 
 
@@ -159,7 +160,8 @@ def read_slice(unit: bytes, sets: dict[int, Sps], pictures: dict[int, Pps]) -> t
     if sps.separate_planes:
         bits.u(2)
     frame_num = bits.u(sps.frame_num_width)
-    return Slice(number, frame_num, bool(unit[0] >> 5 & 3), unit[0] & 31 == _IDR, unit[: _SLICE + 1]), sps
+    field = 1 + bits.u() if not sps.frames_only and bits.u() else 0
+    return Slice(number, frame_num, bool(unit[0] >> 5 & 3), unit[0] & 31 == _IDR, field, unit[: _SLICE + 1]), sps
 
 
 def resets_numbers(slice_: Slice, sps: Sps, pps: Pps) -> bool:

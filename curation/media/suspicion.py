@@ -36,10 +36,11 @@ class Suspicion:
         self._from: float | None = None
         self._clean_at = 0
 
-    def send(self, packet: Packet, sar: float, after: int, gap: bool = False) -> None:
+    def send(self, packet: Packet, sar: float, after: int, gap: bool = False, half: bool = False) -> None:
         """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious.
 
-        So does a `gap` of reference pictures before it, unless it is a clean start itself.
+        So does a `gap` of reference pictures before it, unless it is a clean start itself. `half`: the packet before it
+        held a field whose other field is missing.
         """
         self._order += 1
         if packet.pts is not None:
@@ -48,6 +49,8 @@ class Suspicion:
             del self._in_flight[next(iter(self._in_flight))]
         if packet.is_corrupt:
             self._begin(self._order, after)
+        elif half:
+            self._begin(self._order - 1, after)
         elif gap:
             self._begin(self._order - 0.5, after)
 
