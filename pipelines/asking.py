@@ -86,7 +86,9 @@ def tell_why(uri: str, name: str, as_json: bool) -> None:
 
     found = Ledger(opened(uri)).history(name)
     if not found.videos and not found.clips:
-        raise UserError(f"nothing is known of {name!r}", "give an id, the beginning of one, a URI or a file name")
+        raise UserError(
+            f"nothing is known of {name!r}", "give an id, its first four digits or more, a URI or a file name"
+        )
     if as_json:
         for kind, rows in (("video", found.videos), ("clip", found.clips)):
             for row in rows:
@@ -117,11 +119,24 @@ def _tell_video(console: Console, row: Mapping[str, Any]) -> None:
     )
 
 
+def _tell_making(console: Console, row: Mapping[str, Any]) -> None:
+    """What became of the source's pictures: how many of them, cropped, converted, and why no more."""
+    taken = (row["end_frame"] or 0) - (row["start_frame"] or 0)
+    said = [f"{row['frames']} frames from {taken} of the source"]
+    if row["crop"]:
+        said.append("crop {2}x{3} at {0},{1}".format(*row["crop"]))
+    said += [row[name] for name in ("conversion",) if row[name]]
+    if row["ended_by"]:
+        said.append(f"ends by {row['ended_by']}")
+    console.print(f"  {', '.join(said)}", markup=False)
+
+
 def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     console.print(
         f"[bold]clip {row['clip_id']}[/]  {row['start_s']:.3f} to {row['end_s']:.3f} s (shot {row['shot']}, "
         f"frames {row['start_frame']} to {row['end_frame']}), {row['width']}x{row['height']}, {row['fps']:.5g} fps"
     )
+    _tell_making(console, row)
     for score in ("motion", "sharpness", "jitter", "text_area", "aesthetic"):
         value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
         console.print(f"  {score:10} {cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")

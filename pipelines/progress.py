@@ -176,7 +176,10 @@ class Display:
         console.print(_results(self.account))
         console.print(_holds(now))
         if losses := ", ".join(f"{count} {what}" for what, count in self.account.losses.items()):
-            console.print(f"[yellow]exit code 1: lost by a fault of Ziggurat or its set-up: {losses}", highlight=False)
+            console.print(
+                f"[yellow]exit code 1: lost by a fault of Ziggurat, its set-up or the storage: {losses}",
+                highlight=False,
+            )
             console.print("[yellow]`ziggurat why PYRAMID NAME` tells what happened to each", highlight=False)
 
 

@@ -62,7 +62,7 @@ def answer(request: Request) -> None:
         found = query.count()
         print(json.dumps({"clips": found}) if request.as_json else found)
     elif request.output is not None:
-        _write(query, request.output, request.names or "{clip_id}")
+        _write(query, request.output, request.names or "{clip_id}", request.as_json)
     elif request.as_json:
         export.json_lines(export.Rows.of(query), sys.stdout)
     else:
@@ -132,12 +132,14 @@ def _check_output(output: str, names: str | None) -> None:
         outputs.check(output)
 
 
-def _write(query: Query, output: str, names: str) -> None:
+def _write(query: Query, output: str, names: str, as_json: bool) -> None:
     if outputs.suffix(output):
-        print(f"{output}: {export.save(export.Rows.of(query), output)} clips")
+        rows = export.save(export.Rows.of(query), output)
+        print(json.dumps({"output": output, "clips": rows}) if as_json else f"{output}: {rows} clips")
         return
     done = export.videos(query, output, names)
-    print(f"{output}: {done.files} clips, {done.bytes / 1e6:.1f} MB")
+    told = {"output": output, "clips": done.files, "bytes": done.bytes}
+    print(json.dumps(told) if as_json else f"{output}: {done.files} clips, {done.bytes / 1e6:.1f} MB")
     if done.missing:
         print(f"note: {done.missing} clips of the query are not cut; see `ziggurat cut`", file=sys.stderr)
 
@@ -158,7 +160,7 @@ def _print_rows(query: Query, columns: Sequence[str]) -> None:
     if rows:
         Console(width=max(Console().width, 120)).print(table)
     total = query.limit(None).count()
-    if not total and not any(_absent(query, score) for score in _asked(query)):
+    if not total and not any(absent(query, score) for score in _asked(query)):
         print("no clip is found", file=sys.stderr)
     if query.rows is None and total > rows:
         print(f"{rows} of {total} clips shown; more with --limit, all with --output", file=sys.stderr)
@@ -166,13 +168,13 @@ def _print_rows(query: Query, columns: Sequence[str]) -> None:
 
 def _notes(query: Query, limit: int | None) -> list[str]:
     """What a person would otherwise take for all there is."""
-    absent = {score: told for score in _asked(query) if (told := _absent(query, score)) is not None}
-    notes = list(absent.values())
+    nowhere = {score: told for score in _asked(query) if (told := absent(query, score)) is not None}
+    notes = list(nowhere.values())
     whole = query.limit(None)
     if limit is not None and (total := whole.count()) > limit:
         notes.append(f"--limit {limit}: {limit} of {total} clips")
     column = query.ordering[0] if query.ordering else None
-    if column is not None and column not in absent:
+    if column is not None and column not in nowhere:
         left_out = Query(query.pyramid, query.conditions, version=query.version).count() - whole.count()
         if left_out:
             notes.append(f"{left_out} clips without {column} have no place in the order and are left out")
@@ -185,7 +187,7 @@ def _asked(query: Query) -> list[str]:
     return [score for score in SCORES if score in asked]
 
 
-def _absent(query: Query, score: str) -> str | None:
+def absent(query: Query, score: str) -> str | None:
     """That no clip of the pyramid has `score`, and why; None where one has it, or where there are no clips."""
     everything = Query(query.pyramid).at(query.version)
     if everything.having(score).limit(1).ids():

@@ -7,6 +7,7 @@ the value and what is allowed. Everything after this module works with frozen da
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -270,13 +271,22 @@ def differences(before: Recipe, after: Recipe) -> list[str]:
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """Every key with its value, tiers by their names."""
     data = recipe.model_dump(exclude={"name", "tiers"})
-    found = {f"{section}.{key}": value for section, values in data.items() for key, value in values.items()}
+    found = dict(_leaves("", data))
     tiers = recipe.pyramid_tiers
     found["tiers"] = tiers.names
     for step in tiers.steps:
         for column, bounds in step.ranges.items():
             found[f"tiers.{step.name}.{column}"] = (bounds.low, bounds.high)
     return found
+
+
+def _leaves(prefix: str, data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Keys of tables within tables, with dots between them."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _leaves(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _shown(value: Any) -> str:

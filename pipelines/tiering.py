@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from curation.contract import SCORES
 from curation.errors import UserError
+from curation.pyramid.about import Moved
 from curation.pyramid.retention import TierRow, tier_report
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
@@ -20,6 +22,7 @@ from curation.pyramid.tiers import Range, Tiers
 from curation.pyramid.waiting import Waiting, Wanted, waiting
 from pipelines.adoption import shown
 from pipelines.filters import computable
+from pipelines.querying import absent
 from pipelines.recipe import parsed
 
 UPKEEP = {
@@ -68,7 +71,8 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> Pyramid:
         raise UserError(str(error), "move it elsewhere") from None
     changed = retier(pyramid.with_tiers(tiers))
     print(f"{changed} clips are in another tier now; no score was computed", file=sys.stderr)
-    for line in bounded_below(tiers, tier, ranges):
+    missing = [told for score in ranges if score in SCORES and (told := absent(pyramid.query(), score)) is not None]
+    for line in (*bounded_below(tiers, tier, ranges), *missing):
         print(f"note: {line}", file=sys.stderr)
     return pyramid.refreshed()
 
@@ -106,14 +110,19 @@ def _print(rows: Sequence[TierRow], pyramid: Pyramid) -> None:
         for name in ("range", "drops alone", "no score", "drops after the others", "no score"):
             table.add_column(name, justify="left" if name == "range" else "right")
         for loss in row.losses:
-            mark = before.get((row.tier, loss.column))
-            moved_ = f" (moved from {shown(mark.before)} to {shown(mark.now)})" if mark else ""
-            bounds = f"{loss.column} {shown(loss.range)}{moved_}"
+            bounds = f"{loss.column} {shown(loss.range)}{_mark(before.get((row.tier, loss.column)), loss.range)}"
             table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
         Console(width=max(Console().width, 120)).print(table)
     gone = [one for one in pyramid.about.moved if one.now is None]
     for one in gone:
         print(f"moved: {one.tier} has no range of its own for {one.column} now; the recipe has {shown(one.before)}")
+
+
+def _mark(one: Moved | None, in_force: Range) -> str:
+    """That a threshold was moved, and where to if a tier below holds it back."""
+    if one is None:
+        return ""
+    return f" (moved from {shown(one.before)}{'' if one.now == in_force else f' to {shown(one.now)}'})"
 
 
 def _as_data(row: TierRow, pyramid: Pyramid, left: Waiting | None) -> dict[str, Any]:
