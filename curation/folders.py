@@ -203,7 +203,8 @@ def _link(path: str, relative: str, root: str, wanted: Wanted, places: set[str])
     place = _place(real, places)
     if place is None and not wanted.links.follows(real, root, folder):
         wanted.tally.links_out += 1
-        return _refused(path, Reason.OUTSIDE, f"a link that leads outside {root}; --follow-links takes it"), False
+        how = "; --follow-links takes it" if status is not None else ", to nothing"
+        return _refused(path, Reason.OUTSIDE, f"a link that leads outside {root}{how}"), False
     if status is None:
         return _refused(path, Reason.UNREADABLE, "a link to nothing"), False
     if not folder:
