@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from curation.contract import Ending
+from curation.media.mpeg4 import NotCoded
 from curation.media.rates import Run, runs
 from curation.media.recovery import pictures_until_clean
 
@@ -234,11 +235,12 @@ def scan(
     """Read every packet of `stream` without decoding one. Leaves the container at its end: open it again to decode."""
     codec, extradata = stream.codec_context.name, stream.codec_context.extradata
     found = _Scan(float(stream.time_base or 1))
+    not_coded = NotCoded(extradata)
     try:
         for packet in container.demux(stream):
             if packet.is_discard:
                 found.hide(packet)
-            elif packet.size and not _is_unseen(packet, codec):
+            elif packet.size and not _is_unseen(packet, codec, not_coded):
                 found.take(packet, codec, extradata)
                 progress(found.packets)
     except av.error.MemoryError as error:
@@ -261,8 +263,10 @@ def _is_whole(found: _Scan, stream: VideoStream) -> bool:
     return max(stamps) - min(stamps) >= _WHOLE * stream.duration - 2 * stream.duration / len(stamps)
 
 
-def _is_unseen(packet: Packet, codec: str) -> bool:
-    """Whether a packet holds a picture that is only referred to, never shown (VP8, RFC 6386 section 9.1)."""
+def _is_unseen(packet: Packet, codec: str, not_coded: NotCoded) -> bool:
+    """Whether a packet shows no picture: one of VP8 that is only referred to (RFC 6386, 9.1), of MPEG-4 not coded."""
+    if codec == "mpeg4":
+        return not_coded.holds(bytes(packet))
     return codec == "vp8" and not memoryview(packet)[0] >> 4 & 1  # pyright: ignore[reportArgumentType]
 
 
