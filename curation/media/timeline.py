@@ -258,9 +258,9 @@ def scan(
 def _is_whole(found: _Scan, stream: VideoStream) -> bool:
     """Whether the packets reach as far as the header says the stream is shown: what an edit list cuts off has none."""
     stamps = [stamp for part in found.stamps for stamp in part]
-    if not stamps or not stream.duration:
+    if not stamps or not stream.duration or not stream.frames:
         return False
-    return max(stamps) - min(stamps) >= _WHOLE * stream.duration - 2 * stream.duration / len(stamps)
+    return max(stamps) - min(stamps) >= _WHOLE * stream.duration - 2 * stream.duration / stream.frames
 
 
 def _is_unseen(packet: Packet, codec: str, not_coded: NotCoded) -> bool:
