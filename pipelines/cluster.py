@@ -23,6 +23,7 @@ _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 servers listen there. Without it they listen on every address; `_node_ip_address` does not help, Ray resolves it."""
 
 _STARTS = 3
+_SLOW_STARTS = ("timed out", "failed to start")
 _END_S = 5.0
 _STORE_BYTES = 512 << 20
 _LEAST_STORE = 80 << 20
@@ -71,7 +72,10 @@ def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Reso
 
 
 def _start(cpus: int | None) -> None:
-    """Start a local Ray; once more where its processes were too slow for the half minute that Ray gives them."""
+    """Start a local Ray; once more where its processes were too slow for the half minute that Ray gives them.
+
+    A port that a process took between Ray's look and its server's start ends the same way, in "failed to start".
+    """
     local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
     for left in reversed(range(_STARTS)):
         try:
@@ -79,7 +83,7 @@ def _start(cpus: int | None) -> None:
                 _init("a local Ray", "see `ziggurat doctor`; RAY_TMPDIR sets its folder", address="local", **local)
             return
         except UserError as error:
-            if not left or "timed out" not in error.cause.lower():
+            if not left or not any(sign in error.cause.lower() for sign in _SLOW_STARTS):
                 raise
 
 

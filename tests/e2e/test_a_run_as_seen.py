@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +15,8 @@ import pytest
 
 from tests.support import jobs, media
 
-RECIPE = jobs.RECIPE + "[run]\nstall_s = 0.001\n"
+RECIPE = jobs.RECIPE.replace("silence_s = 25.0", "silence_s = 120.0") + "[run]\nstall_s = 1.0\n"
+_APPEARS_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,35 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     to = ("--to", str(folder / "p"), "--recipe", jobs.recipe(folder, RECIPE), "--cpus", "2", "--json")
     process = jobs.start("curate", str(folder / "list.txt"), *to, RUN=str(folder))
     assert process.stdout is not None
-    first: list[dict[str, Any]] = []
-    for line in process.stdout:
-        first.append(json.loads(line))
-        if first[-1]["event"] == "progress":
-            break
+    first = list(until("progress", process.stdout))
     listened = listening(str(folder))
+    decoder = decoding(str(folder))
+    decoder.suspend()
+    first += until("stalled", process.stdout)
+    decoder.resume()
     rest = jobs.finish(process)
     return Seen(jobs.Finished(rest.code, [*first, *rest.events], rest.error), listened)
+
+
+def until(event: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The events up to the first of this kind."""
+    for line in lines:
+        yield (found := json.loads(line))
+        if found["event"] == event:
+            return
+
+
+def decoding(run: str) -> psutil.Process:
+    """A decoder's process of a run, as soon as there is one."""
+    end = time.monotonic() + _APPEARS_S
+    while time.monotonic() < end:
+        for process in jobs.of_run(run):
+            with suppress(psutil.Error):
+                for child in process.children():  # its own environment says nothing of the run
+                    if "curation.media.child" in child.cmdline():
+                        return child
+        time.sleep(0.01)
+    raise AssertionError("no decoder was started")
 
 
 def listening(run: str) -> set[str]:
@@ -96,6 +121,7 @@ def test_the_screen_is_never_blank_while_it_searches(seen: Seen) -> None:
 def test_a_stage_slower_than_stall_s_is_named_and_goes_on(seen: Seen) -> None:
     stalled = [event for event in seen.done.events if event["event"] == "stalled"]
     stages = [event["stage"] for event in stalled]
-    assert stages and len(set(stages)) == len(stages), "each is told once"
+    assert stages[0] == "measure", "its decoder was stopped"
+    assert len(set(stages)) == len(stages), "each is told once"
     assert all(event["stage"] in event["what"] for event in stalled)
     assert (seen.done.summary["clips"], seen.done.summary["cut"]) == (3, 3)

@@ -33,6 +33,7 @@ class Slow:
         (0, "", 1, True),
         (2, "The current node timed out during startup. This could happen", 3, True),
         (9, "The current node timed out during startup. This could happen", 3, False),
+        (1, "Failed to start GCS. Last 0 lines of error files:", 2, True),
         (9, "AF_UNIX path length", 1, False),
     ],
 )
