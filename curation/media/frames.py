@@ -212,9 +212,10 @@ def check_size(stream: VideoStream, max_pixels: int) -> None:
 
 def checksum(frame: av.VideoFrame) -> int:
     """63 bits that stand for a decoded picture: XXH3 of its first plane (luma, mostly), as the decoder gave it."""
-    if frame.planes[0].line_size < 0:  # rows from the bottom up, which a buffer of PyAV does not show
+    plane = frame.planes[0]  # all planes are made anew each time they are asked for
+    if plane.line_size < 0:  # rows from the bottom up, which a buffer of PyAV does not show
         frame = frame.reformat(format="yuv420p", threads=1)
-    plane = frame.planes[0]
+        plane = frame.planes[0]
     width = _row_bytes(frame.format.name, frame.width)
     rows = np.ndarray((frame.height, width), np.uint8, memoryview(plane), strides=(plane.line_size, 1))
     return xxhash.xxh3_64_intdigest(np.ascontiguousarray(rows).data) >> 1
@@ -240,7 +241,7 @@ def _row_bytes(name: str, width: int) -> int:
 
 def planes(frame: av.VideoFrame) -> Planes:
     """Y, U and V of a 4:2:0 frame as views (height, width) of the decoder's buffers: valid while the frame lives."""
-    y, u, v = frame.planes  # makes all three anew each time it is asked
+    y, u, v = frame.planes
     return _plane(y), _plane(u), _plane(v)
 
 
