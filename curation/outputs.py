@@ -63,6 +63,12 @@ def check_file(name: str) -> str:
     return place
 
 
+def exists(place: str) -> bool:
+    """Whether there is an object of this name in its store."""
+    with _told(place):
+        return _session(place).contains("")
+
+
 def suffix(name: str) -> str:
     """The suffix of an output's name, in lower case; "" for what ends in a slash, and for a folder."""
     bare = name.partition("?")[0] if is_remote(name) else name

@@ -18,7 +18,9 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model file, o
 @app.command()
 def sample(
     context: typer.Context,
-    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where videos and the contact sheet go.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FOLDER", help="Where videos and the contact sheet go; path or URI.")
+    ],
     prompts: Annotated[list[str] | None, typer.Argument(help="What the videos show, one each.")] = None,
     model: ModelOption = "tiny",
     resolution: Annotated[str, typer.Option(help="Pixel budget: 256px, 768px, 720p.")] = "256px",

@@ -144,17 +144,32 @@ def read_mp4(content: bytes) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Frames (T, H, W, 3) as H.264, 4:2:0; written whole or not at all.
+def mp4(frames: np.ndarray, fps: float) -> bytes:
+    """A file of frames (T, H, W, 3) as H.264, 4:2:0.
 
     The same frames give the same file to the byte: conversion and encoder have one thread each, and x264 leaves AVX-512
     alone (`steady`).
     """
+    with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:  # `faststart` reads again what it has written
+        path = Path(folder, "video.mp4")
+        _encode(path, frames, fps)
+        return path.read_bytes()
+
+
+def png(frame: np.ndarray) -> bytes:
+    """A file of one frame (H, W, 3), RGB."""
+    import cv2
+
+    done, content = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
+    assert done, "OpenCV writes PNG"
+    return content.tobytes()
+
+
+def _encode(path: Path, frames: np.ndarray, fps: float) -> None:
     import av
 
     _, height, width, _ = frames.shape
-    part = path.with_suffix(".part")
-    with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         rate = Fraction(fps).limit_denominator(1001)
         stream = container.add_stream(
             "libx264", rate=rate, options={"crf": _CRF, "preset": "medium", **steady(_processor())}
@@ -165,7 +180,6 @@ def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
-    part.replace(path)
 
 
 def steady(processor: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ read and written here, the networks come from `building`. All that can be told b
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 
 from curation.errors import UserError
 from pipelines import building, modelfile, pictures, sampling_lines
+from pipelines.sampling_folder import SampleFolder
 from pipelines.sampling_lines import Line
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Wish:
 
 def run(wish: Wish, to: str, as_json: bool) -> None:
     """The command. UserError for whatever the user can mend, before the networks are loaded where it can be told."""
-    folder = _folder(to)
+    folder = SampleFolder(to)
     job = _prepared(wish)
     sampler = _loaded(job.model)
     making = _Making(folder, as_json)
@@ -100,7 +102,7 @@ def again(source: str, to: str, as_json: bool) -> bool:
 
     UserError: lines that cannot be read, or whose model or references have changed.
     """
-    folder, lines = _folder(to), sampling_lines.read(source)
+    folder, lines = SampleFolder(to), sampling_lines.read(source)
     for line in lines:
         line.check_sources()
     making, sampler, loaded, same = _Making(folder, as_json), None, None, True
@@ -164,7 +166,7 @@ def _loaded(model: modelfile.ModelFile) -> Sampler:
 class _Making:
     """Videos on their way into a folder: each is written with its line, all are shown on one sheet."""
 
-    def __init__(self, folder: Path, as_json: bool) -> None:
+    def __init__(self, folder: SampleFolder, as_json: bool) -> None:
         self._folder, self._as_json = folder, as_json
         self._shown: list[tuple[str, np.ndarray]] = []
 
@@ -186,33 +188,19 @@ class _Making:
         frames = sampled.videos_BTHW3[0].numpy()
         prompt, seed = request.prompts[0], sampled.seeds[0]
         suffix = ".png" if len(frames) == 1 else ".mp4"
-        path = self._folder / f"{len(self._shown):03d}-{_slug(prompt)}-{seed}{suffix}"
-        _write(path, frames, request.fps)
-        line = _line(job, path, request, sampled, device)
+        name, content = f"{len(self._shown):03d}-{_slug(prompt)}-{seed}{suffix}", _encoded(frames, request.fps)
+        place = self._folder.keep(name, content)
+        line = _line(job, name, content, request, sampled, device)
         text = line.model_dump_json()
-        with (self._folder / sampling_lines.NAME).open("a") as file:
-            file.write(text + "\n")
-        print(text if self._as_json else path, flush=True)
+        self._folder.list(text)
+        print(text if self._as_json else place, flush=True)
         self._shown.append((f"{prompt}  seed {seed}", pictures.spread(frames)))
         return line
 
     def finish(self) -> None:
-        sheet = self._folder / "sheet.png"
-        sheet.write_bytes(pictures.contact_sheet(self._shown))
+        sheet = self._folder.keep("sheet.png", pictures.contact_sheet(self._shown))
         if not self._as_json:
             print(f"{len(self._shown)} in {self._folder}, all on {sheet}")
-
-
-def _folder(to: str) -> Path:
-    """The folder to fill, made where it is not there."""
-    if "://" in to:
-        raise UserError(f"cannot write samples to {to}", "give a folder, and copy it")
-    folder = Path(to)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{to} is no folder that can be made ({error.strerror})", "give another folder") from None
-    return folder
 
 
 def _request(wish: Wish, spec: LatentSpec) -> Request:
@@ -286,7 +274,7 @@ def _search(wish: Wish) -> Search | None:
     return Search(steps, wish.candidates)
 
 
-def _drawn_first(job: _Job, folder: Path) -> Request:
+def _drawn_first(job: _Job, folder: SampleFolder) -> Request:
     """Text to image to video: the first frame is drawn, kept as PNG, and the video starts from it."""
     import torch
 
@@ -300,7 +288,7 @@ def _drawn_first(job: _Job, folder: Path) -> Request:
     height, width = _image_size(request)
     times = flow.times(job.settings.steps, Grid(1, height // 16, width // 16), job.settings.shift).tolist()
     image = drawer.draw(prompt, height, width, times, seeds.generator(seed, seeds.Purpose.IMAGE))
-    _write(folder / f"first-{_slug(prompt)}-{seed}.png", image[None], request.fps)
+    folder.keep(f"first-{_slug(prompt)}-{seed}.png", pictures.png(image))
     drawn = torch.from_numpy(image).permute(2, 0, 1)[:, None].float() / 127.5 - 1
     return replace(request, kind=Kind.I2V_HEAD, references=(fitted(drawn, request.height, request.width),))
 
@@ -318,24 +306,17 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[2]), int(found[1])
 
 
-def _write(path: Path, frames: np.ndarray, fps: int) -> None:
-    if len(frames) > 1:
-        pictures.write_mp4(path, frames, fps)
-        return
-    import cv2
-
-    done, png = cv2.imencode(".png", np.ascontiguousarray(frames[0][..., ::-1]))
-    assert done, "OpenCV writes PNG"
-    path.write_bytes(png.tobytes())
+def _encoded(frames: np.ndarray, fps: int) -> bytes:
+    return pictures.mp4(frames, fps) if len(frames) > 1 else pictures.png(frames[0])
 
 
-def _line(job: _Job, path: Path, request: Request, sampled: Sampled, device: str) -> Line:
+def _line(job: _Job, name: str, content: bytes, request: Request, sampled: Sampled, device: str) -> Line:
     import torch
 
     wish, search = job.wish, job.search
     return Line(
-        file=path.name,
-        sha256=sampling_lines.of_file(path),
+        file=name,
+        sha256=hashlib.sha256(content).hexdigest(),
         prompt=request.prompts[0],
         worded=sampled.prompts[0],
         seed=sampled.seeds[0],
