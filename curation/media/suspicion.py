@@ -20,9 +20,12 @@ _IN_FLIGHT = 128
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A packet that went into the decoder: its place in that order, and the sample aspect ratio that held then."""
+    """A packet that went into the decoder: its place in that order, whether it is a key packet, and the sample aspect
+    ratio that held then.
+    """
 
     order: int
+    key: bool
     sar: float
 
 
@@ -39,15 +42,15 @@ class Suspicion:
     def send(self, packet: Packet, sar: float, after: int, gap: bool = False, half: bool = False) -> None:
         """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious.
 
-        So does a `gap` of reference pictures before it, unless it is a clean start itself. `half`: the packet before it
-        held a field whose other field is missing.
+        So do a field whose other field is not in the file, and a `gap` of reference pictures before it, unless it is a
+        clean start itself. `half`: the packet before it held a field whose other field is missing.
         """
         self._order += 1
         if packet.pts is not None:
-            self._in_flight[packet.pts] = Sent(self._order, sar)
+            self._in_flight[packet.pts] = Sent(self._order, packet.is_keyframe, sar)
         if len(self._in_flight) > _IN_FLIGHT:
             del self._in_flight[next(iter(self._in_flight))]
-        if packet.is_corrupt:
+        if packet.is_corrupt or packet.pts in self._timeline.halves:
             self._begin(self._order, after)
         elif half:
             self._begin(self._order - 1, after)
@@ -66,9 +69,11 @@ class Suspicion:
     def is_sound(self, frame: av.VideoFrame, index: int, sent: Sent | None) -> bool:
         """Whether picture `index` is neither hit nor predicted from one that is."""
         order = sent.order if sent is not None else self._order
+        # The picture after a lone key field is said to be a key one, too: its packet must be one.
+        key = frame.key_frame and (sent is None or sent.key)
         if frame.is_corrupt:
             self._begin(order, index)
-        elif self._from is not None and (index >= self._clean_at or (frame.key_frame and order > self._from)):
+        elif self._from is not None and (index >= self._clean_at or (key and order > self._from)):
             self._from = None
         return index >= self._timeline.led and (self._from is None or order < self._from)
 

@@ -6,7 +6,7 @@ whose timestamps rise; files that were joined, and streams that were cut off and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -59,7 +59,7 @@ class Timeline:
     `times`: seconds from the first picture; they never fall, over all parts. `starts`: pictures at which a decoder can
     truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture
     shown is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an
-    intra refresh is complete.
+    intra refresh is complete. `halves`: stamps of fields whose picture lacks the other field.
     """
 
     parts: tuple[Part, ...]
@@ -74,32 +74,39 @@ class Timeline:
     joins: tuple[int, ...] = ()
     led: int = 0
     refreshes: tuple[int, ...] = ()
+    halves: frozenset[int] = frozenset()
 
     @property
     def pictures(self) -> int:
         return len(self.times)
 
     def by_frame(self) -> Timeline:
-        """The timeline of a field-coded stream, whose packets hold half a picture each."""
-        parts: list[Part] = []
-        times: list[np.ndarray] = []
-        starts: list[int] = []
-        for part in self.parts:
-            first = parts[-1].end if parts else 0
-            parts.append(Part(first, part.stamps[::2]))
-            times.append(self.times[part.first : part.end : 2])
-            inside = self.starts[(self.starts >= part.first) & (self.starts < part.end)]
-            starts += (first + (inside - part.first) // 2).tolist()
+        """The timeline of a field-coded stream, whose packets hold half a picture each.
+
+        Two fields are one picture by their places in time, not in turn: one of them may be lost.
+        """
+        leads = [part.first + _leading_fields(part.stamps) for part in self.parts] or [np.arange(0, self.pictures, 2)]
+        lead = np.concatenate(leads)
+        firsts = np.searchsorted(lead, [part.first for part in self.parts])
+        parts = [
+            Part(int(first), part.stamps[fields - part.first])
+            for first, part, fields in zip(firsts, self.parts, leads, strict=False)
+        ]
+
+        def halved(fields: Iterable[int]) -> list[int]:
+            return [max(0, int(np.searchsorted(lead, field, side="right")) - 1) for field in fields]
+
         return replace(
             self,
             parts=tuple(parts),
-            times=np.concatenate(times) if times else self.times[::2],
-            starts=np.unique(np.array(starts, np.int64)),
-            packets=-(-self.packets // 2),
-            announced=-(-self.announced // 2),
+            times=self.times[lead],
+            starts=np.unique(np.array(halved(self.starts), np.int64)),
+            packets=len(lead),
+            announced=max(len(lead), -(-self.announced // 2)),
             joins=tuple(part.first for part in parts[1:]),
-            led=self.led // 2,
-            refreshes=tuple(picture // 2 for picture in self.refreshes),
+            led=halved([self.led])[0] if self.led else 0,
+            refreshes=tuple(halved(self.refreshes)),
+            halves=frozenset(stamp for part in self.parts for stamp in _lone_fields(part.stamps)),
         )
 
     @cached_property
@@ -160,6 +167,26 @@ class Timeline:
         """The last picture at or before `picture` at which a decoder can start; 0 where none is known."""
         at = int(np.searchsorted(self.starts, picture, side="right")) - 1
         return int(self.starts[at]) if at >= 0 else 0
+
+
+def _pictures_of(fields: np.ndarray) -> np.ndarray:
+    """The number of the picture that each of these fields (stamps, two a picture) is of."""
+    if len(fields) < 2:
+        return np.zeros(len(fields), np.int64)
+    steps = np.diff(fields)
+    places = np.concatenate([[0], np.cumsum(np.maximum(1, np.rint(steps / np.median(steps)).astype(np.int64)))])
+    return places // 2
+
+
+def _leading_fields(stamps: np.ndarray) -> np.ndarray:
+    """Which of these fields is the first one that is there of its picture."""
+    return np.unique(_pictures_of(stamps), return_index=True)[1]
+
+
+def _lone_fields(stamps: np.ndarray) -> list[int]:
+    """The stamps of those that are the only one of their picture."""
+    _, first, count = np.unique(_pictures_of(stamps), return_index=True, return_counts=True)
+    return stamps[first[count == 1]].tolist()
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from curation.contract import Ending
@@ -171,6 +171,18 @@ def test_a_field_coded_source_has_one_time_for_each_pair(sizes: list[int], start
     assert halved.parts[-1].end == halved.pictures
     assert all(0 <= number < halved.pictures for number in halved.starts)
     assert [halved.times[part.first] for part in halved.parts] == [whole.times[part.first] for part in whole.parts]
+
+
+@given(st.integers(8, 60), st.sets(st.integers(1, 100), max_size=6), st.sampled_from([1, 1501, 3003]))
+def test_fields_are_paired_by_their_places_in_time_whichever_are_lost(pictures: int, lost: set[int], step: int) -> None:
+    there = np.array([field for field in range(2 * pictures) if field not in lost])
+    assume(np.median(np.diff(there)) == 1)
+    whole = Timeline((Part(0, there * step),), there * 0.02, np.array([0]), 0.02, 0, len(there), len(there), 0.0, False)
+    found = whole.by_frame()
+    numbers, first, count = np.unique(there // 2, return_index=True, return_counts=True)
+    assert found.parts[0].stamps.tolist() == (there[first] * step).tolist()
+    assert found.pictures == found.packets == len(numbers)
+    assert found.halves == set((there[first[count == 1]] * step).tolist())
 
 
 @pytest.mark.parametrize("trim", [("-ss", "1"), ("-t", "3"), ("-ss", "1.3", "-t", "4")])
