@@ -10,39 +10,16 @@ here knows Ray: `engine` calls it in a worker.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from pipelines.results import our_fault, why_of
+from pipelines.stages.base import Divisible, GiveUp, Report, Stage
+from pipelines.stages.results import our_fault, why_of
 
 HOLD_S = 10.0
 """How long a worker may hold results back: a kill loses at most about this much of its work."""
-
-Report = Callable[[str, int], None]
-"""`report(item, frames)`: says what a stage works on and how far it is."""
-
-
-class Stage(Protocol):
-    """One step of a pipeline. What is wrong with an item is in its result; what it raises is a fault of ours."""
-
-    def __call__(self, item: Any, report: Report) -> Any: ...
-
-
-GiveUp = Callable[[Any, Verdict], Any]
-"""The result of an item that a stage cannot do: `INTERNAL` where it raised, `WORKER_LOST` where its workers died."""
-
-
-@runtime_checkable
-class Divisible(Protocol):
-    """An item of several things that can be worked on apart."""
-
-    def __len__(self) -> int: ...
-
-    def part(self, start: int, stop: int) -> Any:
-        """The item of its things `start` to `stop`, without the last."""
-        ...
 
 
 class Tries(Protocol):

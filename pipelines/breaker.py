@@ -11,7 +11,7 @@ import re
 
 from curation.errors import UserError
 from pipelines.engine import Delivery
-from pipelines.results import Fault, SameContent, fault_of
+from pipelines.stages.results import Fault, SameContent, fault_of
 
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\d]\S*")
 """What differs from one item to the next in an error of one cause: names, paths, numbers."""

@@ -30,17 +30,17 @@ from curation.pyramid.store import Pyramid, chunks, select
 from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
 from curation.sources import Refused
 from pipelines.cluster import Resources
-from pipelines.cutting import CutStage
 from pipelines.engine import Chained, Delivery, StageSpec, hire, run
 from pipelines.filters import Ready, listed
-from pipelines.foreman import Claim
 from pipelines.landing import Account, Landing
-from pipelines.measuring import MeasureStage
 from pipelines.naming import further_names
 from pipelines.ordering import ORDER_COLUMNS, orders
 from pipelines.recipe import Recipe
-from pipelines.results import CutDone, CutOrder, Landed, Place, Result, batch_of, fault_of, progress, units
-from pipelines.scoring import ClipsToScore, FetchStage, ScoreStage, Unscored
+from pipelines.stages.base import Claim
+from pipelines.stages.cut import CutStage
+from pipelines.stages.measure import MeasureStage
+from pipelines.stages.results import CutDone, CutOrder, Landed, Place, Result, batch_of, fault_of, progress, units
+from pipelines.stages.score import ClipsToScore, FetchStage, ScoreStage, Unscored
 
 SCORE_CLIPS = 32
 GPU_SHARE = 0.125

@@ -11,15 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-
-class Claim(StrEnum):
-    """The answer to a claim."""
-
-    GO = "go"
-    TAKEN = "taken"
-    EXHAUSTED = "exhausted"
+from pipelines.stages.base import Claim
 
 
 @dataclass(frozen=True, slots=True)

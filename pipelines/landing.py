@@ -21,7 +21,7 @@ from curation.pyramid.store import Pyramid
 from pipelines.breaker import Breaker
 from pipelines.engine import Delivery
 from pipelines.naming import further_names
-from pipelines.results import CutDone, Landed, Result, SameContent, Scored, batch_of
+from pipelines.stages.results import CutDone, Landed, Result, SameContent, Scored, batch_of
 
 COMMIT_EVERY_S = 5.0
 """How long readers wait for a result; a commit takes a fifth of a second of the driver, however much it holds."""

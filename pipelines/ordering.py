@@ -19,7 +19,7 @@ from curation.pyramid.failures import MEASURE_AGAIN
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS, clip_from_row
-from pipelines.results import CutDone, CutOrder
+from pipelines.stages.results import CutDone, CutOrder
 
 SEGMENT_CLIPS = 16
 """Clips encoded by one worker in one go; a long source is cut by several."""

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from pipelines.attempts import Attempts, Pace, Report
+from pipelines.attempts import Attempts, Pace
 from pipelines.foreman import Foreman
+from pipelines.stages.base import Report
 
 
 class Died(BaseException):

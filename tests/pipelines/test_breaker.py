@@ -16,8 +16,8 @@ from curation.rows import video_row
 from pipelines.breaker import Breaker
 from pipelines.engine import Delivery
 from pipelines.landing import Account, Landing
-from pipelines.results import CutDone, Landed, Result, SameContent, Scored, fault_of, why_of
-from pipelines.scoring import ClipsToScore, Unscored
+from pipelines.stages.results import CutDone, Landed, Result, SameContent, Scored, fault_of, why_of
+from pipelines.stages.score import ClipsToScore, Unscored
 
 
 def landed(number: int, verdict: Verdict | None) -> Delivery:

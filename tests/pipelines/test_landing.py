@@ -15,9 +15,10 @@ from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
 from pipelines.cluster import Resources
 from pipelines.engine import Delivery, StageSpec, pool_size
-from pipelines.foreman import Claim, Foreman
+from pipelines.foreman import Foreman
 from pipelines.landing import Account, Landing
-from pipelines.results import CutDone, Landed, SameContent, Scored, batch_of
+from pipelines.stages.base import Claim
+from pipelines.stages.results import CutDone, Landed, SameContent, Scored, batch_of
 
 
 def landed(verdict: Verdict | None) -> Landed:

@@ -15,7 +15,7 @@ from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS
 from pipelines import ordering
 from pipelines.ordering import ORDER_COLUMNS, orders
-from pipelines.results import CutDone, CutOrder
+from pipelines.stages.results import CutDone, CutOrder
 from tests.curation.pyramid.build import TIERS, clips, videos
 
 FAST, SLOW = MediaPlan(clips=ClipPlan(max_fps=30.0)), MediaPlan(clips=ClipPlan(max_fps=15.0))

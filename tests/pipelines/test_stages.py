@@ -19,12 +19,13 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.sources import list_sources
-from pipelines.attempts import Attempts, Divisible
-from pipelines.cutting import CutStage
-from pipelines.foreman import Claim, Foreman
-from pipelines.measuring import Measure, MeasureStage
-from pipelines.results import CutOrder, Landed, Place, SameContent, fault_of
-from pipelines.scoring import SampledClips, Score, Unscored
+from pipelines.attempts import Attempts
+from pipelines.foreman import Foreman
+from pipelines.stages.base import Claim, Divisible
+from pipelines.stages.cut import CutStage
+from pipelines.stages.measure import Measure, MeasureStage
+from pipelines.stages.results import CutOrder, Landed, Place, SameContent, fault_of
+from pipelines.stages.score import SampledClips, Score, Unscored
 from tests.support import media
 from tests.support.measuring import as_clips, measured
 

@@ -21,9 +21,8 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.retry import retrying
 from curation.rows import clips_table, frame_columns, nameless_id, video_row
 from curation.staging import stage
-from pipelines.attempts import Report
-from pipelines.foreman import Claim
-from pipelines.results import Landed, Place, SameContent, our_fault
+from pipelines.stages.base import Claim, Report
+from pipelines.stages.results import Landed, Place, SameContent, our_fault
 
 
 class Claims(Protocol):

@@ -18,8 +18,8 @@ from curation.contract import CLIPS, Verdict
 from curation.filters.base import NO_SAMPLES, SampleFilter
 from curation.media.plan import Limits
 from curation.media.sandbox import Sandbox
-from pipelines.attempts import Report
-from pipelines.results import Scored, why_of
+from pipelines.stages.base import Report
+from pipelines.stages.results import Scored, why_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ClipsToScore:
         return len(self.clip_ids)
 
     def part(self, start: int, stop: int) -> ClipsToScore:
-        """See `attempts.Divisible`."""
+        """See `base.Divisible`."""
         return ClipsToScore(self.clip_ids[start:stop], self.video_ids[start:stop])
 
 
@@ -49,7 +49,7 @@ class SampledClips:
         return len(self.clip_ids)
 
     def part(self, start: int, stop: int) -> SampledClips:
-        """See `attempts.Divisible`."""
+        """See `base.Divisible`."""
         return SampledClips(self.clip_ids[start:stop], self.video_ids[start:stop], self.frames[start:stop])
 
 

@@ -18,8 +18,8 @@ from curation.pyramid.failures import failure
 from curation.pyramid.fragments import write_media_fragments
 from curation.pyramid.retry import retrying
 from curation.staging import stage
-from pipelines.attempts import Report
-from pipelines.results import CutDone, CutOrder, Place, our_fault
+from pipelines.stages.base import Report
+from pipelines.stages.results import CutDone, CutOrder, Place, our_fault
 
 
 @dataclass(frozen=True, slots=True)

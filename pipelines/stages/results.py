@@ -85,7 +85,7 @@ class CutOrder:
         return len(self.clips)
 
     def part(self, start: int, stop: int) -> CutOrder:
-        """See `attempts.Divisible`."""
+        """See `base.Divisible`."""
         return replace(self, clips=self.clips[start:stop])
 
 
