@@ -19,7 +19,8 @@ from typing import Annotated
 import typer
 
 from curation.errors import UserError
-from pipelines import cli_training, signals
+from pipelines import cli_training
+from pipelines.execution import signals
 
 app = typer.Typer(
     name="ziggurat",
@@ -68,7 +69,7 @@ def curate(
     as_json: JsonOption = False,
 ) -> int:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
-    from pipelines import jobs
+    from pipelines.execution import jobs
 
     options = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json)
     if fill:
@@ -92,7 +93,7 @@ def cut(
     as_json: JsonOption = False,
 ) -> int:
     """Encode clips that were measured and not cut; scores that they lack come first."""
-    from pipelines import jobs
+    from pipelines.execution import jobs
 
     return jobs.run_cut(pyramid, tier, jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json))
 

@@ -29,12 +29,12 @@ from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
 from curation.sources import Refused
-from pipelines.cluster import Resources
-from pipelines.engine import Chained, Delivery, StageSpec, hire, run
+from pipelines.execution.cluster import Resources
+from pipelines.execution.committer import Account, Landing
+from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
+from pipelines.execution.further_names import further_names
+from pipelines.execution.ray_data import Chained, Delivery, StageSpec, hire, run
 from pipelines.filters import Ready, listed
-from pipelines.landing import Account, Landing
-from pipelines.naming import further_names
-from pipelines.ordering import ORDER_COLUMNS, orders
 from pipelines.recipe import Recipe
 from pipelines.stages.base import Claim
 from pipelines.stages.cut import CutStage

@@ -20,8 +20,8 @@ from rich.table import Table
 from curation.contract import REASONS, Reason
 from curation.pyramid.census import Census
 from pipelines.estimate import Estimate
-from pipelines.foreman import Post
-from pipelines.landing import Account
+from pipelines.execution.committer import Account
+from pipelines.execution.coordinator import Post
 from pipelines.screen import Screen
 from pipelines.stalls import Stalls
 

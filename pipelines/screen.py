@@ -17,8 +17,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from pipelines.estimate import MEASURE, Estimate
-from pipelines.foreman import Post
-from pipelines.landing import Account
+from pipelines.execution.committer import Account
+from pipelines.execution.coordinator import Post
 
 LOG_EVERY_S = 60.0
 """How often a log that is no terminal gets a line."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.foreman import Post
+from pipelines.execution.coordinator import Post
 
 
 class Stalls:

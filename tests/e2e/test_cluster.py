@@ -14,7 +14,7 @@ from curation.pyramid.store import Pyramid
 from curation.sources import list_sources
 from pipelines import checks
 from pipelines.curate import curate
-from pipelines.landing import Account
+from pipelines.execution.committer import Account
 from pipelines.recipe import ShotsSection, load
 from tests.support import jobs
 from tests.support.watch import Silent
@@ -37,7 +37,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_node_is_lost_and_the_table_is_the_same(cluster, tmp_path: Path) -> None:
-    from pipelines.cluster import joined
+    from pipelines.execution.cluster import joined
 
     videos, recipe = jobs.corpus(tmp_path / "videos"), load(jobs.recipe(tmp_path))
     jobs.curate(videos, tmp_path / "alone", jobs.recipe(tmp_path))

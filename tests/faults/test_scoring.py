@@ -12,8 +12,8 @@ import pytest
 
 from curation.pyramid import journal
 from curation.pyramid.store import Pyramid
-from pipelines.attempts import HOLD_S
 from pipelines.curate import SCORE_CLIPS
+from pipelines.execution.attempts import HOLD_S
 from tests.support import scoring
 from tests.support.scoring import BY, Options
 

@@ -15,8 +15,9 @@ from curation.errors import UserError
 from curation.media import decoder
 from curation.media.cell import Level
 from curation.media.plan import Encode, Limits, MediaPlan
-from pipelines import answering, checks, doctor, selftest, software
+from pipelines import checks, doctor, selftest, software
 from pipelines.cli import main
+from pipelines.execution import answering
 from pipelines.recipe import load
 from tests.support import jobs, media
 
@@ -30,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def started(*given: object, **options: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("pipelines.cluster._start", started)
+    monkeypatch.setattr("pipelines.execution.cluster._start", started)
     return tmp_path
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from pipelines.attempts import Attempts, Pace
-from pipelines.foreman import Foreman
+from pipelines.execution.attempts import Attempts, Pace
+from pipelines.execution.coordinator import Foreman
 from pipelines.stages.base import Report
 
 

@@ -13,9 +13,9 @@ from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import video_row
-from pipelines.breaker import Breaker
-from pipelines.engine import Delivery
-from pipelines.landing import Account, Landing
+from pipelines.execution.breaker import Breaker
+from pipelines.execution.committer import Account, Landing
+from pipelines.execution.ray_data import Delivery
 from pipelines.stages.results import CutDone, Landed, Result, SameContent, Scored, fault_of, why_of
 from pipelines.stages.score import ClipsToScore, Unscored
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from curation.errors import UserError
-from pipelines import cluster
+from pipelines.execution import cluster
 
 
 class Slow:

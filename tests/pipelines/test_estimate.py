@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipelines.estimate import AGAINST_MEASURING, Estimate, Left
-from pipelines.foreman import Post
-from pipelines.landing import Account
+from pipelines.execution.committer import Account
+from pipelines.execution.coordinator import Post
 from pipelines.progress import Display
 from pipelines.screen import Screen
 from pipelines.stalls import Stalls

@@ -13,10 +13,10 @@ from curation.pyramid.journal import FOLDER, Journal
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
-from pipelines.cluster import Resources
-from pipelines.engine import Delivery, StageSpec, pool_size
-from pipelines.foreman import Foreman
-from pipelines.landing import Account, Landing
+from pipelines.execution.cluster import Resources
+from pipelines.execution.committer import Account, Landing
+from pipelines.execution.coordinator import Foreman
+from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
 from pipelines.stages.base import Claim
 from pipelines.stages.results import CutDone, Landed, SameContent, Scored, batch_of
 

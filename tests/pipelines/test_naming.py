@@ -13,7 +13,7 @@ from curation.contract import Source
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from pipelines.naming import further_names
+from pipelines.execution.further_names import further_names
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
 
 

@@ -13,8 +13,8 @@ from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.failures import PASSING, kind
 from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS
-from pipelines import ordering
-from pipelines.ordering import ORDER_COLUMNS, orders
+from pipelines.execution import cut_orders
+from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
 from pipelines.stages.results import CutDone, CutOrder
 from tests.curation.pyramid.build import TIERS, clips, videos
 
@@ -79,10 +79,10 @@ def test_a_clip_whose_plan_is_unknown_says_to_curate_again(pyramid: Pyramid) -> 
 def test_a_clip_without_checksums_is_not_cut(pyramid: Pyramid, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(pyramid, "v")
     if name not in CLIP_COLUMNS:  # the passes of this version know no checksums yet
-        monkeypatch.setattr(ordering, "_CHECKS", (name,))
-        monkeypatch.setattr(ordering, "ORDER_COLUMNS", (*ORDER_COLUMNS, name))
+        monkeypatch.setattr(cut_orders, "_CHECKS", (name,))
+        monkeypatch.setattr(cut_orders, "ORDER_COLUMNS", (*ORDER_COLUMNS, name))
     Committer(pyramid).commit(Batch(clips=clips(row(0, FAST.fingerprint) | {name: None}, row(1, FAST.fingerprint))))
-    (done, order) = orders(pyramid, pyramid.query().columns(*ordering.ORDER_COLUMNS).to_table().to_pylist())
+    (done, order) = orders(pyramid, pyramid.query().columns(*cut_orders.ORDER_COLUMNS).to_table().to_pylist())
     assert isinstance(done, CutDone) and set(done.failed) == {"c0"}
     assert isinstance(order, CutOrder) and [clip.clip_id for clip in order.clips] == ["c1"]
 

@@ -19,8 +19,8 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.sources import list_sources
-from pipelines.attempts import Attempts
-from pipelines.foreman import Foreman
+from pipelines.execution.attempts import Attempts
+from pipelines.execution.coordinator import Foreman
 from pipelines.stages.base import Claim, Divisible
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import Measure, MeasureStage

@@ -145,9 +145,9 @@ class Silent:
 
 def main(place: str, options: str) -> None:
     from pipelines import curate
-    from pipelines.cluster import joined
+    from pipelines.execution.cluster import joined
+    from pipelines.execution.committer import Account
     from pipelines.filters import Ready
-    from pipelines.landing import Account
     from pipelines.recipe import Recipe
 
     wanted = Options(**json.loads(options))

@@ -27,7 +27,7 @@ class Post:
 
 
 class Foreman:
-    """Plain class; `pipelines.engine` makes an actor of it."""
+    """Plain class; `pipelines.execution.ray_data` makes an actor of it."""
 
     def __init__(self, attempts: int) -> None:
         self._attempts = attempts

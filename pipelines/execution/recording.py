@@ -21,9 +21,9 @@ from curation.pyramid import runs
 from curation.pyramid.retry import of_the_user, retrying
 from curation.pyramid.runs import Run
 from curation.pyramid.store import Pyramid
-from pipelines import signals
-from pipelines.cluster import Resources
-from pipelines.landing import Account
+from pipelines.execution import signals
+from pipelines.execution.cluster import Resources
+from pipelines.execution.committer import Account
 
 if TYPE_CHECKING:
     from pipelines.curate import Watch

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 from pipelines import checks
-from pipelines.cluster import Resources, joined
+from pipelines.execution.cluster import Resources, joined
 from pipelines.recipe import Recipe
 
 

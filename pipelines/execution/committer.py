@@ -18,9 +18,9 @@ from curation.contract import Reason, Source, Status, Verdict, loses
 from curation.pyramid.commit import Committer, joined
 from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
-from pipelines.breaker import Breaker
-from pipelines.engine import Delivery
-from pipelines.naming import further_names
+from pipelines.execution.breaker import Breaker
+from pipelines.execution.further_names import further_names
+from pipelines.execution.ray_data import Delivery
 from pipelines.stages.results import CutDone, Landed, Result, SameContent, Scored, batch_of
 
 COMMIT_EVERY_S = 5.0

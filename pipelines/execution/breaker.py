@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from curation.errors import UserError
-from pipelines.engine import Delivery
+from pipelines.execution.ray_data import Delivery
 from pipelines.stages.results import Fault, SameContent, fault_of
 
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\d]\S*")

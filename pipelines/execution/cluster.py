@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
-from pipelines import answering, signals
+from pipelines.execution import answering, signals
 
 NAMESPACE = "ziggurat"
 LOOPBACK = "127.0.0.1"

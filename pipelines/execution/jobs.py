@@ -18,13 +18,13 @@ from curation.sources import Listing, Refused, list_sources
 from pipelines import checks
 from pipelines import curate as path
 from pipelines.adoption import Choice, choose
-from pipelines.cluster import Resources
+from pipelines.execution.cluster import Resources
+from pipelines.execution.committer import Account
+from pipelines.execution.recording import Recording
+from pipelines.execution.starting import started
 from pipelines.filters import Ready, listed
-from pipelines.landing import Account
 from pipelines.progress import Display, results_only
 from pipelines.recipe import Recipe
-from pipelines.recording import Recording
-from pipelines.starting import started
 
 MANY_FILES = 2000
 

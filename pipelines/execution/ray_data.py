@@ -16,9 +16,9 @@ from typing import Any
 
 from curation.errors import UserError
 from curation.pyramid.retry import explained
-from pipelines.attempts import Attempts, Pace
-from pipelines.cluster import Resources
-from pipelines.foreman import Foreman
+from pipelines.execution.attempts import Attempts, Pace
+from pipelines.execution.cluster import Resources
+from pipelines.execution.coordinator import Foreman
 from pipelines.stages.base import GiveUp, Report, Stage
 
 _BEAT_EVERY_S = 1.0

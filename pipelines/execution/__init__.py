@@ -1,0 +1,1 @@
+"""Who runs the stages: Ray Data, claims, commits, attempts, records. Start with `jobs`."""
