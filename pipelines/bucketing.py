@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 
 from curation import outputs
-from pipelines import building, modelfile
+from pipelines import building
+from pipelines.config import modelfile
 
 T5_TOKENS = 512
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
-from pipelines.modelfile import AutoencoderSection, DenoiserSection, ModelFile, QualitySection, TextSection
+from pipelines.config.modelfile import AutoencoderSection, DenoiserSection, ModelFile, QualitySection, TextSection
 
 if TYPE_CHECKING:
     import torch

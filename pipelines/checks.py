@@ -24,8 +24,8 @@ from curation.pyramid import about
 from curation.pyramid.retry import explained
 from curation.staging import RESERVE
 from pipelines import selftest, software
-from pipelines.filters import ready
-from pipelines.recipe import Recipe
+from pipelines.config.filters import ready
+from pipelines.config.recipe import Recipe
 
 NODE_S = 120.0
 """How long a node of a cluster may take for its checks, the start of a worker included."""

@@ -29,13 +29,13 @@ from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
 from curation.sources import Refused
+from pipelines.config.filters import Ready, listed
+from pipelines.config.recipe import Recipe
 from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account, Landing
 from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.further_names import further_names
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, hire, run
-from pipelines.filters import Ready, listed
-from pipelines.recipe import Recipe
 from pipelines.stages.base import Claim
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import MeasureStage

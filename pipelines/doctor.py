@@ -18,10 +18,11 @@ from rich.text import Text
 from curation.errors import UserError
 from curation.filters.aesthetic import missing_weights
 from curation.filters.ocr import DETECTOR_FILE, READER_FILE, shipped_models
-from pipelines import checks, machine, modelfile, software
-from pipelines.filters import ready, weights
-from pipelines.modelfile import ModelFile
-from pipelines.recipe import Recipe, load
+from pipelines import checks, machine, software
+from pipelines.config import modelfile
+from pipelines.config.filters import ready, weights
+from pipelines.config.modelfile import ModelFile
+from pipelines.config.recipe import Recipe, load
 
 _TRIALS = "set-up"
 _LEAST_SHM = 256 << 20

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from curation.errors import UserError
-from pipelines import building, modelfile, pictures, sampling_lines
+from pipelines import building, pictures, sampling_lines
+from pipelines.config import modelfile
 from pipelines.sampling_folder import SampleFolder
 from pipelines.sampling_lines import Line
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curation.errors import UserError
-from pipelines import modelfile
+from pipelines.config import modelfile
 
 NAME = "samples.jsonl"
 _REMEDY = f"give a {NAME} that this version wrote, or lines of one"

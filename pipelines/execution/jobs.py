@@ -17,14 +17,14 @@ from curation.pyramid.tiers import Tiers
 from curation.sources import Listing, Refused, list_sources
 from pipelines import checks
 from pipelines import curate as path
-from pipelines.adoption import Choice, choose
+from pipelines.config.adoption import Choice, choose
+from pipelines.config.filters import Ready, listed
+from pipelines.config.recipe import Recipe
 from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account
 from pipelines.execution.recording import Recording
 from pipelines.execution.starting import started
-from pipelines.filters import Ready, listed
 from pipelines.progress import Display, results_only
-from pipelines.recipe import Recipe
 
 MANY_FILES = 2000
 

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
 from pipelines import checks
+from pipelines.config.recipe import Recipe
 from pipelines.execution.cluster import Resources, joined
-from pipelines.recipe import Recipe
 
 
 class Tells(Protocol):

@@ -13,9 +13,9 @@ from curation.errors import UserError
 from curation.pyramid.store import Pyramid
 from curation.sources import list_sources
 from pipelines import checks
+from pipelines.config.recipe import ShotsSection, load
 from pipelines.curate import curate
 from pipelines.execution.committer import Account
-from pipelines.recipe import ShotsSection, load
 from tests.support import jobs
 from tests.support.watch import Silent
 

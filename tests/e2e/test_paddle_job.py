@@ -57,6 +57,6 @@ def test_another_engine_scores_every_clip_again_and_alike(tmp_path: Path) -> Non
 def test_a_scoring_worker_needs_no_decoder_and_no_pyramid() -> None:
     # PaddleOCR's environment has none of these packages, and Ray says of a failed import only that the actor died.
     foreign = {"av", "lance", "rapidocr", "scenedetect", "typer", "rich"}
-    code = f"import sys, pipelines.stages.score, pipelines.filters; print(*({foreign!r} & sys.modules.keys()))"
+    code = f"import sys, pipelines.stages.score, pipelines.config.filters; print(*({foreign!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=jobs.ROOT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

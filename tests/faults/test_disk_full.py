@@ -12,7 +12,7 @@ from curation.pyramid.fragments import write_samples_fragments
 from curation.pyramid.journal import Journal
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
-from pipelines.recipe import load
+from pipelines.config.recipe import load
 from tests.faults.conftest import Small
 from tests.support import disk, jobs
 

@@ -17,8 +17,8 @@ from curation.media.cell import Level
 from curation.media.plan import Encode, Limits, MediaPlan
 from pipelines import checks, doctor, selftest, software
 from pipelines.cli import main
+from pipelines.config.recipe import load
 from pipelines.execution import answering
-from pipelines.recipe import load
 from tests.support import jobs, media
 
 NVENC = software.Codec("h264_nvenc", "w", "")

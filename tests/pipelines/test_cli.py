@@ -13,7 +13,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from pipelines.asking import conditions
 from pipelines.cli import main
-from pipelines.recipe import load
+from pipelines.config.recipe import load
 from tests.support import jobs, media
 
 

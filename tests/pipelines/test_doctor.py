@@ -17,9 +17,9 @@ from curation.media import shots
 from curation.media.cell import Level
 from pipelines import doctor, machine, selftest, software
 from pipelines.cli import main
+from pipelines.config.recipe import Recipe, load
 from pipelines.doctor import Finding
 from pipelines.machine import Gpu
-from pipelines.recipe import Recipe, load
 from pipelines.software import Codec, Package
 
 Write = Callable[[str], str]
@@ -37,7 +37,7 @@ def recipe(tmp_path: Path) -> Write:
 
 @pytest.fixture(autouse=True)
 def _no_weights_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("pipelines.filters.clip_from_hub", lambda: None)
+    monkeypatch.setattr("pipelines.config.filters.clip_from_hub", lambda: None)
     monkeypatch.chdir(tmp_path)  # where no .envs is
 
 

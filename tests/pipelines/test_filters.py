@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from curation.errors import UserError
-from pipelines import filters
-from pipelines.recipe import Recipe, load
+from pipelines.config import filters
+from pipelines.config.recipe import Recipe, load
 
 OFF = "[filters.aesthetic]\nenabled = false\n"
 

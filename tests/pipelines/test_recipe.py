@@ -8,7 +8,7 @@ import pytest
 
 from curation.errors import UserError
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
-from pipelines.recipe import SHIPPED, Recipe, load
+from pipelines.config.recipe import SHIPPED, Recipe, load
 
 HEAD = 'name = "x"\n'
 

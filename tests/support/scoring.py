@@ -145,10 +145,10 @@ class Silent:
 
 def main(place: str, options: str) -> None:
     from pipelines import curate
+    from pipelines.config.filters import Ready
+    from pipelines.config.recipe import Recipe
     from pipelines.execution.cluster import joined
     from pipelines.execution.committer import Account
-    from pipelines.filters import Ready
-    from pipelines.recipe import Recipe
 
     wanted = Options(**json.loads(options))
     filter_ = Ready("ocr", SCORE, "not run yet", BY, None, MakeFake(wanted))

@@ -14,7 +14,7 @@ from curation.media.plan import Limits, ShotPlan
 from curation.media.sandbox import Sandbox
 from curation.media.shots import DETECTORS, DetectorMissingError, check, make
 from curation.media.shots_options import OPTIONS
-from pipelines.recipe import load
+from pipelines.config.recipe import load
 from tests.support import media
 from tests.support.measuring import LENIENT
 

@@ -12,7 +12,7 @@ from curation.errors import UserError
 from curation.pyramid.retier import retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
-from pipelines.recipe import Recipe, differences, parsed, text_of
+from pipelines.config.recipe import Recipe, differences, parsed, text_of
 
 DEFAULT = "small"
 """The recipe of a new pyramid where none is named."""

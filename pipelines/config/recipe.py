@@ -18,8 +18,8 @@ from curation.media import shots_options
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.media.shots import DETECTORS
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
-from pipelines import tomlfile
-from pipelines.tomlfile import Section
+from pipelines.config import tomlfile
+from pipelines.config.tomlfile import Section
 
 SHIPPED = Path(__file__).parent / "recipes"
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")

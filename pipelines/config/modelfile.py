@@ -12,8 +12,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines import tomlfile
-from pipelines.tomlfile import Section
+from pipelines.config import tomlfile
+from pipelines.config.tomlfile import Section
 
 SHIPPED = Path(__file__).parent / "models"
 
