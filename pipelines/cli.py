@@ -210,7 +210,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Show versions, codecs, models and processors: what is there, what is missing, and how to get it."""
-    from pipelines import doctor as checks
+    from pipelines.doctor import report as checks
 
     checks.report(recipe, as_json, model)
 

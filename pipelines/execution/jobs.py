@@ -15,11 +15,11 @@ from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
 from curation.sources import Listing, Refused, list_sources
-from pipelines import checks
 from pipelines import curate as path
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
+from pipelines.doctor import checks
 from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account
 from pipelines.execution.recording import Recording

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
-from pipelines import checks
 from pipelines.config.recipe import Recipe
+from pipelines.doctor import checks
 from pipelines.execution.cluster import Resources, joined
 
 

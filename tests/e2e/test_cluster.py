@@ -12,9 +12,9 @@ import pytest
 from curation.errors import UserError
 from curation.pyramid.store import Pyramid
 from curation.sources import list_sources
-from pipelines import checks
 from pipelines.config.recipe import ShotsSection, load
 from pipelines.curate import curate
+from pipelines.doctor import checks
 from pipelines.execution.committer import Account
 from tests.support import jobs
 from tests.support.watch import Silent

@@ -15,13 +15,14 @@ from curation.errors import UserError
 from curation.media import decoder
 from curation.media.cell import Level
 from curation.media.plan import Encode, Limits, MediaPlan
-from pipelines import checks, doctor, selftest, software
 from pipelines.cli import main
 from pipelines.config.recipe import load
+from pipelines.doctor import checks, packages, selftest
+from pipelines.doctor.report import report
 from pipelines.execution import answering
 from tests.support import jobs, media
 
-NVENC = software.Codec("h264_nvenc", "w", "")
+NVENC = packages.Codec("h264_nvenc", "w", "")
 
 
 @pytest.fixture
@@ -67,7 +68,9 @@ def test_a_decoder_that_fails_for_every_video(
     def empty(path: Path) -> None:
         path.write_bytes(b"")
 
-    monkeypatch.setattr("pipelines.selftest.make_film", empty)  # whatever the reason is: the film must come through
+    monkeypatch.setattr(
+        "pipelines.doctor.selftest.make_film", empty
+    )  # whatever the reason is: the film must come through
     assert "cannot be measured" in refused(capsys, here, *with_recipe(here, ""))
 
 
@@ -126,7 +129,7 @@ def test_notice_and_check_say_what_the_decoder_s_process_says(
     assert level.text in check.run().text
     notices = [notice for notice in checks.pass_all([check]) if level.text in notice]
     assert bool(notices) is not level.holds
-    (shown,) = [found for found in doctor.trials(recipe) if found.name == check.name]
+    (shown,) = [found for found in report.trials(recipe) if found.name == check.name]
     assert level.text in shown.value
 
 
@@ -147,17 +150,17 @@ def test_a_run_says_what_its_decoder_s_process_lacks(
 def test_an_encoder_that_is_not_there(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(software, "has_codec", lambda codec: False)
-    software.wrong_with_codec.cache_clear()
+    monkeypatch.setattr(packages, "has_codec", lambda codec: False)
+    packages.wrong_with_codec.cache_clear()
     try:
         assert "libx264" in refused(capsys, here, *with_recipe(here, ""))
     finally:
-        software.wrong_with_codec.cache_clear()
+        packages.wrong_with_codec.cache_clear()
 
 
 @pytest.mark.parametrize("text", ['[run]\nhwaccel = "cuda"\n', ""], ids=["decoder", "encoder"])
 def test_a_gpu_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    if software.wrong_with_codec(NVENC) is None:
+    if packages.wrong_with_codec(NVENC) is None:
         pytest.skip("this machine has a GPU")
     nvenc = jobs.RECIPE.replace('preset = "ultrafast"', 'codec = "h264_nvenc"\npreset = "p4"')
     refused(capsys, here, "--recipe", jobs.recipe(here, jobs.RECIPE + text if text else nvenc))

