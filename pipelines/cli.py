@@ -171,7 +171,7 @@ def sheet(
     seed: Annotated[int, typer.Option(help="Which clips, where there are more.")] = 0,
 ) -> None:
     """Draw a contact sheet: kept and dropped clips with their scores and reasons."""
-    from pipelines import sheet as drawing
+    from pipelines.sheet import contact_sheet as drawing
 
     drawn = drawing.draw(pyramid, output, tier, clips, seed)
     typer.echo(f"{output}: {drawn} clips")

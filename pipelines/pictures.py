@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from curation.errors import UserError
-from pipelines.canvas import Canvas, colour, printable, shortened
+from pipelines.sheet.canvas import Canvas, colour, printable, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor

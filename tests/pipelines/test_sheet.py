@@ -19,10 +19,9 @@ from curation.contract import CLIPS, SAMPLES, VIDEOS
 from curation.errors import UserError
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tier, Tiers
-from pipelines import sheet
-from pipelines.canvas import Canvas, shortened, text_width
-from pipelines.misses import misses, plain, short, span, told_apart
-from pipelines.sheet_layout import (
+from pipelines.sheet import contact_sheet
+from pipelines.sheet.canvas import Canvas, shortened, text_width
+from pipelines.sheet.layout import (
     DROPPED,
     EDGE,
     KEPT,
@@ -35,6 +34,7 @@ from pipelines.sheet_layout import (
     clock,
     columns,
 )
+from pipelines.sheet.misses import misses, plain, short, span, told_apart
 
 TIERS = Tiers(
     (
@@ -136,11 +136,11 @@ def test_digits_are_as_many_as_the_comparison_needs() -> None:
 
 def test_the_picture_holds_kept_and_dropped_tiles_where_the_layout_says(tmp_path: Path) -> None:
     made = pyramid(tmp_path, some(5, 3))
-    assert sheet.draw(made.uri, tmp_path / "s.png", "low", 48, 0) == 8
+    assert contact_sheet.draw(made.uri, tmp_path / "s.png", "low", 48, 0) == 8
     image = cv2.imread(str(tmp_path / "s.png"))
     assert image is not None
     query = made.tier("low").pinned()
-    places = arrange(sheet.describe(query, "low", *sheet.chosen(query, 48, 0)))
+    places = arrange(contact_sheet.describe(query, "low", *contact_sheet.chosen(query, 48, 0)))
     assert image.shape == (places.height, places.width, 3)
     for name, box in places.tiles.items():
         edge = KEPT if name.startswith("k") else DROPPED
@@ -159,7 +159,7 @@ def test_the_picture_holds_kept_and_dropped_tiles_where_the_layout_says(tmp_path
 def test_no_tile_lies_on_another(tmp_path: Path) -> None:
     made = pyramid(tmp_path, some(20, 13))
     query = made.tier("low").pinned()
-    places = arrange(sheet.describe(query, "low", *sheet.chosen(query, 48, 0)))
+    places = arrange(contact_sheet.describe(query, "low", *contact_sheet.chosen(query, 48, 0)))
     boxes = list(places.tiles.values())
     assert len(boxes) == 33
     for one, two in itertools.combinations(boxes, 2):
@@ -171,7 +171,7 @@ def test_no_tile_lies_on_another(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_one_other_clips(tmp_path: Path) -> None:
     made = pyramid(tmp_path, some(60, 60))
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
-        assert sheet.draw(made.uri, tmp_path / name, "low", 10, seed) == 10
+        assert contact_sheet.draw(made.uri, tmp_path / name, "low", 10, seed) == 10
     first, again, other = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
     assert first == again
     assert first != other
@@ -186,7 +186,7 @@ def test_both_groups_get_half_and_what_the_other_leaves(
     tmp_path: Path, kept: int, dropped: int, clips: int, shown: tuple[int, int]
 ) -> None:
     query = pyramid(tmp_path, some(kept, dropped)).tier("low").pinned()
-    found = sheet.chosen(query, clips, 7)
+    found = contact_sheet.chosen(query, clips, 7)
     assert tuple(map(len, found)) == shown
     assert all(name.startswith("k") for name in found[0])
     assert all(name.startswith("d") for name in found[1])
@@ -199,7 +199,7 @@ def test_the_choice_follows_from_ids_and_not_from_the_order_of_rows(tmp_path: Pa
     (tmp_path / "two").mkdir()
     one = pyramid(tmp_path / "one", rows).tier("low").pinned()
     two = pyramid(tmp_path / "two", rows[::-1]).tier("low").pinned()
-    assert sheet.chosen(one, 12, 3) == sheet.chosen(two, 12, 3)
+    assert contact_sheet.chosen(one, 12, 3) == contact_sheet.chosen(two, 12, 3)
 
 
 def test_clips_without_a_score_are_dropped_and_near_misses_stand_first(tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_clips_without_a_score_are_dropped_and_near_misses_stand_first(tmp_path:
         clip("null", text_area=None, text_area_why="filter off"),
     ]
     query = pyramid(tmp_path, rows).tier("low").pinned()
-    kept, dropped = sheet.chosen(query, 48, 0)
-    told = sheet.describe(query, "low", kept, dropped)
+    kept, dropped = contact_sheet.chosen(query, 48, 0)
+    told = contact_sheet.describe(query, "low", kept, dropped)
     assert kept == []
     assert [tile.row["clip_id"] for tile in told.dropped] == ["near", "far", "text", "null"]
     assert told.clips_kept == 0
@@ -221,7 +221,7 @@ def test_clips_without_a_score_are_dropped_and_near_misses_stand_first(tmp_path:
 def test_the_sheet_says_tiers_names_and_what_became_of_videos(tmp_path: Path) -> None:
     made = pyramid(tmp_path, [*some(3, 2), clip("top", aesthetic=6.0)])
     query = made.tier("high").pinned()
-    told = sheet.describe(query, "high", *sheet.chosen(query, 48, 0))
+    told = contact_sheet.describe(query, "high", *contact_sheet.chosen(query, 48, 0))
     assert told.clips == 6
     assert (told.clips_kept, [row.clips for row in told.tiers]) == (1, [4, 1])
     assert [tile.highest for tile in told.kept] == ["high"]
@@ -231,8 +231,8 @@ def test_the_sheet_says_tiers_names_and_what_became_of_videos(tmp_path: Path) ->
 
 
 def test_names_of_files_cannot_break_the_sheet() -> None:
-    assert sheet.file_name("s3://b/k/one%20name.mp4?endpoint_override=h") == "one name.mp4"
-    assert sheet.file_name("/a/b\nc\x1b.mp4") == "b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}.mp4"
+    assert contact_sheet.file_name("s3://b/k/one%20name.mp4?endpoint_override=h") == "one name.mp4"
+    assert contact_sheet.file_name("/a/b\nc\x1b.mp4") == "b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}.mp4"
     cut = shortened("a-very-long-name-of-a-file-that-goes-on-and-on.mp4", 150, 15, keep_end=True)
     assert text_width(cut, 15) <= 150
     assert cut.startswith("a-very")
@@ -244,14 +244,14 @@ def test_names_of_files_cannot_break_the_sheet() -> None:
 
 def test_a_clip_without_sample_frames_and_a_pyramid_without_tiers_are_drawn(tmp_path: Path) -> None:
     made = pyramid(tmp_path, some(2, 0), Tiers(), unsampled="k0001")
-    assert sheet.draw(made.uri, tmp_path / "s.png", None, 48, 0) == 2
+    assert contact_sheet.draw(made.uri, tmp_path / "s.png", None, 48, 0) == 2
     assert cv2.imread(str(tmp_path / "s.png")) is not None
 
 
 def test_the_loosest_tier_is_the_default(tmp_path: Path) -> None:
     made = pyramid(tmp_path, some(4, 3))
-    sheet.draw(made.uri, tmp_path / "a.png", None, 48, 0)
-    sheet.draw(made.uri, tmp_path / "b.png", "low", 48, 0)
+    contact_sheet.draw(made.uri, tmp_path / "a.png", None, 48, 0)
+    contact_sheet.draw(made.uri, tmp_path / "b.png", "low", 48, 0)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -272,14 +272,14 @@ def test_what_cannot_be_drawn_is_told_with_a_remedy(tmp_path: Path) -> None:
         (tmp_path / "s.png", None, "has no clips to show (5 videos: too_short 3"),
     ):
         with pytest.raises(UserError) as caught:
-            sheet.draw(made.uri, output, tier, 48, 0)
+            contact_sheet.draw(made.uri, output, tier, 48, 0)
         assert cause in caught.value.cause
         assert caught.value.remedy
     with pytest.raises(UserError, match="does not exist"):
-        sheet.draw(str(tmp_path / "nowhere"), tmp_path / "s.png", None, 48, 0)
+        contact_sheet.draw(str(tmp_path / "nowhere"), tmp_path / "s.png", None, 48, 0)
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UserError, match="is a folder"):
-        sheet.draw(made.uri, tmp_path / "folder.png", None, 48, 0)
+        contact_sheet.draw(made.uri, tmp_path / "folder.png", None, 48, 0)
 
 
 def test_no_half_written_sheet_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_no_half_written_sheet_is_left(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("curation.atomic.os.replace", full)
     with pytest.raises(UserError, match="No space left"):
-        sheet.draw(made.uri, tmp_path / "s.png", None, 48, 0)
+        contact_sheet.draw(made.uri, tmp_path / "s.png", None, 48, 0)
     assert (tmp_path / "s.png").read_bytes() == b"the sheet of yesterday"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "s.png"]
 

@@ -28,9 +28,9 @@ from curation.pyramid.retention import tier_report
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid, select
 from curation.pyramid.tiers import MEASURES
-from pipelines.canvas import Canvas, decoded, printable
-from pipelines.misses import misses
-from pipelines.sheet_layout import PAGE, Sheet, Tile, arrange, draw_badge, draw_frames, draw_sheet
+from pipelines.sheet.canvas import Canvas, decoded, printable
+from pipelines.sheet.layout import PAGE, Sheet, Tile, arrange, draw_badge, draw_frames, draw_sheet
+from pipelines.sheet.misses import misses
 
 _COLUMNS = (
     "clip_id",

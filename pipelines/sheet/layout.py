@@ -17,8 +17,8 @@ import numpy as np
 
 from curation.contract import REASONS, SCORES, Reason, Status
 from curation.pyramid.retention import TierRow
-from pipelines.canvas import Canvas, Colour, colour, shortened, text_width
-from pipelines.misses import Miss, short, span
+from pipelines.sheet.canvas import Canvas, Colour, colour, shortened, text_width
+from pipelines.sheet.misses import Miss, short, span
 
 PAGE, CARD, WELL = colour("101318"), colour("1b2027"), colour("0a0c0f")
 INK, SOFT, FAINT = colour("eef1f4"), colour("a3adb8"), colour("7f8a96")
