@@ -54,20 +54,20 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Make videos from prompts, images or videos."""
-    from pipelines import sampling
+    from pipelines.sampling import command
 
     if again is not None:
         _refuse(
             context, set(context.params) - {"again", "to", "as_json"}, "with --again, which takes all from its lines"
         )
-        if not sampling.again(again, to, as_json):
+        if not command.again(again, to, as_json):
             raise typer.Exit(1)
         return
     if search_steps is None:
         _refuse(context, {"candidates", "metric"}, "without --search-steps")
     if size is not None:
         _refuse(context, {"resolution", "aspect"}, "beside --size")
-    wish = sampling.Wish(
+    wish = command.Wish(
         prompts=tuple(prompts or ()),
         model=model,
         resolution=resolution,
@@ -92,7 +92,7 @@ def sample(
         candidates=candidates,
         metrics=tuple(metric or ("aesthetic_quality", "imaging_quality")),
     )
-    sampling.run(wish, to, as_json)
+    command.run(wish, to, as_json)
 
 
 def _refuse(context: typer.Context, names: set[str], why: str) -> None:

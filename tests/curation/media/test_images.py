@@ -12,7 +12,7 @@ import pytest
 
 from curation.media.plan import Limits, MediaPlan
 from curation.media.sandbox import Sandbox
-from pipelines.pictures import read_mp4
+from pipelines.sampling.pictures import read_mp4
 from tests.support import media
 from tests.support.measuring import FAST, as_clips, measured
 

@@ -11,7 +11,7 @@ import os
 from curation import outputs, uris
 from curation.errors import UserError
 from curation.pyramid.files import is_remote
-from pipelines.sampling_lines import NAME
+from pipelines.sampling.samples_file import NAME
 
 
 class SampleFolder:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from curation.errors import UserError
-from pipelines import building, pictures, sampling_lines
+from pipelines import building
 from pipelines.config import modelfile
-from pipelines.sampling_folder import SampleFolder
-from pipelines.sampling_lines import Line
+from pipelines.sampling import pictures, samples_file
+from pipelines.sampling.folder import SampleFolder
+from pipelines.sampling.samples_file import Line
 
 if TYPE_CHECKING:
     from training.condition import Kind
@@ -103,7 +104,7 @@ def again(source: str, to: str, as_json: bool) -> bool:
 
     UserError: lines that cannot be read, or whose model or references have changed.
     """
-    folder, lines = SampleFolder(to), sampling_lines.read(source)
+    folder, lines = SampleFolder(to), samples_file.read(source)
     for line in lines:
         line.check_sources()
     making, sampler, loaded, same = _Making(folder, as_json), None, None, True
@@ -322,13 +323,12 @@ def _line(job: _Job, name: str, content: bytes, request: Request, sampled: Sampl
         worded=sampled.prompts[0],
         seed=sampled.seeds[0],
         model=_model_name(wish.model),
-        model_sha256=sampling_lines.of_model(job.model),
+        model_sha256=samples_file.of_model(job.model),
         torch=torch.__version__,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else device,
         kind=str(request.kind),
         references=tuple(
-            sampling_lines.Reference(path=each.absolute(), sha256=sampling_lines.of_file(each))
-            for each in wish.references
+            samples_file.Reference(path=each.absolute(), sha256=samples_file.of_file(each)) for each in wish.references
         ),
         fit=wish.fit,
         via_image=wish.via_image,
@@ -339,8 +339,8 @@ def _line(job: _Job, name: str, content: bytes, request: Request, sampled: Sampl
         motion=request.motion,
         negative=request.negative,
         steps=job.settings.steps,
-        guidance=sampling_lines.Scales(**asdict(job.settings.guidance)),
-        search=None if search is None else sampling_lines.SearchPart(**asdict(search), metrics=wish.metrics),
+        guidance=samples_file.Scales(**asdict(job.settings.guidance)),
+        search=None if search is None else samples_file.SearchPart(**asdict(search), metrics=wish.metrics),
         found=None if sampled.found is None else _plain(asdict(sampled.found)),
     )
 
