@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -133,18 +132,21 @@ def test_notice_and_check_say_what_the_decoder_s_process_says(
     assert level.text in shown.value
 
 
-def test_a_run_says_what_its_decoder_s_process_lacks(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_says_what_its_decoder_s_process_lacks(tmp_path: Path) -> None:
+    """In a process of its own: Ray settles once a process how it authenticates, and another test joins without."""
     level = Level(0, True)
-    heard = decoder.Decoder._greeting
-    monkeypatch.setattr(decoder.Decoder, "_greeting", lambda self: heard(self) and level)
+    code = (
+        "import sys; from curation.media import decoder; from curation.media.cell import Level; "
+        "from pipelines.cli import main; heard = decoder.Decoder._greeting; "
+        f"decoder.Decoder._greeting = lambda self: heard(self) and {level!r}; sys.exit(main(sys.argv[1:]))"
+    )
     video, recipe = str(media.sample("plain.mp4")), jobs.recipe(tmp_path)
-    assert main(["curate", video, "--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", "1", "--json"]) == 0
-    said = capfd.readouterr()
+    asked = ("curate", video, "--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", "1", "--json")
+    done = jobs.finish(jobs.start(*asked, code=code))
+    assert done.code == 0, done.error
     notice = f"the decoder's process is not fully confined: {level.text}"
-    assert f"note: {notice}" in said.err
-    assert notice in json.loads(said.out.splitlines()[-1])["notices"]
+    assert f"note: {notice}" in done.error
+    assert notice in done.summary["notices"]
 
 
 def test_an_encoder_that_is_not_there(

@@ -19,6 +19,9 @@ from curation.pyramid.store import Pyramid
 from tests.support import media
 
 ROOT = Path(__file__).parents[2]
+_NOT_NICE = {"RAY_worker_niceness": "0"}
+"""Ray's workers yield to every other process, so that on a busy machine a test of what they do would wait for ever."""
+
 LENGTHS = ((3, 2.5), (4,), (2.5, 2, 3), (5,), (3, 3), (9,))
 """Shot lengths in seconds of the small corpus: 6 videos, 10 clips."""
 
@@ -78,15 +81,15 @@ def recipe(folder: Path, text: str = RECIPE) -> str:
     return str(path)
 
 
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Start `ziggurat` in a session of its own."""
+def start(*arguments: str, code: str = "", **environment: str) -> subprocess.Popen[str]:
+    """Start `ziggurat` in a session of its own; or `code`, with these arguments."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *arguments],
+        [sys.executable, *(("-c", code) if code else ("-m", "pipelines.cli")), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, **_NOT_NICE, "PYTHONPATH": str(ROOT), **environment},
         start_new_session=True,
         # A test runner in the background hands down an ignored Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
