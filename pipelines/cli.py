@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from curation.errors import UserError
-from pipelines import cli_training
+from pipelines.commands import training
 from pipelines.execution import signals
 
 app = typer.Typer(
@@ -105,9 +105,9 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs that have worked on a pyramid, or show one."""
-    from pipelines import listing
+    from pipelines.commands import videos
 
-    listing.show_runs(pyramid, run, as_json)
+    videos.show_runs(pyramid, run, as_json)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -134,17 +134,17 @@ def query(
     as_json: JsonOption = False,
 ) -> None:
     """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-model NAME."""
-    from pipelines import querying
+    from pipelines.commands import query
 
-    request = querying.Request(
+    request = query.Request(
         pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, as_json
     )
     if videos or status is not None or reason is not None:
-        from pipelines import listing
+        from pipelines.commands.videos import show_videos
 
-        listing.show_videos(request, videos, status, reason)
+        show_videos(request, videos, status, reason)
     else:
-        querying.answer(request)
+        query.answer(request)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -157,9 +157,9 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines import asking, tiering
+    from pipelines.commands import conditions, tiers
 
-    tiering.show_tiers(pyramid, move, asking.conditions(context.args), as_json)
+    tiers.show_tiers(pyramid, move, conditions.conditions(context.args), as_json)
 
 
 @app.command()
@@ -184,9 +184,9 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole history of a video or a clip."""
-    from pipelines import asking
+    from pipelines.commands import conditions
 
-    asking.tell_why(pyramid, name, as_json)
+    conditions.tell_why(pyramid, name, as_json)
 
 
 @app.command()
@@ -198,9 +198,9 @@ def upkeep(
     as_json: JsonOption = False,
 ) -> None:
     """Build indexes, compact small files, remove what killed runs left behind."""
-    from pipelines import tiering
+    from pipelines.commands import tiers
 
-    tiering.run_upkeep(pyramid, keep_days, as_json)
+    tiers.run_upkeep(pyramid, keep_days, as_json)
 
 
 @app.command()
@@ -215,7 +215,7 @@ def doctor(
     checks.report(recipe, as_json, model)
 
 
-app.add_typer(cli_training.app)
+app.add_typer(training.app)
 
 
 _RESUMES = ("curate", "cut")

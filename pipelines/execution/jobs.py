@@ -24,7 +24,7 @@ from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account
 from pipelines.execution.recording import Recording
 from pipelines.execution.starting import started
-from pipelines.progress import Display, results_only
+from pipelines.progress.display import Display, results_only
 
 MANY_FILES = 2000
 

@@ -24,10 +24,10 @@ from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
 from curation.pyramid.upkeep import upkeep
+from pipelines.commands.tiers import bounded_below, moved, show_tiers, still_to_do
 from pipelines.config.adoption import choose
 from pipelines.config.filters import computable
 from pipelines.config.recipe import SHIPPED, differences, parsed
-from pipelines.tiering import bounded_below, moved, show_tiers, still_to_do
 from tests.curation.pyramid.build import table, whole_video
 
 TEXT = """

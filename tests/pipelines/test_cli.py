@@ -11,8 +11,8 @@ import pytest
 
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
-from pipelines.asking import conditions
 from pipelines.cli import main
+from pipelines.commands.conditions import conditions
 from pipelines.config.recipe import load
 from tests.support import jobs, media
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.estimate import AGAINST_MEASURING, Estimate, Left
 from pipelines.execution.committer import Account
 from pipelines.execution.coordinator import Post
-from pipelines.progress import Display
-from pipelines.screen import Screen
-from pipelines.stalls import Stalls
+from pipelines.progress.display import Display
+from pipelines.progress.estimate import AGAINST_MEASURING, Estimate, Left
+from pipelines.progress.screen import Screen
+from pipelines.progress.stalls import Stalls
 
 
 class Clock:

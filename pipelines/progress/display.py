@@ -19,11 +19,11 @@ from rich.table import Table
 
 from curation.contract import REASONS, Reason
 from curation.pyramid.census import Census
-from pipelines.estimate import Estimate
 from pipelines.execution.committer import Account
 from pipelines.execution.coordinator import Post
-from pipelines.screen import Screen
-from pipelines.stalls import Stalls
+from pipelines.progress.estimate import Estimate
+from pipelines.progress.screen import Screen
+from pipelines.progress.stalls import Stalls
 
 _LOOK_EVERY_S = 2.0
 

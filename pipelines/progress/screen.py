@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
-from pipelines.estimate import MEASURE, Estimate
 from pipelines.execution.committer import Account
 from pipelines.execution.coordinator import Post
+from pipelines.progress.estimate import MEASURE, Estimate
 
 LOG_EVERY_S = 60.0
 """How often a log that is no terminal gets a line."""

@@ -20,10 +20,10 @@ from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
 from curation.pyramid.waiting import Waiting, Wanted, waiting
+from pipelines.commands.query import absent
 from pipelines.config.adoption import shown
 from pipelines.config.filters import computable
 from pipelines.config.recipe import parsed
-from pipelines.querying import absent
 
 UPKEEP = {
     "orphans": "stored frames and files without a clip, removed",

@@ -27,7 +27,7 @@ from curation.pyramid.naming import Pattern
 from curation.pyramid.query import Query
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
-from pipelines.asking import cell, conditions, number_or_range
+from pipelines.commands.conditions import cell, conditions, number_or_range
 
 SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
 TABLE_ROWS = 100

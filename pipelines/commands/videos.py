@@ -18,7 +18,7 @@ from curation.pyramid.export import Rows
 from curation.pyramid.retier import opened
 from curation.pyramid.runs import Run
 from curation.pyramid.videos import Listing
-from pipelines.querying import TABLE_ROWS, Request, selected
+from pipelines.commands.query import TABLE_ROWS, Request, selected
 
 VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
 

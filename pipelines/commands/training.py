@@ -118,12 +118,12 @@ def cost(
     as_json: JsonOption = False,
 ) -> None:
     """Count tokens, FLOPs, MFU and dollars: the report's tables, or any shape on any GPU."""
-    from pipelines import costs
+    from pipelines.commands import cost
 
-    costs.check_gpu(gpu)
+    cost.check_gpu(gpu)
     if frames is None:
         _refuse(context, set(context.params) - {"frames", "as_json"}, "without --frames: the tables are the report's")
-    costs.show(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds, as_json)
+    cost.show(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds, as_json)
 
 
 @app.command()
@@ -136,6 +136,6 @@ def buckets(
     as_json: JsonOption = False,
 ) -> None:
     """Search the largest batch of every bucket on this GPU, so that all steps take the same time."""
-    from pipelines import bucketing
+    from pipelines.commands import buckets
 
-    bucketing.search(table, output, model, slack, largest, as_json)
+    buckets.search(table, output, model, slack, largest, as_json)

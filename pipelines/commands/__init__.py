@@ -1,0 +1,1 @@
+"""One module a command, called by `pipelines.cli` with what was typed."""
