@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from curation import atomic, uris
+from curation import atomic
 from curation.errors import UserError
+from curation.inputs import uris
 from curation.pyramid import address
 from curation.pyramid.files import is_remote, options
 from curation.pyramid.retry import explained

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from curation.contract import Source, Verdict
 from curation.errors import UserError
+from curation.inputs.sources import Refused
 from curation.media.plan import MediaPlan
 from curation.pyramid import journal, plans
 from curation.pyramid.columns import writable
@@ -28,7 +29,6 @@ from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
-from curation.sources import Refused
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.execution.cluster import Resources

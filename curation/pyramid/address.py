@@ -2,9 +2,9 @@
 
     s3://bucket/folder?endpoint_override=host:9000&scheme=http
 
-`store` and `curation.outputs` enter by it. Options are written as for sources (`curation.uris`), which Arrow opens;
-Lance, which opens these, has other names for them: `located` translates. Credentials belong in the environment: a URI
-ends up in logs and in the pyramid.
+`store` and `curation.outputs` enter by it. Options are written as for sources (`curation.inputs.uris`), which Arrow
+opens; Lance, which opens these, has other names for them: `located` translates. Credentials belong in the environment:
+a URI ends up in logs and in the pyramid.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation import extra
 from curation.contract import FRAME_SCORES, SCORES, Source, Status
+from curation.inputs import own_columns
 from curation.pyramid import conditions
 from curation.pyramid.conditions import Between, Present
 from curation.pyramid.failures import TRIED_AGAIN, kind
@@ -105,7 +105,7 @@ class Ledger:
         for batch in self.pyramid.dataset("videos").scanner(columns=["video_id", "uris", "extra"]).to_batches():
             for row in batch.to_pylist():
                 for source in (wanted[uri] for uri in row["uris"] or () if uri in wanted):
-                    if extra.united(row["extra"], source.extra) != row["extra"]:
+                    if own_columns.united(row["extra"], source.extra) != row["extra"]:
                         found.append((row["video_id"], source))
         return found
 

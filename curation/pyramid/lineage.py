@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from curation import uris
 from curation.errors import UserError
+from curation.inputs import uris
 from curation.pyramid import conditions
 from curation.pyramid.conditions import ALL, OneOf
 from curation.pyramid.extra import Own, matches, named, own_columns, parsed, plain

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from curation import extra
 from curation.contract import SCORES, Status
+from curation.inputs import own_columns
 from curation.pyramid.tiers import Tiers
 
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ def video(old: Row | None, new: Row) -> Row:
         Status.REJECTED,
     )
     row = old if undecided and old.get("fingerprint") == new.get("fingerprint") else old | new
-    row = row | {"extra": extra.united(old.get("extra"), new.get("extra"))}
+    row = row | {"extra": own_columns.united(old.get("extra"), new.get("extra"))}
     uris, modified = _named(old, new)
     attempts = [number for number in (old.get("attempts"), new.get("attempts")) if number is not None]
     return row | {"uris": uris, "modified": modified, "attempts": max(attempts, default=None)}

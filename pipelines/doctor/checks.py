@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation import uris
 from curation.errors import UserError
+from curation.inputs import uris
+from curation.inputs.staging import RESERVE
 from curation.media import cell, shots
 from curation.media.plan import Encode, MediaPlan, ShotPlan
 from curation.pyramid import about
 from curation.pyramid.retry import explained
-from curation.staging import RESERVE
 from pipelines.config.filters import ready
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import packages, selftest

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from curation import extra
 from curation.contract import CLIPS, VIDEOS, Source
+from curation.inputs import own_columns
 from curation.pyramid.commit import Batch
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.rows import GIVEN
@@ -24,7 +24,7 @@ def further_names(pyramid: Pyramid, names: Sequence[tuple[str, Source]]) -> Batc
         for video_id, source in names
     ]
     schema = pa.schema([VIDEOS.field(name) for name in ("video_id", "uris", "modified", "extra")])
-    given = {video_id: text for video_id, source in names if (text := extra.caption(source.extra))}
+    given = {video_id: text for video_id, source in names if (text := own_columns.caption(source.extra))}
     updates = [_captions(pyramid, given)] if given else []
     return Batch(videos=pa.Table.from_pylist(rows, schema=schema), clip_updates=updates)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from curation.contract import Source
 from curation.errors import UserError
 from curation.filters.base import WEIGHTS_MISSING
+from curation.inputs.sources import Listing, Refused, list_sources
 from curation.pyramid.census import census
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
-from curation.sources import Listing, Refused, list_sources
 from pipelines import curate as path
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import Ready, listed

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 
-from curation import outputs, uris
+from curation import outputs
 from curation.errors import UserError
+from curation.inputs import uris
 from curation.pyramid.files import is_remote
 from pipelines.sampling.samples_file import NAME
 

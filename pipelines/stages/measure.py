@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from curation import extra
 from curation.contract import RawVideo, Reason, Source, Status, Verdict
 from curation.errors import UserError
+from curation.inputs import own_columns
+from curation.inputs.staging import stage
 from curation.media.plan import Limits, MediaPlan
 from curation.media.sandbox import Sandbox
 from curation.pyramid.fragments import write_samples_fragments
 from curation.pyramid.ledger import Known
 from curation.pyramid.retry import retrying
 from curation.rows import clips_table, frame_columns, nameless_id, video_row
-from curation.staging import stage
 from pipelines.stages.base import Claim, Report
 from pipelines.stages.results import Landed, Place, SameContent, our_fault
 
@@ -121,8 +121,8 @@ class Measure:
         replaces = known is not None and not same_plan
         if verdict:
             return Landed(row, replaces=replaces, decoded=found.tally.decoded)
-        said = extra.united(known.extra if known else None, raw.source.extra)
-        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why, extra.caption(said))
+        said = own_columns.united(known.extra if known else None, raw.source.extra)
+        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why, own_columns.caption(said))
         if stale:
             return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))

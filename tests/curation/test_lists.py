@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curation import extra, lists
 from curation.contract import Source
 from curation.errors import UserError
-from curation.sources import Refused, list_sources
+from curation.inputs import lists, own_columns
+from curation.inputs.sources import Refused, list_sources
 
 
 def rows(content: bytes | str, name: str = "list.csv") -> list[tuple[str, dict[str, Any]]]:
@@ -180,7 +180,7 @@ def test_parquet_columns_keep_their_types(tmp_path: Path) -> None:
         ("l.jsonl", '{"path": 3}\n', "'path' is no string"),
         ("l.jsonl", '{"path": "a.mp4", "x": "\\ud800"}\n', "column 'x' is not UTF-8"),
         ("l.jsonl", "[" * 100_000, "line 1 is not JSON"),
-        ("l.jsonl", json.dumps({"path": "a.mp4", "x": "y" * (extra.MOST + 1)}), "longer than"),
+        ("l.jsonl", json.dumps({"path": "a.mp4", "x": "y" * (own_columns.MOST + 1)}), "longer than"),
     ],
 )
 def test_a_mistake_anywhere_in_a_list_stops_before_the_first_entry(
@@ -213,15 +213,15 @@ def test_entries_carry_their_columns_and_those_of_a_repeated_row_are_told(tmp_pa
 
 # --- the columns themselves ---
 
-COLUMNS = st.dictionaries(st.text(max_size=5), JSON, max_size=4).map(extra.packed)
+COLUMNS = st.dictionaries(st.text(max_size=5), JSON, max_size=4).map(own_columns.packed)
 
 
 @settings(deadline=None)
 @given(COLUMNS, COLUMNS)
 def test_united_columns_lose_no_key_and_the_last_value_wins(old: str, new: str) -> None:
-    both = json.loads(extra.united(old, new) or "{}")
+    both = json.loads(own_columns.united(old, new) or "{}")
     assert both == json.loads(old or "{}") | json.loads(new or "{}")
-    assert extra.united(extra.united(old, new), new) == extra.united(old, new)
+    assert own_columns.united(own_columns.united(old, new), new) == own_columns.united(old, new)
 
 
 @pytest.mark.parametrize(
@@ -236,4 +236,4 @@ def test_united_columns_lose_no_key_and_the_last_value_wins(old: str, new: str) 
     ],
 )
 def test_which_column_is_the_caption(columns: dict[str, Any], said: str | None) -> None:
-    assert extra.caption(extra.packed(columns)) == said
+    assert own_columns.caption(own_columns.packed(columns)) == said

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from curation import uris
 from curation.contract import Source
 from curation.errors import UserError
-from curation.sources import Refused, list_sources
+from curation.inputs import uris
+from curation.inputs.sources import Refused, list_sources
 from tests.curation.test_sources import touch
 
 _PIECES = st.sampled_from(

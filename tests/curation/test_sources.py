@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from curation import uris
 from curation.contract import Reason, Source
 from curation.errors import UserError
-from curation.sources import Refused, list_sources
+from curation.inputs import uris
+from curation.inputs.sources import Refused, list_sources
 
 
 def touch(*paths: Path) -> None:

@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from curation import identity, staging, uris
+from curation import identity
 from curation.contract import Reason, Source, Verdict
 from curation.errors import UserError
-from curation.folders import remote_entry
-from curation.sources import Refused, list_sources
-from curation.staging import Staged, stage
+from curation.inputs import staging, uris
+from curation.inputs.folders import remote_entry
+from curation.inputs.sources import Refused, list_sources
+from curation.inputs.staging import Staged, stage
 from tests.support import poison
 
 

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from curation import listed, oddkeys, uris
 from curation.contract import Reason, Source, Verdict
 from curation.errors import UserError
-from curation.sources import Refused, list_sources
-from curation.staging import stage
+from curation.inputs import listed, odd_keys, uris
+from curation.inputs.sources import Refused, list_sources
+from curation.inputs.staging import stage
 
 
 @dataclass
@@ -143,8 +143,8 @@ def test_without_boto3_a_listing_with_an_odd_key_ends_with_the_command_that_gets
     bucket.put("plain//one.mp4", "plain/two.mp4")
     bucket.client.put_object(Bucket="videos", Key="plain/l.txt", Body=b"two.mp4\ns3://videos/plain//one.mp4\n")
     found = [one for one in list_sources([bucket.uri("/plain")]) if isinstance(one, Source)]
-    odd = next(one for one in found if oddkeys.is_odd(one.uri))
-    oddkeys._bucket.cache_clear()
+    odd = next(one for one in found if odd_keys.is_odd(one.uri))
+    odd_keys._bucket.cache_clear()
     monkeypatch.setattr(builtins, "__import__", missing)
     for argument in (bucket.uri("/plain"), bucket.uri("/plain//one.mp4"), bucket.uri("/plain/l.txt")):
         with pytest.raises(UserError, match="pip install boto3"):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from curation.errors import UserError
+from curation.inputs.sources import list_sources
 from curation.pyramid.store import Pyramid
-from curation.sources import list_sources
 from pipelines.config.recipe import ShotsSection, load
 from pipelines.curate import curate
 from pipelines.doctor import checks

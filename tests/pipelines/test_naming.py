@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from curation import extra
 from curation.contract import Source
+from curation.inputs import own_columns
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
@@ -26,7 +26,7 @@ def pyramid(tmp_path: Path) -> Pyramid:
 
 
 def named(uri: str, **columns: Any) -> Source:
-    return Source(uri, 10, 1.0, extra.packed(columns))
+    return Source(uri, 10, 1.0, own_columns.packed(columns))
 
 
 def told(pyramid: Pyramid, video_id: str) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation import extra
 from curation.contract import Reason, Source, Status, Verdict
 from curation.filters.base import NO_SAMPLES, Measured
+from curation.inputs import own_columns
+from curation.inputs.sources import list_sources
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
-from curation.sources import list_sources
 from pipelines.execution.attempts import Attempts
 from pipelines.execution.coordinator import Foreman
 from pipelines.stages.base import Claim, Divisible
@@ -80,7 +80,7 @@ def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
 
 
 def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(place: Place) -> None:
-    said = extra.packed({"caption": "a test card", "label": 7})
+    said = own_columns.packed({"caption": "a test card", "label": 7})
     landed = measuring(place, Foreman(attempts=2))(replace(source(media.sample("plain.mp4")), extra=said), silent)
     assert isinstance(landed, Landed)
     assert landed.clips is not None
@@ -91,7 +91,7 @@ def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(pl
 
 def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place: Place) -> None:
     """Under another plan, from a folder: the clips are new, and the ledger still has what the list said."""
-    said = extra.packed({"text": "a test card"})
+    said = own_columns.packed({"text": "a test card"})
     known = Known(Status.DONE, "another plan", (), 1, 1, 1, extra=said)
 
     class Knows(Claims):

@@ -10,8 +10,8 @@ import imageio_ffmpeg
 import pytest
 
 from curation.contract import Reason
+from curation.inputs.sources import VIDEO_EXTENSIONS
 from curation.media.probe import Unfit, open_media
-from curation.sources import VIDEO_EXTENSIONS
 from tests.support import media
 
 _PLAIN = "libx264"

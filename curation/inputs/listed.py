@@ -17,9 +17,9 @@ from itertools import islice
 import pyarrow as pa
 from pyarrow import fs
 
-from curation import lists, oddkeys, uris
 from curation.contract import Reason, Source, Verdict
-from curation.folders import Entry, Refused, entry, remote_entry, unreadable
+from curation.inputs import lists, odd_keys, uris
+from curation.inputs.folders import Entry, Refused, entry, remote_entry, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class _Stores:
         if self._failures[store] >= _GIVE_UP and not self._answers[store]:
             return found
         try:
-            system, path = oddkeys.opened(found.uri) or uris.remote(found.uri)
+            system, path = odd_keys.opened(found.uri) or uris.remote(found.uri)
             info = system.get_file_info(path)
         except (OSError, pa.ArrowException, uris.Forbidden) as error:
             self._failures[store] += 1

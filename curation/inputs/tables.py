@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation import extra
 from curation.errors import UserError
+from curation.inputs import own_columns
 
 COLUMNS = ("uri", "path", "url", "file_name", "filename", "video", "video_path")
 """What a column of names may be called, in any case; the first of these that a list has is taken."""
@@ -71,7 +71,7 @@ def has_header(head: str) -> bool:
 def row(name: str, others: Mapping[str, Any], place: str) -> Row:
     """A row with its extra columns; `place` says where it stands, for what they cannot hold."""
     try:
-        return Row(name, extra.packed(others))
+        return Row(name, own_columns.packed(others))
     except ValueError as error:
         raise UserError(f"{place}: {error}", "mend that cell or leave the column out") from error
 

@@ -2,7 +2,7 @@
 
 `sources` calls it for an argument with such a suffix and decides what each name may refer to; this module only reads.
 Text: one name a line, `#` starts a comment line. The others: the first of `tables.COLUMNS` that is there, or the only
-one; all further columns are the user's own and go along as one JSON object (`curation.extra`).
+one; all further columns are the user's own and go along as one JSON object (`curation.inputs.own_columns`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation import uris
 from curation.errors import UserError
-from curation.tables import Row, delimited, has_header, json_lines, name_column, row
+from curation.inputs import uris
+from curation.inputs.tables import Row, delimited, has_header, json_lines, name_column, row
 
 __all__ = ["SUFFIXES", "Row", "is_list", "rows", "suffix"]
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import fs
 
-from curation import lists, oddkeys, uris
 from curation.contract import Source
 from curation.errors import UserError
-from curation.folders import (
+from curation.inputs import lists, odd_keys, uris
+from curation.inputs.folders import (
     MAGIC,
     Entry,
     Links,
@@ -36,7 +36,7 @@ from curation.folders import (
     walk,
     walk_remote,
 )
-from curation.listed import listed
+from curation.inputs.listed import listed
 
 __all__ = ["VIDEO_EXTENSIONS", "Entry", "Listing", "Refused", "Tally", "list_sources"]
 
@@ -156,7 +156,7 @@ def _remote(uri: str, rules: _Rules) -> Iterator[Entry]:
     if MAGIC & set(base):
         base, parts = split_glob(base)
     folder = base + question + query
-    if odd := oddkeys.opened(folder):
+    if odd := odd_keys.opened(folder):
         return iter([_odd_object(folder, odd[0].get_file_info(odd[1]))])
     system, path = uris.remote(folder)
     info = system.get_file_info(path)

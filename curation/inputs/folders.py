@@ -19,8 +19,8 @@ from fnmatch import fnmatchcase
 import pyarrow as pa
 from pyarrow import fs
 
-from curation import oddkeys, uris
 from curation.contract import Reason, Source, Verdict
+from curation.inputs import odd_keys, uris
 
 MAGIC = frozenset("*?[")
 _MOST_KINDS = 500
@@ -276,7 +276,7 @@ def _hidden(name: str) -> bool:
 def _remote_named(uri: str, relative: str, info: fs.FileInfo) -> Entry:
     if ".." in relative.split("/"):
         return Refused(uri, Verdict(Reason.OUTSIDE, detail="'..' in a key: copy the object to another one"))
-    return remote_entry(oddkeys.readable(uri), info)
+    return remote_entry(odd_keys.readable(uri), info)
 
 
 def remote_entry(uri: str, info: fs.FileInfo) -> Source:

@@ -25,9 +25,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from curation import identity, oddkeys, uris
+from curation import identity
 from curation.contract import RawVideo, Reason, Source, Verdict
 from curation.errors import UserError
+from curation.inputs import odd_keys, uris
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ _REMEDY = "free some space there or name another staging folder; finished work i
 
 
 def _fetch(source: Source, private: Path, most_bytes: int, reserve: int) -> Staged:
-    system, path = oddkeys.opened(source.uri) or uris.remote(source.uri)
+    system, path = odd_keys.opened(source.uri) or uris.remote(source.uri)
     before = _look(system, path)
     size = before.size or 0
     _fits(size, most_bytes)
@@ -216,7 +217,7 @@ def _fetch(source: Source, private: Path, most_bytes: int, reserve: int) -> Stag
     return Staged(RawVideo(video_id, replace(source, bytes=size, modified=uris.modified(after))), staged)
 
 
-def _look(system: fs.FileSystem | oddkeys.Bucket, path: str) -> fs.FileInfo:
+def _look(system: fs.FileSystem | odd_keys.Bucket, path: str) -> fs.FileInfo:
     info = system.get_file_info(path)
     if info.type == fs.FileType.NotFound:
         raise _Stop("does not exist")

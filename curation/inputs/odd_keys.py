@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pyarrow import fs
 
-from curation import uris
 from curation.errors import UserError
+from curation.inputs import uris
 
 
 def is_odd(uri: str) -> bool:

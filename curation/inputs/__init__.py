@@ -1,0 +1,1 @@
+"""What is put in: folders, lists and names, local or in an object store; staging brings one to a private folder."""
