@@ -30,7 +30,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_CHILD_SUBREAPER = 36
 _KINDS = (
     ("/raylet/raylet ", "raylet"),
-    ("curation.media.child", CHILD),
+    ("curation.media.sandbox.child", CHILD),
     ("ray::MapWorker", WORKER),
     ("ray::_Worker", WORKER),
     ("ray::Foreman", "foreman"),

@@ -19,8 +19,8 @@ from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.geometry import UPRIGHT, displayed
-from curation.media.handle import source
-from curation.media.refusal import raw_format, refusal
+from curation.media.sandbox.handle import source
+from curation.media.sandbox.refusal import raw_format, refusal
 from curation.media.timeline import Timeline, guessed_rate, scan
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from typing import Any
 from curation.errors import UserError
 from curation.inputs import uris
 from curation.inputs.staging import RESERVE
-from curation.media import cell, shots
+from curation.media import shots
 from curation.media.plan import Encode, MediaPlan, ShotPlan
+from curation.media.sandbox.cell import confine
 from curation.pyramid import about
 from curation.pyramid.retry import explained
 from pipelines.config.filters import ready
@@ -144,8 +145,8 @@ def _detector(plan: ShotPlan) -> Passed:
 
 def _confinement(recipe: Recipe) -> Passed:
     """What the kernel offers. What a decoder's process makes of it only that process can say: see `_decoder`."""
-    level = cell.level(recipe.needs_gpu)
-    cell.require(level, recipe.limits.confine)
+    level = confine.level(recipe.needs_gpu)
+    confine.require(level, recipe.limits.confine)
     return Passed(f"this kernel offers {level.text}")
 
 

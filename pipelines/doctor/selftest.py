@@ -15,11 +15,11 @@ import numpy as np
 
 from curation.contract import Clip, Span, Verdict
 from curation.errors import UserError
-from curation.media.cell import Level
 from curation.media.found import ClipMeasure
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
-from curation.media.sandbox import Sandbox
-from curation.media.wire import WireError
+from curation.media.sandbox.cell.confine import Level
+from curation.media.sandbox.protocol import WireError
+from curation.media.sandbox.sandbox import Sandbox
 
 _NAME = "a film made for this check"
 _FRAMES, _FPS = 24, 24

@@ -85,7 +85,7 @@ def _kept(height: int, width: int, wanted: Wanted) -> tuple[int, int]:
 
 def _image(path: Path) -> list[np.ndarray]:
     from curation.media.plan import Limits
-    from curation.media.sandbox import Sandbox
+    from curation.media.sandbox.sandbox import Sandbox
 
     with Sandbox(Limits()) as sandbox:
         (found,) = sandbox.pictures([path.read_bytes()], path.name)
@@ -98,7 +98,7 @@ def _video(path: Path, head: int, tail: int) -> list[np.ndarray]:
     """The first `head` and the last `tail` RGB frames of a video's longest shot, cut and decoded in the sandbox."""
     from curation.contract import Clip
     from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
-    from curation.media.sandbox import Sandbox
+    from curation.media.sandbox.sandbox import Sandbox
 
     rules = Rules(min_duration_s=0, min_bpp=0, min_fps=1, min_aspect=0.1, max_aspect=10, banned_profiles=())
     plan = MediaPlan(rules, clips=ClipPlan(min_s=0.04, max_s=60.0))

@@ -14,7 +14,7 @@ from curation.contract import Clip, Reason, Verdict
 from curation.errors import UserError
 from curation.inputs.staging import stage
 from curation.media.plan import Encode, Limits
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.failures import failure
 from curation.pyramid.fragments import write_media_fragments
 from curation.pyramid.retry import retrying

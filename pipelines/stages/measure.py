@@ -16,7 +16,7 @@ from curation.errors import UserError
 from curation.inputs import own_columns
 from curation.inputs.staging import stage
 from curation.media.plan import Limits, MediaPlan
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.fragments import write_samples_fragments
 from curation.pyramid.ledger import Known
 from curation.pyramid.retry import retrying

@@ -17,7 +17,7 @@ import pyarrow as pa
 from curation.contract import CLIPS, Verdict
 from curation.filters.base import NO_SAMPLES, SampleFilter
 from curation.media.plan import Limits
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from pipelines.stages.base import Report
 from pipelines.stages.results import Scored, why_of
 

@@ -63,7 +63,7 @@ def decoding(run: str) -> psutil.Process:
         for process in jobs.of_run(run):
             with suppress(psutil.Error):
                 for child in process.children():  # its own environment says nothing of the run
-                    if "curation.media.child" in child.cmdline():
+                    if "curation.media.sandbox.child" in child.cmdline():
                         return child
         time.sleep(0.01)
     raise AssertionError("no decoder was started")

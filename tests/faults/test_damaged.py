@@ -10,7 +10,7 @@ import pytest
 
 from curation.contract import Reason
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
-from curation.media.sandbox import Measured, Sandbox
+from curation.media.sandbox.sandbox import Measured, Sandbox
 from tests.support import numbered
 from tests.support.damage import damaged
 from tests.support.measuring import as_clips

@@ -123,7 +123,7 @@ def test_a_driver_that_is_interrupted_leaves_no_process(videos: Path, tmp_path: 
     finished = jobs.finish(process)
     assert finished.code == 130
     _, alive = psutil.wait_procs(family, timeout=120)
-    assert not [p for p in alive if "curation.media.child" in " ".join(p.cmdline()) or "MapWorker" in p.name()]
+    assert not [p for p in alive if "curation.media.sandbox.child" in " ".join(p.cmdline()) or "MapWorker" in p.name()]
     assert len(finished.error.splitlines()) == 1, finished.error
 
 
@@ -131,7 +131,7 @@ def _wait_for_workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     """The workers of a run whose decoder child is up, and not the one by which the run tries its set-up."""
     while driver.poll() is None:
         for process in psutil.process_iter(["cmdline"]):
-            if "curation.media.child" in (process.info["cmdline"] or []):
+            if "curation.media.sandbox.child" in (process.info["cmdline"] or []):
                 with contextlib.suppress(psutil.Error):  # it may have ended since
                     worker = process.parent()
                     if worker is not None and _belongs(worker, driver.pid):

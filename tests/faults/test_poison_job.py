@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.contract import Reason, Status
-from curation.media import faults
+from curation.media.sandbox import faults
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from tests.support import jobs, poison

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from curation.errors import UserError
-from curation.media import decoder
-from curation.media.cell import Level
 from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.sandbox import decoder
+from curation.media.sandbox.cell.confine import Level
 from pipelines.cli import main
 from pipelines.config.recipe import load
 from pipelines.doctor import checks, packages, selftest
@@ -136,7 +136,7 @@ def test_a_run_says_what_its_decoder_s_process_lacks(tmp_path: Path) -> None:
     """In a process of its own: Ray settles once a process how it authenticates, and another test joins without."""
     level = Level(0, True)
     code = (
-        "import sys; from curation.media import decoder; from curation.media.cell import Level; "
+        "import sys; from curation.media import decoder; from curation.media.sandbox.cell.confine import Level; "
         "from pipelines.cli import main; heard = decoder.Decoder._greeting; "
         f"decoder.Decoder._greeting = lambda self: heard(self) and {level!r}; sys.exit(main(sys.argv[1:]))"
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from curation.media import cell, decoder, faults
 from curation.media.plan import Limits, MediaPlan
-from curation.media.sandbox import Sandbox
-from curation.media.wire import Setup
+from curation.media.sandbox import decoder, faults
+from curation.media.sandbox.cell import confine
+from curation.media.sandbox.protocol import Setup
+from curation.media.sandbox.sandbox import Sandbox
 from tests.support import media
 
 LIMITS = Limits()
@@ -24,16 +25,16 @@ def test_a_gpu_decodes_in_the_cell() -> None:
     path = media.sample("scenes.mp4")
     with Sandbox(LIMITS) as sandbox:
         plain = sandbox.measure(path, path.name, MediaPlan())
-        assert sandbox.level == cell.level()
+        assert sandbox.level == confine.level()
         found = sandbox.measure(path, path.name, MediaPlan(hwaccel="cuda"))
-        assert sandbox.level == cell.level(gpu=True)
+        assert sandbox.level == confine.level(gpu=True)
     assert found.verdict is None, found.verdict
     assert [(clip.start_frame, clip.end_frame) for clip in found.clips] == [
         (clip.start_frame, clip.end_frame) for clip in plain.clips
     ]
 
 
-@pytest.mark.skipif(not cell.level().holds, reason="this kernel lacks Landlock or seccomp")
+@pytest.mark.skipif(not confine.level().holds, reason="this kernel lacks Landlock or seccomp")
 @pytest.mark.parametrize(
     ("act", "to"),
     [

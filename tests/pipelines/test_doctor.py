@@ -14,7 +14,7 @@ import pytest
 from curation.errors import UserError
 from curation.filters import aesthetic
 from curation.media import shots
-from curation.media.cell import Level
+from curation.media.sandbox.cell.confine import Level
 from pipelines.cli import main
 from pipelines.config.recipe import Recipe, load
 from pipelines.doctor import hardware, packages, report, selftest

@@ -242,7 +242,7 @@ def test_a_video_is_gone_on_with_from_the_sandbox(tmp_path: Path, capsys: pytest
 
 
 def test_only_the_frames_that_are_used_are_read_at_the_size_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from curation.media.sandbox import Sandbox
+    from curation.media.sandbox.sandbox import Sandbox
 
     asked: list[tuple[int, int]] = []
     decoded = Sandbox.frames

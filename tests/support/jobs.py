@@ -155,5 +155,5 @@ def orphans() -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline", "ppid"])
-        if "curation.media.child" in (process.info["cmdline"] or []) and process.info["ppid"] == 1
+        if "curation.media.sandbox.child" in (process.info["cmdline"] or []) and process.info["ppid"] == 1
     ]

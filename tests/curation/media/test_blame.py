@@ -14,12 +14,13 @@ from av.filter import Graph
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from curation.media import blame, convert, develop, fields, handle, mapping
-from curation.media.blame import of_the_data, verdict_of
+from curation.media import convert, develop, fields, mapping
 from curation.media.encode import Mp4
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.media.probe import Unfit, open_media
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox import blame, handle
+from curation.media.sandbox.blame import of_the_data, verdict_of
+from curation.media.sandbox.sandbox import Sandbox
 from tests.support import media
 from tests.support.measuring import as_clips, measured
 

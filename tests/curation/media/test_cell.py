@@ -15,18 +15,21 @@ import psutil
 import pytest
 
 from curation.errors import UserError
-from curation.media import cell, decoder, faults
-from curation.media.cell import Level
 from curation.media.plan import Limits, MediaPlan
-from curation.media.sandbox import Sandbox
-from curation.media.wire import Setup
+from curation.media.sandbox import decoder, faults
+from curation.media.sandbox.cell import confine
+from curation.media.sandbox.cell.confine import Level
+from curation.media.sandbox.protocol import Setup
+from curation.media.sandbox.sandbox import Sandbox
 from tests.support import media
 
 ROOT = Path(__file__).parents[3]
 LIMITS = Limits(silence_s=60, memory_mb=1024)
 
-FILES = pytest.mark.skipif(not cell.level().landlock, reason="this kernel has no Landlock: files are not tested")
-CALLS = pytest.mark.skipif(not cell.level().seccomp, reason="this kernel has no seccomp filter: calls are not tested")
+FILES = pytest.mark.skipif(not confine.level().landlock, reason="this kernel has no Landlock: files are not tested")
+CALLS = pytest.mark.skipif(
+    not confine.level().seccomp, reason="this kernel has no seccomp filter: calls are not tested"
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def decodes(child: decoder.Decoder) -> bool:
 
 def test_a_full_level_is_reached_where_the_kernel_has_it(child: decoder.Decoder) -> None:
     """Also fails where a library starts a thread as it loads: Landlock would not bind that one."""
-    assert child.level == cell.level()
+    assert child.level == confine.level()
 
 
 @FILES
@@ -87,7 +90,7 @@ def test_it_reads_only_libraries(child: decoder.Decoder) -> None:
     assert acted(child, "read", __file__).startswith("refused")
 
 
-@pytest.mark.skipif(not cell.level().holds, reason="this kernel lacks Landlock or seccomp: writing is not tested")
+@pytest.mark.skipif(not confine.level().holds, reason="this kernel lacks Landlock or seccomp: writing is not tested")
 def test_it_changes_no_file(child: decoder.Decoder, folder: Path) -> None:
     raw, new = str(folder / "raw"), str(folder / "new")
     acts: list[tuple[str, Any]] = [
@@ -210,7 +213,7 @@ def test_a_child_that_hangs_dies_with_its_parent() -> None:
     """Killed, the parent can close nothing, and a child that hangs reads nothing."""
     code = (
         "import sys; from pathlib import Path; from curation.media.plan import Limits, MediaPlan;"
-        "from curation.media.sandbox import Sandbox; made = Sandbox(Limits(memory_mb=1024));"
+        "from curation.media.sandbox.sandbox import Sandbox; made = Sandbox(Limits(memory_mb=1024));"
         "path = Path(sys.argv[1]); made.measure(path, 'first.mp4', MediaPlan());"
         "print(made._child.process.pid, flush=True); made.measure(path, 'fault-hang.mp4', MediaPlan())"
     )
@@ -227,7 +230,7 @@ def test_a_child_that_hangs_dies_with_its_parent() -> None:
 def test_required_refuses_where_it_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     path = media.sample("plain.mp4")
     with Sandbox(Limits(memory_mb=1024, confine="required")) as sandbox:
-        if cell.level().holds:
+        if confine.level().holds:
             assert sandbox.measure(path, path.name, MediaPlan()).verdict is None
         monkeypatch.setattr(decoder.Decoder, "_greeting", lambda self: Level(0, True))
         sandbox.close()
@@ -245,10 +248,10 @@ def test_a_level_says_what_holds(level: Level) -> None:
     assert "\n" not in level.text
     assert ("no file but its video" in level.text) == (level.landlock > 0)
     assert ("device nodes" in level.text) == level.gpu
-    cell.require(level, "best")
+    confine.require(level, "best")
     if not level.holds:
         with pytest.raises(UserError):
-            cell.require(level, "required")
+            confine.require(level, "required")
 
 
 def test_a_child_that_does_not_start_is_nobodys_video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.media.cell_calls import NEWER, Allowed, Condition, allowed
-from curation.media.cell_seccomp import ALLOW, KILL, MACHINES, REFUSE, Instruction, Machine, program
+from curation.media.sandbox.cell.calls import NEWER, Allowed, Condition, allowed
+from curation.media.sandbox.cell.seccomp import ALLOW, KILL, MACHINES, REFUSE, Instruction, Machine, program
 
 PID = 4242
 EPERM, ENOSYS = REFUSE | errno.EPERM, REFUSE | errno.ENOSYS

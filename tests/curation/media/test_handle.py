@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.media.handle import Reader, path_of, reading, source
+from curation.media.sandbox.handle import Reader, path_of, reading, source
 from tests.support import media
 from tests.support.measuring import as_clips, cuts, measured
 

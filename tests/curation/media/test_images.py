@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from curation.media.plan import Limits, MediaPlan
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from pipelines.sampling.pictures import read_mp4
 from tests.support import media
 from tests.support.measuring import FAST, as_clips, measured

@@ -12,7 +12,7 @@ import pytest
 from curation.contract import Reason
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
 from curation.media.probe import Unfit
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from tests.support import numbered
 from tests.support.light import combing
 from tests.support.measuring import as_clips, cuts, measured

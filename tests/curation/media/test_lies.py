@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.contract import Reason
-from curation.media import decoder
-from curation.media.decoder import Decoder, Ended
 from curation.media.plan import Limits, MediaPlan
-from curation.media.sandbox import Sandbox, _Answers
-from curation.media.wire import UNLIKELY, Message, Setup, WireError, receive
+from curation.media.sandbox import decoder
+from curation.media.sandbox.decoder import Decoder, Ended
+from curation.media.sandbox.protocol import UNLIKELY, Message, Setup, WireError, receive
+from curation.media.sandbox.sandbox import Sandbox, _Answers
 from tests.support import media
 
 IMPATIENT = Limits(silence_s=1.0, memory_mb=1024)

@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from curation.contract import Reason
-from curation.media import faults
 from curation.media.plan import Limits, MediaPlan
-from curation.media.sandbox import Sandbox
-from curation.media.wire import MAX_HEADER, WireError, receive, send
+from curation.media.sandbox import faults
+from curation.media.sandbox.protocol import MAX_HEADER, WireError, receive, send
+from curation.media.sandbox.sandbox import Sandbox
 from tests.support import media
 from tests.support.measuring import FAST, as_clips, measured
 
@@ -36,7 +36,8 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 def test_the_memory_of_the_process_that_starts_it_is_not_the_childs() -> None:
     code = (
         "import numpy as np, sys; from pathlib import Path; from curation.media.plan import Limits, MediaPlan;"
-        "from curation.media.sandbox import Sandbox; held = np.ones(150_000_000);"  # 1.2 GB, above the child's limit
+        "from curation.media.sandbox.sandbox import Sandbox;"
+        "held = np.ones(150_000_000);"  # 1.2 GB, above the child's limit
         "found = Sandbox(Limits(memory_mb=1024)).measure(Path(sys.argv[1]), 'fault-segfault.mp4', MediaPlan());"
         "print(found.verdict.reason)"
     )
@@ -98,7 +99,7 @@ def test_faults_need_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _child() -> psutil.Process:
     """The decoder child that was started last; other tests of this process may have left theirs."""
-    ours = [p for p in psutil.Process().children() if "curation.media.child" in " ".join(p.cmdline())]
+    ours = [p for p in psutil.Process().children() if "curation.media.sandbox.child" in " ".join(p.cmdline())]
     return max(ours, key=lambda p: p.create_time())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from curation.errors import UserError
 from curation.media.plan import Limits, ShotPlan
-from curation.media.sandbox import Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from curation.media.shots import DETECTORS, DetectorMissingError, check, make
 from curation.media.shots_options import OPTIONS
 from pipelines.config.recipe import load

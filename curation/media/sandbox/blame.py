@@ -13,7 +13,7 @@ from types import FrameType
 
 from curation.contract import Reason, Verdict
 
-_READER = "curation.media.handle"
+_READER = "curation.media.sandbox.handle"
 """Our file object: what it raises is the disk's."""
 
 _MAKING = ("curation.media.encode", "av.container.output", "av.codec.hwaccel", "av.filter")

@@ -1,10 +1,10 @@
 """The decoder child: the only process that lets libav and image decoders see untrusted bytes. Run by `decoder.py`.
 
-    python -m curation.media.child SETUP        (`wire.Setup` as JSON)
+    python -m curation.media.sandbox.child SETUP        (`wire.Setup` as JSON)
 
 Standard input is a Unix socket that brings requests, each with the descriptor of its video; answers go to standard
 output (see `wire.py`). Before the first request it loads all that it will need, limits itself (memory, no file written,
-no core dump; the parent limits its CPU and wall time), and gives up the rest of the user's reach (`cell.py`).
+no core dump; the parent limits its CPU and wall time), and gives up the rest of the user's reach (`confine.py`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts
 from curation.errors import UserError
-from curation.media import cell, faults
-from curation.media.blame import verdict_of
 from curation.media.found import Again, Tally
-from curation.media.handle import path_of
 from curation.media.plan import Encode, MediaPlan
-from curation.media.wire import Message, Setup, WireError, receive, send
+from curation.media.sandbox import faults
+from curation.media.sandbox.blame import verdict_of
+from curation.media.sandbox.cell import confine
+from curation.media.sandbox.handle import path_of
+from curation.media.sandbox.protocol import Message, Setup, WireError, receive, send
 
 PLAN = TypeAdapter(MediaPlan)
 ENCODE = TypeAdapter(Encode)
@@ -41,7 +42,7 @@ _DESCRIPTORS_WITH_GPU = 1024
 def main() -> None:
     """Serve requests until the socket closes or the parent is gone."""
     setup = SETUP.validate_json(sys.argv[1])
-    cell.die_with(setup.parent)
+    confine.die_with(setup.parent)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not land between messages
     _limit(setup)
@@ -52,7 +53,7 @@ def main() -> None:
         return
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # not sooner: some libraries try a temporary file as they load
     with socket.socket(fileno=0) as requests:  # it asks for its own kind, which it cannot later
-        send(answers, "ready", asdict(cell.confine(setup.gpu)))
+        send(answers, "ready", asdict(confine.confine(setup.gpu)))
         while True:
             try:
                 request, video = _next(requests)
@@ -68,7 +69,7 @@ def _load(setup: Setup) -> None:
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(setup.max_pixels)  # it looks there as it loads
     import cv2
 
-    from curation.media import images  # noqa: F401 - loaded for the requests below
+    from curation.media.sandbox import images  # noqa: F401 - loaded for the requests below
 
     cv2.setNumThreads(1)
     if setup.work == "pictures":
@@ -136,7 +137,7 @@ def _cut(request: Message, video: int | None, answers: BinaryIO) -> None:
 
 
 def _pictures(request: Message, video: int | None, answers: BinaryIO) -> None:
-    from curation.media.images import picture
+    from curation.media.sandbox.images import picture
 
     for file in request.blobs:
         found = picture(file)
@@ -147,7 +148,7 @@ def _pictures(request: Message, video: int | None, answers: BinaryIO) -> None:
 
 
 def _frames(request: Message, video: int | None, answers: BinaryIO) -> None:
-    from curation.media.images import frames
+    from curation.media.sandbox.images import frames
 
     (content,) = request.blobs
     for frame in frames(content, request.body["first"], request.body["count"]):

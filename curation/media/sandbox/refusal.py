@@ -12,7 +12,7 @@ from pathlib import Path
 import av.error
 
 from curation.contract import Reason
-from curation.media.handle import reading
+from curation.media.sandbox.handle import reading
 
 _REFERENCES = (
     b"#EXTM3U",

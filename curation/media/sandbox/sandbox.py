@@ -2,7 +2,7 @@
 
 A stage asks it to `measure` or to `cut`; whatever happens in the decoder - a crash, a hang, a bomb - comes back as a
 `Verdict` in bounded time, and the next video gets a fresh child. The child (`decoder.py` runs it, `child.py` is it) is
-handed an open descriptor of its video and can open nothing itself (`cell.py`).
+handed an open descriptor of its video and can open nothing itself (`confine.py`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts, Reason, Verdict
-from curation.media import cell
-from curation.media.decoder import Decoder, Ended
 from curation.media.found import ClipMeasure, Tally
 from curation.media.plan import Encode, Limits, MediaPlan
-from curation.media.wire import UNLIKELY, Message, Setup
+from curation.media.sandbox.cell import confine
+from curation.media.sandbox.decoder import Decoder, Ended
+from curation.media.sandbox.protocol import UNLIKELY, Message, Setup
 
 _FACTS = TypeAdapter(Facts)
 _CLIP = TypeAdapter(ClipMeasure)
@@ -63,7 +63,7 @@ class Sandbox:
         self._child: Decoder | None = None
 
     @property
-    def level(self) -> cell.Level | None:
+    def level(self) -> confine.Level | None:
         """How far the running child is confined, as it says itself; None where none runs."""
         return None if self._child is None else self._child.level
 
@@ -184,7 +184,7 @@ class Sandbox:
         if self._limits.confine == "required" and not self._child.level.holds:
             level = self._child.level
             self.close()
-            cell.require(level, self._limits.confine)
+            confine.require(level, self._limits.confine)
         return self._child
 
 

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Literal
 
 from curation.errors import UserError
-from curation.media import cell_landlock, cell_seccomp
-from curation.media.cell_calls import allowed
+from curation.media.sandbox.cell import landlock, seccomp
+from curation.media.sandbox.cell.calls import allowed
 
 Confine = Literal["best", "required"]
 
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES_V3 = 0x20080522
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[3]
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _OF_DRIVER = """
 /proc/driver/nvidia /proc/devices /proc/modules /proc/version /proc/meminfo /proc/cpuinfo /proc/self /sys/devices
@@ -64,7 +64,7 @@ class Level:
 
 def level(gpu: bool = False) -> Level:
     """What this kernel offers to a process that starts now; starts nothing and gives up nothing."""
-    return Level(cell_landlock.version(), cell_seccomp.available(), gpu)
+    return Level(landlock.version(), seccomp.available(), gpu)
 
 
 def require(found: Level, confine: Confine) -> None:
@@ -91,10 +91,10 @@ def confine(gpu: bool) -> Level:
     alone = len(os.listdir("/proc/self/task")) == 1
     offered = level(gpu)
     _drop_capabilities()
-    landlock = cell_landlock.restrict(readable(gpu), devices() if gpu else ()) if offered.landlock else 0
+    restricted = landlock.restrict(readable(gpu), devices() if gpu else ()) if offered.landlock else 0
     if offered.seccomp:
-        cell_seccomp.load(allowed(gpu, os.getpid()))
-    return Level(landlock if alone else 0, offered.seccomp, gpu)
+        seccomp.load(allowed(gpu, os.getpid()))
+    return Level(restricted if alone else 0, offered.seccomp, gpu)
 
 
 def readable(gpu: bool) -> list[Path]:

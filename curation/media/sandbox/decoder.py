@@ -26,12 +26,12 @@ from pydantic import TypeAdapter
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from curation.media import faults
-from curation.media.cell import Level
 from curation.media.plan import Limits
-from curation.media.wire import UNLIKELY, Message, Setup, receive, send
+from curation.media.sandbox import faults
+from curation.media.sandbox.cell.confine import Level
+from curation.media.sandbox.protocol import UNLIKELY, Message, Setup, receive, send
 
-_ROOT = str(Path(__file__).parents[2])
+_ROOT = str(Path(__file__).parents[3])
 _START_S = 120.0
 _LOOK_S = 0.02
 """How often a child that has closed its answers is looked at, whether it has ended."""
@@ -227,7 +227,7 @@ os.register_at_fork(after_in_child=_STARTER.clear)
 def _spawned(setup: Setup, stdin: socket.socket, errors: Any) -> subprocess.Popen[bytes]:
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "curation.media.child", json.dumps(asdict(setup))],
+            [sys.executable, "-m", "curation.media.sandbox.child", json.dumps(asdict(setup))],
             stdin=stdin.fileno(),
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from curation.media.cell_calls import AARCH64, NEWER, X86_64, Allowed, Condition
+from curation.media.sandbox.cell.calls import AARCH64, NEWER, X86_64, Allowed, Condition
 
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
