@@ -2,7 +2,7 @@
 
     python -m bench.shots --videos DIR --labels CSV [--out FILE]
 
-Decodes each file once and feeds every detector of `curation.media.shots`, plus a plain threshold on the scene
+Decodes each file once and feeds every detector of `curation.media.shots.table`, plus a plain threshold on the scene
 score, then counts hits, misses and false alarms against the labels, chooses the rule's parameters anew with
 each file left out, and writes the table as Markdown. `bench/shots_report.py` holds the text.
 """
@@ -24,9 +24,10 @@ from curation.errors import UserError
 from curation.filters.jitter import small_bgr
 from curation.media.convert import Converter
 from curation.media.frames import Planes, planes
-from curation.media.scene import FrameScore, SceneScore
-from curation.media.shots import DETECTORS, Boundary, ShotDetector, make, prepare
-from curation.media.shots_scene import SceneRule
+from curation.media.shots.base import Boundary, ShotDetector
+from curation.media.shots.scene_rule import SceneRule
+from curation.media.shots.scene_score import FrameScore, SceneScore
+from curation.media.shots.table import DETECTORS, make, prepare
 
 TOLERANCE = 2
 MIN_CLIP_S = 2.0

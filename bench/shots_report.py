@@ -16,8 +16,9 @@ from bench.shots import (
     leave_one_out,
     pool,
 )
-from curation.media.shots import DETECTORS, Boundary
-from curation.media.shots_scene import SceneRule
+from curation.media.shots.base import Boundary
+from curation.media.shots.scene_rule import SceneRule
+from curation.media.shots.table import DETECTORS
 
 ROWS = {
     "plain": f"scene score >= {PLAIN}",
@@ -44,14 +45,14 @@ Written by `python -m bench.shots --videos DIR --labels CSV --out docs/shots.md`
 files, {frames} frames, {cuts} labelled hard cuts, {spans} labelled fades and dissolves.
 
 ## The scores
-`curation/media/scene.py`: `mafd` is the mean absolute difference of a frame's luma from the frame
+`curation/media/shots/scene_score.py`: `mafd` is the mean absolute difference of a frame's luma from the frame
 before, in percent of 256; the scene score is `min(mafd, |mafd - previous mafd|)`. It equals
 libavfilter's `scdet`, at the video's own size. The same is taken of a thumbnail of 48x27 pixels: of its
 luma, in which motion shows little, and of its colour (U and V added). The highest of the three counts. All
 of it costs 0.20 ms a frame at 720p, of which `scdet`'s own difference is 0.08; the rule takes 0.01 ms more.
 
 ## The rule
-`curation/media/shots_scene.py`, `SceneRule`: a frame begins a new shot when
+`curation/media/shots/scene_rule.py`, `SceneRule`: a frame begins a new shot when
 
     score - median(scores of the {radius} frames on each side) >= {threshold:g}
 

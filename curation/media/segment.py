@@ -23,8 +23,9 @@ from curation.media.frames import Picture, Planes, planes
 from curation.media.openclip import OpenClip, Waiting
 from curation.media.plan import MediaPlan
 from curation.media.rates import Run, cadence
-from curation.media.scene import SceneScore
-from curation.media.shots import Boundary, ShotDetector, make
+from curation.media.shots.base import Boundary, ShotDetector
+from curation.media.shots.scene_score import SceneScore
+from curation.media.shots.table import make
 from curation.media.timeline import Timeline
 
 MIN_SIDE = 16

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from curation.filters.ocr import OcrParameters
-from curation.media import shots_options
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
-from curation.media.shots import DETECTORS
+from curation.media.shots import options
+from curation.media.shots.table import DETECTORS
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
 from pipelines.config import tomlfile
 from pipelines.config.tomlfile import Section
@@ -54,7 +54,7 @@ class ShotsSection(Section):
     @classmethod
     def _of_the_detector(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "detector" in info.data:  # else its name is wrong, and is told
-            shots_options.read(info.data["detector"], value)
+            options.read(info.data["detector"], value)
         return value
 
 

@@ -19,9 +19,9 @@ from typing import Any
 from curation.errors import UserError
 from curation.inputs import uris
 from curation.inputs.staging import RESERVE
-from curation.media import shots
 from curation.media.plan import Encode, MediaPlan, ShotPlan
 from curation.media.sandbox.cell import confine
+from curation.media.shots import table
 from curation.pyramid import about
 from curation.pyramid.retry import explained
 from pipelines.config.filters import ready
@@ -139,7 +139,7 @@ def _on_node(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> tup
 
 
 def _detector(plan: ShotPlan) -> Passed:
-    shots.check(plan.detector, plan.options)
+    table.check(plan.detector, plan.options)
     return Passed(plan.detector)
 
 

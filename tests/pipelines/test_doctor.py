@@ -13,8 +13,8 @@ import pytest
 
 from curation.errors import UserError
 from curation.filters import aesthetic
-from curation.media import shots
 from curation.media.sandbox.cell.confine import Level
+from curation.media.shots import table
 from pipelines.cli import main
 from pipelines.config.recipe import Recipe, load
 from pipelines.doctor import hardware, packages, report, selftest
@@ -189,7 +189,7 @@ def test_a_set_up_that_fails_its_trial_blocks_the_recipe(
     def refuse(detector: str, options: object) -> None:
         raise UserError(f"{detector} does not load", "reinstall it")
 
-    monkeypatch.setattr(shots, "check", refuse)
+    monkeypatch.setattr(table, "check", refuse)
     off = "[filters.aesthetic]\nenabled = false\n[filters.ocr]\nenabled = false\n"
     with pytest.raises(UserError, match="does not load"):
         report.report(recipe(off), as_json=True)

@@ -76,12 +76,13 @@ def _load(setup: Setup) -> None:
         return
     import av.logging
 
-    from curation.media import cut, develop, measure, shots  # noqa: F401 - loaded for the requests below
+    from curation.media import cut, develop, measure  # noqa: F401 - loaded for the requests below
+    from curation.media.shots import table
 
     av.logging.set_level(None)
     develop.prepare()
     if setup.detector is not None:
-        shots.prepare(setup.detector)
+        table.prepare(setup.detector)
 
 
 def _next(requests: socket.socket) -> tuple[Message, int | None]:

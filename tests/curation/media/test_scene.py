@@ -11,7 +11,7 @@ import pytest
 
 from curation.media.convert import Converter
 from curation.media.frames import planes
-from curation.media.scene import FrameScore, SceneScore, thumbnail
+from curation.media.shots.scene_score import FrameScore, SceneScore, thumbnail
 from tests.support import media
 
 VIDEOS = Path(__file__).parents[3] / ".." / "shared" / "videos"

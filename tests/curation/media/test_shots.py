@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from bench.shots import Measured, judge, measure, pool, read_labels, run_rule
-from curation.media.scene import SceneScore
-from curation.media.shots import DETECTORS, Boundary, DetectorMissingError, ShotDetector, make
-from curation.media.shots_scene import SceneRule
-from curation.media.shots_transnet import load_network
+from curation.media.shots.base import Boundary, DetectorMissingError, ShotDetector
+from curation.media.shots.scene_rule import SceneRule
+from curation.media.shots.scene_score import SceneScore
+from curation.media.shots.table import DETECTORS, make
+from curation.media.shots.transnet import load_network
 from tests.support import media
 
 VIDEOS = Path(__file__).parents[3] / ".." / "shared" / "videos"
@@ -207,7 +208,7 @@ def test_transnet_in_a_stream_is_the_networks_own_inference(count: int) -> None:
     need("transnet")
     import torch
 
-    from curation.media.shots_transnet import TransNetShots, load_network
+    from curation.media.shots.transnet import TransNetShots, load_network
 
     class Spy:
         def __init__(self) -> None:
@@ -228,7 +229,7 @@ def test_transnet_in_a_stream_is_the_networks_own_inference(count: int) -> None:
 
 def test_transnet_tells_an_endless_transition_in_pieces() -> None:
     torch = pytest.importorskip("torch", reason="TransNetShots needs torch")
-    from curation.media.shots_transnet import TransNetShots
+    from curation.media.shots.transnet import TransNetShots
 
     class Certain:
         def predict_raw(self, window: Any) -> Any:

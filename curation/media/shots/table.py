@@ -1,9 +1,6 @@
-"""Where shots end: the streaming protocol, and the ways to a detector: `check`, `prepare` and `make`.
+"""The shot detectors by name, and the ways to one: `check` for the driver, `prepare` and `make` where it works.
 
-Second step of the measuring pass: it is fed one frame at a time, in decode order, with that frame's scores
-(`scene.py`) and, for a detector that asks for it, a small picture. It answers with boundaries, never later than
-`lookahead` frames after them, so that the pass can close a shot without holding the video. `docs/shots.md` has the
-measured quality of each detector; `python -m bench.shots` makes it again.
+`docs/shots.md` has the measured quality of each detector; `python -m bench.shots` makes it again.
 """
 
 from __future__ import annotations
@@ -12,83 +9,37 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
+from typing import Any
 
 from curation.errors import UserError
-from curation.media.scene import FrameScore
-from curation.media.shots_options import Options, read
-
-Picture = np.ndarray
-"""uint8, shape (height, width, 3), BGR."""
+from curation.media.shots.base import DetectorMissingError, ShotDetector
+from curation.media.shots.options import Options, read
 
 _TRY_S = 180.0
 _REINSTALL = "reinstall its packages, or choose the detector 'scene'"
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """Between two shots, in 0-based frames of decode order.
-
-    The shot before ends before `end` (exclusive), the shot after begins with `start`. A hard cut has
-    `end == start`; in a dissolve or a fade the frames `end..start-1` are mixed and belong to no shot. A video
-    that begins or ends in a fade may have `end` 0 or `start` at the number of frames: an empty shot there.
-    """
-
-    end: int
-    start: int
-
-
-class DetectorMissingError(UserError):
-    """The package behind a detector is not installed."""
-
-
-@runtime_checkable
-class ShotDetector(Protocol):
-    """Finds the boundaries of one video. One object serves one video."""
-
-    @property
-    def lookahead(self) -> int:
-        """The most frames between a boundary's `end` and the frame whose `push` announces it."""
-        ...
-
-    @property
-    def wants_picture(self) -> tuple[int, int] | None:
-        """Width and height of the BGR picture that `push` needs; None: none; height 0 keeps the aspect."""
-        ...
-
-    def push(self, frame: FrameScore, picture: Picture | None) -> list[Boundary]:
-        """Takes the next frame; gives the boundaries that are certain now, in order, no two touching."""
-        ...
-
-    def finish(self) -> list[Boundary]:
-        """Says that no frame follows; gives the boundaries that were still open."""
-        ...
-
-
 def _scene(options: Any, fps: float) -> ShotDetector:
-    from curation.media.shots_scene import SceneRule
+    from curation.media.shots.scene_rule import SceneRule
 
     return SceneRule(options.threshold, options.radius, fps)
 
 
 def _adaptive(options: Any, fps: float) -> ShotDetector:
-    from curation.media.shots_scenedetect import adaptive
+    from curation.media.shots.scenedetect import adaptive
 
     return adaptive(**options.model_dump())
 
 
 def _content(options: Any, fps: float) -> ShotDetector:
-    from curation.media.shots_scenedetect import content
+    from curation.media.shots.scenedetect import content
 
     return content(**options.model_dump())
 
 
 def _transnet(options: Any, fps: float) -> ShotDetector:
-    from curation.media.shots_transnet import TransNetShots
+    from curation.media.shots.transnet import TransNetShots
 
     return TransNetShots(options.threshold)
 
@@ -131,7 +82,7 @@ def prepare(detector: str) -> None:
     `DetectorMissingError`.
     """
     if known(detector) == "transnet":
-        from curation.media.shots_transnet import warm
+        from curation.media.shots.transnet import warm
 
         warm()
     else:
@@ -156,11 +107,11 @@ def _try_elsewhere(detector: str) -> None:
     """`prepare` in a fresh interpreter; its last line says what is wrong."""
     # The child prints errors with their cause and remedy on two lines, so that both can be told again.
     code = (
-        "import sys; from curation.errors import UserError; from curation.media.shots import prepare\n"
+        "import sys; from curation.errors import UserError; from curation.media.shots.table import prepare\n"
         "try: prepare(sys.argv[1])\n"
         "except UserError as error: sys.exit(f'{error.cause}\\n{error.remedy}')"
     )
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
     command = [sys.executable, "-c", code, detector]
     try:

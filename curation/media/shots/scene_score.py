@@ -1,7 +1,7 @@
 """The scene score: how much a frame differs from the one before, in luma as libavfilter's `scdet` and in colour.
 
 First step of the measuring pass: every decoded frame's planes go in, a `FrameScore` comes out, and the detectors of
-`shots.py` decide on it where a shot ends. The report takes its shots from the same score (section 2.1.1).
+this room decide on it where a shot ends. The report takes its shots from the same score (section 2.1.1).
 
     mafd  = mean |luma - previous luma|, as a percentage of 256        (mean absolute frame difference)
     score = min(mafd, |mafd - previous mafd|), within 0..100

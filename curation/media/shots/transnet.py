@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from curation.media.scene import FrameScore
-from curation.media.shots import Boundary, DetectorMissingError, Picture
+from curation.media.shots.base import Boundary, DetectorMissingError, Picture
+from curation.media.shots.scene_score import FrameScore
 
 _WINDOW, _MARGIN = 100, 25
 _STEP = _WINDOW - 2 * _MARGIN

@@ -1,13 +1,13 @@
 """What two or three thumbnails say of each other: how far apart, one a mix of the others, one the other moved.
 
-`SceneRule` (shots_scene.py) asks it about the few frames whose scores stand out. Thumbnails are those of `scene.py`.
+`scene_rule` asks it about the few frames whose scores stand out. Thumbnails are those of `scene_score`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from curation.media.scene import Thumb, colour_difference, luma_difference
+from curation.media.shots.scene_score import Thumb, colour_difference, luma_difference
 
 # Motion is searched in blocks of this size (rows, columns), up to this many pixels away. The thumbnail is 27x48.
 _BLOCK = (9, 12)

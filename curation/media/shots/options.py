@@ -1,6 +1,6 @@
 """The options of each shot detector, as a recipe's `[shots.options]` names them: their types, bounds and defaults.
 
-`shots.py` reads them where a recipe is loaded, so that a wrong one is told before the first video, and again where a
+`table` reads them where a recipe is loaded, so that a wrong one is told before the first video, and again where a
 detector is made. Nothing here imports a detector.
 """
 
@@ -18,14 +18,14 @@ class Options(BaseModel):
 
 
 class SceneOptions(Options):
-    """See `shots_scene.SceneRule`: `threshold` in units of the scene score, `radius` in frames."""
+    """See `scene_rule.SceneRule`: `threshold` in units of the scene score, `radius` in frames."""
 
     threshold: float = Field(default=6.0, gt=0, le=100)
     radius: int = Field(default=6, ge=2, le=24)
 
 
 class AdaptiveOptions(Options):
-    """See `shots_scenedetect.adaptive`; `window` and `min_shot` in frames."""
+    """See `scenedetect.adaptive`; `window` and `min_shot` in frames."""
 
     threshold: float = Field(default=3.0, gt=0)
     min_content: float = Field(default=15.0, ge=0, le=255)
@@ -34,14 +34,14 @@ class AdaptiveOptions(Options):
 
 
 class ContentOptions(Options):
-    """See `shots_scenedetect.content`; `min_shot` in frames."""
+    """See `scenedetect.content`; `min_shot` in frames."""
 
     threshold: float = Field(default=27.0, gt=0, le=255)
     min_shot: int = Field(default=15, ge=1, le=48)
 
 
 class TransNetOptions(Options):
-    """See `shots_transnet.TransNetShots`: `threshold` on the network's outputs."""
+    """See `transnet.TransNetShots`: `threshold` on the network's outputs."""
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
 

@@ -1,6 +1,6 @@
 """The default detector: hard cuts, also through one or two mixed frames. The choice "scene" of `shots.DETECTORS`.
 
-Two things tell a cut. The numbers of `scene.py` say where a frame changes more than its neighbours do; the thumbnails
+Two things tell a cut. The numbers of `scene_score` say where a frame changes more than its neighbours do; the thumbnails
 of the few frames that stand out then say whether another picture follows, or the same one lit or moved. `docs/shots.md`
 has the quality and what remains.
 """
@@ -12,9 +12,9 @@ from math import hypot
 from statistics import median
 from typing import NamedTuple
 
-from curation.media.scene import FrameScore, Thumb, colour_difference, luma_difference
-from curation.media.shots import Boundary, Picture
-from curation.media.shots_pictures import distance, share, unexplained
+from curation.media.shots.base import Boundary, Picture
+from curation.media.shots.scene_score import FrameScore, Thumb, colour_difference, luma_difference
+from curation.media.shots.thumbnails import distance, share, unexplained
 
 # A frame that changes less than this share of what the frame in question changes repeats the picture before it.
 _REPEAT = 0.15

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from curation.media.scene import FrameScore
-from curation.media.shots import Boundary, DetectorMissingError, Picture, ShotDetector
+from curation.media.shots.base import Boundary, DetectorMissingError, Picture, ShotDetector
+from curation.media.shots.scene_score import FrameScore
 
 if TYPE_CHECKING:
     from scenedetect import FrameTimecode, SceneDetector
