@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 from curation.errors import UserError
-from curation.filters.jitter import small_bgr
-from curation.media.convert import Converter
 from curation.media.frames import Planes, planes
+from curation.media.pictures.convert import Converter
+from curation.media.pictures.small import small_bgr
 from curation.media.shots.base import Boundary, ShotDetector
 from curation.media.shots.scene_rule import SceneRule
 from curation.media.shots.scene_score import FrameScore, SceneScore

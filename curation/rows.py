@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Span, Status, Verdict
-from curation.filters import blur, jitter, motion
 from curation.identity import clip_id
-from curation.media.found import ClipMeasure
+from curation.media.measures import blur, jitter, motion
+from curation.media.results import ClipMeasure
 
 FRAME_FINGERPRINTS: Mapping[str, str] = {
     "motion": motion.FINGERPRINT,

@@ -13,14 +13,14 @@ from pathlib import Path
 import av
 
 from curation.contract import Clip, Facts, Reason
-from curation.media.develop import Conversion, Development
 from curation.media.encode import Mp4, repack
-from curation.media.found import Tally
 from curation.media.frames import Picture, checksum_of
+from curation.media.pictures.develop import Conversion, Development
 from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Unfit, describe
-from curation.media.rates import Cadence, cadence
 from curation.media.reel import Reel
+from curation.media.results import Tally
+from curation.media.stream.rates import Cadence, cadence
 
 
 def cut(

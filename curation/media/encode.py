@@ -13,9 +13,9 @@ import numpy as np
 from av.video.frame import PictureType
 
 from curation.contract import Clip, Facts
-from curation.media.colour import copy_tags
 from curation.media.frames import planes
-from curation.media.geometry import Plane, fit, upright, view
+from curation.media.pictures.colour import copy_tags
+from curation.media.pictures.geometry import Plane, fit, upright, view
 from curation.media.plan import Encode
 
 _MOOV_BASE, _MOOV_PER_FRAME = 4096, 28

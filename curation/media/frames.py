@@ -21,12 +21,12 @@ from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from curation.contract import Ending, Reason
-from curation.media.found import Tally
-from curation.media.frame_num import FrameNumbers
-from curation.media.geometry import Orientation, Plane, orientation
+from curation.media.pictures.geometry import Orientation, Plane, orientation
 from curation.media.probe import Unfit
-from curation.media.suspicion import Suspicion
-from curation.media.timeline import Timeline
+from curation.media.results import Tally
+from curation.media.stream.frame_num import FrameNumbers
+from curation.media.stream.suspicion import Suspicion
+from curation.media.stream.timeline import Timeline
 
 Planes = tuple[Plane, Plane, Plane]
 """Y, U and V of an 8-bit 4:2:0 frame."""

@@ -15,16 +15,16 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from curation.contract import Ending, Facts, Reason
-from curation.media.colour import light_of, refusal
-from curation.media.develop import Development
-from curation.media.fields import Interlaced, Parity
-from curation.media.found import Again, ClipMeasure, Tally
 from curation.media.frames import Decoder, Picture, check_size
+from curation.media.pictures.colour import light_of, refusal
+from curation.media.pictures.develop import Development
+from curation.media.pictures.fields import Interlaced, Parity
 from curation.media.plan import MediaPlan
 from curation.media.probe import Unfit, describe, open_media, timeline_of
+from curation.media.results import Again, ClipMeasure, Tally
 from curation.media.rules import judge
 from curation.media.segment import MIN_SIDE, Segment
-from curation.media.timeline import Timeline
+from curation.media.stream.timeline import Timeline
 
 
 def measure(

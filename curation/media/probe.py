@@ -18,10 +18,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
-from curation.media.geometry import UPRIGHT, displayed
+from curation.media.pictures.geometry import UPRIGHT, displayed
 from curation.media.sandbox.handle import source
 from curation.media.sandbox.refusal import raw_format, refusal
-from curation.media.timeline import Timeline, guessed_rate, scan
+from curation.media.stream.timeline import Timeline, guessed_rate, scan
 
 if TYPE_CHECKING:
     from curation.media.frames import Picture

@@ -13,11 +13,11 @@ from pathlib import Path
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from curation.media.found import Tally
 from curation.media.frames import Decoder, Picture, check_size
 from curation.media.plan import MediaPlan
 from curation.media.probe import open_media, timeline_of
-from curation.media.timeline import Timeline
+from curation.media.results import Tally
+from curation.media.stream.timeline import Timeline
 
 _BACK = (0, 1, 2, 4, 8, 16, 32, 64)
 """How many places where a decoder can start lie between a clip and where a jump aims at, from one try to the next."""

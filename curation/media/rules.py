@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.plan import Rules
-from curation.media.timeline import Timeline
+from curation.media.stream.timeline import Timeline
 
 
 def judge(facts: Facts, timeline: Timeline, rules: Rules) -> Verdict | None:

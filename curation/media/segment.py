@@ -14,19 +14,19 @@ import av
 import numpy as np
 
 from curation.contract import Ending, Facts
-from curation.filters.jitter import small_bgr
-from curation.media.colour import refusal
-from curation.media.develop import Conversion, Development
-from curation.media.fields import Fields
-from curation.media.found import ClipMeasure
+from curation.media.clip_builder import OpenClip, Waiting
 from curation.media.frames import Picture, Planes, planes
-from curation.media.openclip import OpenClip, Waiting
+from curation.media.pictures.colour import refusal
+from curation.media.pictures.develop import Conversion, Development
+from curation.media.pictures.fields import Fields
+from curation.media.pictures.small import small_bgr
 from curation.media.plan import MediaPlan
-from curation.media.rates import Run, cadence
+from curation.media.results import ClipMeasure
 from curation.media.shots.base import Boundary, ShotDetector
 from curation.media.shots.scene_score import SceneScore
 from curation.media.shots.table import make
-from curation.media.timeline import Timeline
+from curation.media.stream.rates import Run, cadence
+from curation.media.stream.timeline import Timeline
 
 MIN_SIDE = 16
 """A smaller picture is one macroblock or less: nothing to measure, and nothing that H.264 encodes well."""

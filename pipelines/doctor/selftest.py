@@ -15,8 +15,8 @@ import numpy as np
 
 from curation.contract import Clip, Span, Verdict
 from curation.errors import UserError
-from curation.media.found import ClipMeasure
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
+from curation.media.results import ClipMeasure
 from curation.media.sandbox.cell.confine import Level
 from curation.media.sandbox.protocol import WireError
 from curation.media.sandbox.sandbox import Sandbox

@@ -9,9 +9,9 @@ from pathlib import Path
 from curation.contract import Clip, Facts, Span
 from curation.identity import clip_id
 from curation.media.cut import cut
-from curation.media.found import Again, ClipMeasure, Tally
 from curation.media.measure import measure
 from curation.media.plan import Encode, MediaPlan, Rules
+from curation.media.results import Again, ClipMeasure, Tally
 
 LENIENT = MediaPlan(rules=Rules(banned_profiles=(), min_fps=5, min_bpp=0, min_aspect=0, max_aspect=100))
 """Every rule that rejects real clips switched off."""

@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts
 from curation.errors import UserError
-from curation.media.found import Again, Tally
 from curation.media.plan import Encode, MediaPlan
+from curation.media.results import Again, Tally
 from curation.media.sandbox import faults
 from curation.media.sandbox.blame import verdict_of
 from curation.media.sandbox.cell import confine
@@ -76,7 +76,8 @@ def _load(setup: Setup) -> None:
         return
     import av.logging
 
-    from curation.media import cut, develop, measure  # noqa: F401 - loaded for the requests below
+    from curation.media import cut, measure  # noqa: F401 - loaded for the requests below
+    from curation.media.pictures import develop
     from curation.media.shots import table
 
     av.logging.set_level(None)

@@ -18,8 +18,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from curation.contract import Clip, Facts, Reason, Verdict
-from curation.media.found import ClipMeasure, Tally
 from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.results import ClipMeasure, Tally
 from curation.media.sandbox.cell import confine
 from curation.media.sandbox.decoder import Decoder, Ended
 from curation.media.sandbox.protocol import UNLIKELY, Message, Setup

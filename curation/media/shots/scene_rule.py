@@ -1,8 +1,8 @@
 """The default detector: hard cuts, also through one or two mixed frames. The choice "scene" of `shots.DETECTORS`.
 
-Two things tell a cut. The numbers of `scene_score` say where a frame changes more than its neighbours do; the thumbnails
-of the few frames that stand out then say whether another picture follows, or the same one lit or moved. `docs/shots.md`
-has the quality and what remains.
+Two things tell a cut. The numbers of `scene_score` say where a frame changes more than its neighbours do; the
+thumbnails of the few frames that stand out then say whether another picture follows, or the same one lit or moved.
+`docs/shots.md` has the quality and what remains.
 """
 
 from __future__ import annotations

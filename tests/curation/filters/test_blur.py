@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.filters.blur import laplacian_variance, sharpness
+from curation.media.measures.blur import laplacian_variance, sharpness
 
 
 def test_the_variance_is_opencvs() -> None:

@@ -10,9 +10,10 @@ import pytest
 from scenedetect import FrameTimecode, StatsManager
 from scenedetect.detectors import ContentDetector
 
-from curation.filters.jitter import WIDTH, Jitter, small_bgr
-from curation.media.convert import Converter
 from curation.media.frames import planes
+from curation.media.measures.jitter import Jitter
+from curation.media.pictures.convert import Converter
+from curation.media.pictures.small import WIDTH, small_bgr
 from tests.support import media
 from tests.support.shared import VIDEOS, need
 

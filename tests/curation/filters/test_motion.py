@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from curation.contract import Clip, Facts
-from curation.filters.motion import Motion
-from curation.media.convert import Converter
 from curation.media.encode import repack
 from curation.media.frames import Decoder, planes
+from curation.media.measures.motion import Motion
+from curation.media.pictures.convert import Converter
 from curation.media.probe import open_media
-from curation.media.rates import cadence
-from curation.media.timeline import scan
+from curation.media.stream.rates import cadence
+from curation.media.stream.timeline import scan
 from tests.support.measuring import LENIENT, Result, as_clips, measured
 from tests.support.shared import real_videos
 

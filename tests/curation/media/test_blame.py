@@ -14,8 +14,8 @@ from av.filter import Graph
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from curation.media import convert, develop, fields, mapping
 from curation.media.encode import Mp4
+from curation.media.pictures import convert, develop, fields, mapping
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.media.probe import Unfit, open_media
 from curation.media.sandbox import blame, handle

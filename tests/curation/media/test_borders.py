@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.contract import Crop
-from curation.media.borders import Borders
+from curation.media.measures.borders import Borders
 from tests.support.measuring import measured
 from tests.support.shared import VIDEOS, need
 

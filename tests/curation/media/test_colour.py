@@ -8,7 +8,7 @@ import av
 import pytest
 
 from curation.contract import Reason
-from curation.media.colour import Light, light_of, refusal
+from curation.media.pictures.colour import Light, light_of, refusal
 
 
 def frame(form: str = "yuv420p", size: tuple[int, int] = (640, 360), tags: tuple[int, ...] = (2, 2, 2, 0)) -> Any:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from curation.contract import Reason
-from curation.filters.blur import laplacian_variance
-from curation.media.convert import Converter
 from curation.media.frames import planes
+from curation.media.measures.blur import laplacian_variance
+from curation.media.pictures.convert import Converter
 from curation.media.probe import Unfit
 from tests.support import light
 from tests.support.light import BT709, FFV1, UNTAGGED, X264, X265_10, tags, to_yuv
@@ -178,7 +178,7 @@ def test_the_light_may_change_within_a_stream(tmp_path: Path) -> None:
 def test_a_process_that_may_write_no_file_can_map_tones() -> None:
     code = """
 import resource, av
-from curation.media.convert import Converter
+from curation.media.pictures.convert import Converter
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 frame = av.VideoFrame(64, 64, "yuv420p10le")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.media.colour import light_of
-from curation.media.develop import Conversion, Development
+from curation.media.pictures.colour import light_of
+from curation.media.pictures.develop import Conversion, Development
 from tests.support import light
 from tests.support.light import BT709, FFV1, to_yuv
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.media.fields import PARITIES, Deinterlacer, FieldTest, Parity
+from curation.media.pictures.fields import PARITIES, Deinterlacer, FieldTest, Parity
 from tests.support import light, shared
 from tests.support.light import BT709, FFV1, X264, to_yuv
 

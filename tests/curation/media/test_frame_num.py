@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.media.frame_num import FrameNumbers
 from curation.media.frames import Decoder
 from curation.media.probe import open_media, timeline_of
+from curation.media.stream.frame_num import FrameNumbers
 from tests.support import numbered
 from tests.support.numbered import KINDS, Kind
 from tests.support.shared import VIDEOS, need

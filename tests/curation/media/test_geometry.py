@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.contract import Crop, Facts
-from curation.media.geometry import clip_size, fit, upright, view
+from curation.media.pictures.geometry import clip_size, fit, upright, view
 
 FACTS = Facts("mov", "h264", "High", "yuv420p", 1920, 1080, 1920, 1080, 0, False, 1.0, 25.0, False, 10.0, 250, 1e6)
 

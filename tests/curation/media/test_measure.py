@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from curation.contract import Reason
-from curation.media.openclip import SAMPLE_SIDE
+from curation.media.clip_builder import SAMPLE_SIDE
 from curation.media.plan import ClipPlan, MediaPlan, ShotPlan
 from curation.media.probe import Unfit
 from tests.support import media

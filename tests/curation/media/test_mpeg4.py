@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.contract import Ending
-from curation.media.mpeg4 import NotCoded
 from curation.media.plan import ClipPlan, MediaPlan, Rules
+from curation.media.stream.mpeg4 import NotCoded
 from tests.support import numbered
 from tests.support.measuring import as_clips, cuts, measured
 from tests.support.numbered import Kind

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curation.contract import Ending
 from curation.media.plan import ClipPlan
-from curation.media.rates import Cadence, Run, cadence, runs
+from curation.media.stream.rates import Cadence, Run, cadence, runs
 
 PLAN = ClipPlan()
 RATES = st.sampled_from(

@@ -9,8 +9,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from curation.media.convert import Converter
 from curation.media.frames import planes
+from curation.media.pictures.convert import Converter
 from curation.media.shots.scene_score import FrameScore, SceneScore, thumbnail
 from tests.support import media
 

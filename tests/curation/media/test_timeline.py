@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from curation.contract import Ending
 from curation.media.frames import Decoder, Picture
-from curation.media.geometry import UPRIGHT, Orientation, orientation, upright
+from curation.media.pictures.geometry import UPRIGHT, Orientation, orientation, upright
 from curation.media.plan import ClipPlan, MediaPlan, Rules
 from curation.media.probe import open_media, timeline_of
-from curation.media.recovery import pictures_until_clean
-from curation.media.timeline import Part, Timeline
+from curation.media.stream.recovery import pictures_until_clean
+from curation.media.stream.timeline import Part, Timeline
 from tests.support import numbered
 from tests.support.measuring import as_clips, cuts, measured
 from tests.support.numbered import KINDS, Kind

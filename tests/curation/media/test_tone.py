@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from curation.media.colour import HLG, PQ
-from curation.media.tone import PEAK, SIDE, WHITE, hald, hlg_light, pq_light, pq_signal, to_709
+from curation.media.pictures.colour import HLG, PQ
+from curation.media.pictures.tone import PEAK, SIDE, WHITE, hald, hlg_light, pq_light, pq_signal, to_709
 
 SDR = 14
 P3, BT2020 = 12, 9

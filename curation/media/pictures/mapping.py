@@ -15,7 +15,7 @@ import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from curation.media.tone import hald
+from curation.media.pictures.tone import hald
 
 FORMAT = "gbrp16le"
 """What goes in and comes out: planar full-range RGB."""

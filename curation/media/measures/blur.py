@@ -11,7 +11,7 @@ from statistics import median
 import cv2
 
 from curation.identity import fingerprint
-from curation.media.geometry import Plane
+from curation.media.pictures.geometry import Plane
 
 FINGERPRINT = fingerprint("laplacian", 1, {"ksize": 1, "frames": 5})
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from curation.media.h264 import Pps, Slice, Sps, Unreadable, read_pps, read_slice, read_sps, resets_numbers
-from curation.media.recovery import units
+from curation.media.stream.h264 import Pps, Slice, Sps, Unreadable, read_pps, read_slice, read_sps, resets_numbers
+from curation.media.stream.recovery import units
 
 _SLICES = (1, 2, 5)
 _SPS, _PPS = 7, 8

@@ -13,9 +13,9 @@ import av
 import av.error
 
 from curation.errors import UserError
-from curation.media.colour import BT2020, GAMUTS, HDR, LIMITED, PQ, Light, Tagged
-from curation.media.convert import Converter
-from curation.media.fields import PARITIES, Deinterlacer, Parity
+from curation.media.pictures.colour import BT2020, GAMUTS, HDR, LIMITED, PQ, Light, Tagged
+from curation.media.pictures.convert import Converter
+from curation.media.pictures.fields import PARITIES, Deinterlacer, Parity
 
 _DEINTERLACED, _TONE, _GAMUT, _JOIN = "deinterlaced ", "tone-mapped from ", "gamut-mapped from ", ", "
 

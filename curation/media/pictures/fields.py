@@ -19,8 +19,8 @@ import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from curation.media.colour import copy_tags
-from curation.media.geometry import Plane
+from curation.media.pictures.colour import copy_tags
+from curation.media.pictures.geometry import Plane
 
 Parity = Literal["tff", "bff"]
 """Which field is the earlier one: the top lines (0, 2, ...), or the bottom ones."""

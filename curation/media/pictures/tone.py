@@ -20,7 +20,7 @@ import functools
 
 import numpy as np
 
-from curation.media.colour import DISPLAY_P3, HLG, PQ, WIDE
+from curation.media.pictures.colour import DISPLAY_P3, HLG, PQ, WIDE
 
 WHITE, PEAK = 203.0, 1000.0
 """cd/m2: what becomes SDR's white level as diffuse white, and the brightest light that is told from white."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from curation.identity import fingerprint
-from curation.media.geometry import Plane
+from curation.media.pictures.geometry import Plane
 
 TAPS = np.array([3571, 16004, 26386, 16004, 3571], np.float32) / 65536
 _SCALE = 128

@@ -20,8 +20,8 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 
 from curation.contract import Reason
-from curation.media.colour import FULL, LIMITED, Light, Tagged, light_of, tag
-from curation.media.mapping import BASE, FORMAT, add_mapping
+from curation.media.pictures.colour import FULL, LIMITED, Light, Tagged, light_of, tag
+from curation.media.pictures.mapping import BASE, FORMAT, add_mapping
 from curation.media.probe import Unfit
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})

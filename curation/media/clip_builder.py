@@ -12,15 +12,16 @@ import av
 import cv2
 
 from curation.contract import LAPLACIANS, Crop, Ending, Facts
-from curation.filters.blur import laplacian_variance, sharpness
-from curation.filters.jitter import Jitter, small_bgr
-from curation.filters.motion import Motion
-from curation.media.borders import Borders
-from curation.media.found import ClipMeasure
 from curation.media.frames import Planes, checksum_of
-from curation.media.geometry import Plane, clip_size, displayed, fit, upright, view
+from curation.media.measures.blur import laplacian_variance, sharpness
+from curation.media.measures.borders import Borders
+from curation.media.measures.jitter import Jitter
+from curation.media.measures.motion import Motion
+from curation.media.pictures.geometry import Plane, clip_size, displayed, fit, upright, view
+from curation.media.pictures.small import small_bgr
 from curation.media.plan import ClipPlan
-from curation.media.rates import Cadence
+from curation.media.results import ClipMeasure
+from curation.media.stream.rates import Cadence
 
 SAMPLE_SIDE = 640
 """Longer side of a sample frame: what text detection works at, and more than CLIP needs."""

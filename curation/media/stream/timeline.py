@@ -17,9 +17,9 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from curation.contract import Ending
-from curation.media.mpeg4 import NotCoded
-from curation.media.rates import Run, runs
-from curation.media.recovery import pictures_until_clean
+from curation.media.stream.mpeg4 import NotCoded
+from curation.media.stream.rates import Run, runs
+from curation.media.stream.recovery import pictures_until_clean
 
 _COUNTED = "mov"
 """The container whose header counts real pictures; AVI's count includes repeats that have no packet."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import av
 from av.packet import Packet
 
-from curation.media.timeline import Timeline
+from curation.media.stream.timeline import Timeline
 
 _IN_FLIGHT = 128
 """Packets remembered until their pictures come: more than any codec reorders."""

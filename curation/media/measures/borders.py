@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from curation.contract import Crop
-from curation.media.geometry import Plane
+from curation.media.pictures.geometry import Plane
 
 MAX_SHARE = 0.4
 """A border wider than this share of the picture is a dark scene."""

@@ -1,0 +1,1 @@
+"""Frame measures: what the measuring pass streams over the frames of a clip."""
