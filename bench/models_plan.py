@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.cost import BACKWARD, Transformer
+from training.cost.formulas import BACKWARD, Transformer
 from training.tokens import Grid
 
 BLOCKS, AUTOENCODERS, LARGE_AUTOENCODERS, SAMPLING = "blocks", "autoencoders", "large autoencoders", "sampling"
@@ -121,7 +121,7 @@ def codec_name(way: str, clip: Clip, tiled: bool) -> str:
 
 
 def train_flops(device: str, length: Length) -> float:
-    """FLOPs of a step over the blocks by `training.cost`: forward and backward of the whole batch."""
+    """FLOPs of a step over the blocks by `training.cost.formulas`: forward and backward of the whole batch."""
     config = NETWORK[device]
     model = Transformer(config["hidden_size"], config["depth"], config["depth_single_blocks"])
     tokens = length.grid.tokens + length.text

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench import models_plan as plan
-from training.cost import GPUS, Gpu, mfu
+from training.cost.formulas import GPUS, Gpu, mfu
 
 Runs = Mapping[tuple[str, str, str, str], Mapping[str, Any]]
 """By device, comparison, network and work."""
@@ -53,7 +53,7 @@ def _blocks(report: Mapping[str, Any], runs: Runs) -> Iterator[str]:
     yield (
         f"Two double and four single blocks with heads of 128: {shapes}. *Plain torch* is the same network in plain "
         "library calls, nothing of `training.ops` in it. Tokens: samples x (video + text). Ratios are to plain "
-        "torch, eager: below 1 is faster, or smaller. *mfu_dit* is by the blocks' FLOPs (`training.cost`)."
+        "torch, eager: below 1 is faster, or smaller. *mfu_dit* is by the blocks' FLOPs (`training.cost.formulas`)."
     )
     yield ""
     yield "| device | tokens | network | s a step | ratio | memory, MB | ratio | first step, s | TFLOP/s | mfu_dit |"

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.errors import UserError
-from training import cost_tables
-from training.cost import gpu_named
+from training.cost import tables
+from training.cost.formulas import gpu_named
 
 TITLES = {
     "autoencoders": "Autoencoders (Table 1)",
@@ -50,7 +50,7 @@ def show(
     if not found:
         raise UserError(f"size {size!r}", "write WIDTHxHEIGHT, as in 336x192")
     width, height = int(found[1]), int(found[2])
-    shape = cost_tables.shape(
+    shape = tables.shape(
         autoencoder,
         frames,
         height,
@@ -84,7 +84,7 @@ def show(
 
 
 def _tables(as_json: bool) -> None:
-    report = cost_tables.report()
+    report = tables.report()
     for name, title in TITLES.items():
         rows = getattr(report, name)
         if as_json:

@@ -11,7 +11,7 @@ import pytest
 
 from bench import models, models_report
 from bench import models_plan as plan
-from training.cost import Transformer, sample_cost
+from training.cost.formulas import Transformer, sample_cost
 from training.models.base import LatentSpec
 
 FAKE = """

@@ -9,8 +9,8 @@ from dataclasses import asdict
 import pytest
 
 from curation.errors import UserError
-from training import cost
-from training.cost import (
+from training.cost import formulas
+from training.cost.formulas import (
     GPUS,
     Transformer,
     gpu_named,
@@ -24,8 +24,8 @@ from training.cost import (
 
 pytest.importorskip("torch")
 
-from training import cost_tables as tables
-from training.cost_tables import DCAE, HUNYUAN
+from training.cost import tables as tables
+from training.cost.tables import DCAE, HUNYUAN
 
 H200 = GPUS["H200"]
 
@@ -43,11 +43,11 @@ def test_token_ratios_and_the_tokens_of_five_seconds() -> None:
 
 def test_tokens_of_eight_seconds_in_720p() -> None:
     assert HUNYUAN.size(125, 1280, 720) == (32, 160, 90)
-    assert HUNYUAN.grid(125, 1280, 720).tokens == 115_200 == 8 * 16 * 1280 * 720 / cost.token_ratio(HUNYUAN)
+    assert HUNYUAN.grid(125, 1280, 720).tokens == 115_200 == 8 * 16 * 1280 * 720 / formulas.token_ratio(HUNYUAN)
 
 
 def test_video_dcae_against_hunyuan_doubles_the_information_ratio_at_16_times_the_compression() -> None:
-    assert cost.information_ratio(DCAE) / cost.information_ratio(HUNYUAN) == 2
+    assert formulas.information_ratio(DCAE) / formulas.information_ratio(HUNYUAN) == 2
     assert DCAE.time * DCAE.space**2 / (HUNYUAN.time * HUNYUAN.space**2) == 16
 
 
@@ -127,7 +127,7 @@ def test_mfu_of_the_transformer_alone_and_of_the_step() -> None:
 def test_seconds_at_is_the_inverse_of_mfu_and_a_budget_follows() -> None:
     clip = sample_cost(HUNYUAN, 129, 256, 256)
     assert mfu(1e18, seconds_at(1e18, 0.4, 8, H200), 8, H200) == pytest.approx(0.4)
-    money = cost.budget(clip, 70e6, 224, H200, mfu_step=0.2, per_hour=2)
+    money = formulas.budget(clip, 70e6, 224, H200, mfu_step=0.2, per_hour=2)
     assert money.gpu_days == pytest.approx(70e6 * clip.train / (0.2 * 989e12) / 86_400)
     assert money.days * 224 == pytest.approx(money.gpu_days) and money.usd == pytest.approx(money.gpu_days * 48)
 
@@ -179,8 +179,8 @@ REFUSED = {
         "exchange",
     ),
     "a utilisation above 1": (lambda: seconds_at(1.0, 38.19, 8, H200), "at most 1"),
-    "a price below 0": (lambda: cost.dollars(1, -2), "0 or more"),
-    "no samples": (lambda: cost.budget(sample_cost(HUNYUAN, 1, 256, 256), 0, 8, H200, 0.4), "positive number"),
+    "a price below 0": (lambda: formulas.dollars(1, -2), "0 or more"),
+    "no samples": (lambda: formulas.budget(sample_cost(HUNYUAN, 1, 256, 256), 0, 8, H200, 0.4), "positive number"),
     "more blocks than there are": (lambda: Transformer().recompute(20, 38), "19 and 38"),
     "an unknown autoencoder": (lambda: tables.shape("wan", 1, 256, 256), "hunyuan, dcae"),
     "a full overlap": (lambda: tiles_of(64, 256, 256, overlap=1.0), "below 1"),
@@ -195,7 +195,7 @@ def test_refused(what: str) -> None:
 
 
 def test_formulas_need_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; from training.cost import Transformer"
+    code = "import sys; sys.modules['torch'] = None; from training.cost.formulas import Transformer"
     code += "; print(Transformer().forward_per_token(768))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "13447987200.0", done.stderr

@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 import torch
 
 from curation.errors import UserError
-from training.cost import Transformer
-from training.cost_ae import count_flops, encode_flops
+from training.cost.autoencoder import count_flops, encode_flops
+from training.cost.formulas import Transformer
 
 
 def test_a_multiplication_and_an_addition_count_as_two() -> None:

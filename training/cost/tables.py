@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from curation.errors import UserError
-from training.cost import (
+from training.cost.formulas import (
     GPUS,
     SECONDS_PER_DAY,
     TEXT_TOKENS,

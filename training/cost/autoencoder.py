@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from curation.errors import UserError
-from training.cost import tiles_of
+from training.cost.formulas import tiles_of
 
 SIDE, TILE_FRAMES = 256, 32
 
