@@ -125,7 +125,7 @@ def _denoiser(
 
     from training.models.convert import load_mmdit
     from training.models.mmdit import MMDiT, preset
-    from training.models.sources import locate
+    from training.models.pretrained import locate
 
     config = preset(section.preset)
     if config.in_channels != spec.token_channels or config.patch_size != spec.patch:

@@ -16,11 +16,11 @@ def search(buckets: str, output: str, model_name: str, slack: float, largest: in
     """Write the table `buckets` with the batches that this machine takes; show what stands behind it."""
     model = modelfile.load(model_name)
     sampler = building.sampler(model)
-    from training.bucket_measure import StepMeasure
-    from training.bucket_search import report
-    from training.bucket_search import search as run
-    from training.bucket_table import load
+    from training.data.bucket_table import load
     from training.models.mmdit import preset as network
+    from training.tuning.measure import StepMeasure
+    from training.tuning.search import report
+    from training.tuning.search import search as run
 
     template = load(buckets)
     template.check(sampler.autoencoder.spec)

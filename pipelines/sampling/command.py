@@ -206,8 +206,8 @@ class _Making:
 
 
 def _request(wish: Wish, spec: LatentSpec) -> Request:
-    from training.aspect import sizes
     from training.condition import wanted_frames
+    from training.data.aspect import sizes
     from training.prompt import chosen_motion
     from training.sample import Request
 

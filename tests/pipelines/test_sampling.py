@@ -462,7 +462,7 @@ def test_shipped_model_files_load(name: str) -> None:
 
 
 def test_buckets_are_searched_by_running_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from training.bucket_table import from_toml
+    from training.data.bucket_table import from_toml
 
     table = tmp_path / "table.toml"
     table.write_text("side_multiple = 32\n[buckets.64px]\n1 = { batch = 9, p = 0.5 }\n8 = { batch = 9, p = 1.0 }\n")

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 
 from tests.support import golden
 from tests.training.dcae_golden import config_of
-from training.ae_losses import (
+from training.autoencoder.discriminator import DiscriminatorConfig, PatchDiscriminator
+from training.autoencoder.losses import (
     Perceptual,
     discriminator_loss,
     generator_loss,
@@ -19,7 +20,6 @@ from training.ae_losses import (
     weighted_generator_loss,
 )
 from training.models.dcae import VideoDcAe
-from training.models.discriminator import DiscriminatorConfig, PatchDiscriminator
 
 Golden = tuple[dict[str, Any], dict[str, dict[str, Any]]]
 

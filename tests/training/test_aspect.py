@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from curation.errors import UserError
 from tests.support import golden
-from training.aspect import nearest, pixels, rounded_up, sizes
+from training.data.aspect import nearest, pixels, rounded_up, sizes
 
 
 def test_the_published_tables() -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 
 from curation.errors import UserError
-from training import bucket_table
-from training.bucket_search import Measure, OutOfMemory, Shape, StepTimes, report, search, shapes_of
-from training.bucket_table import PRESETS, BucketTable, Slot
+from training.data import bucket_table
+from training.data.bucket_table import PRESETS, BucketTable, Slot
 from training.models.base import LatentSpec
+from training.tuning.search import Measure, OutOfMemory, Shape, StepTimes, report, search, shapes_of
 
 HUNYUAN, DCAE = LatentSpec(16, 4, 8, True, 2), LatentSpec(128, 4, 32, False, 1)
 TEXT_TOKENS = 512

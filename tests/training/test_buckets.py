@@ -12,9 +12,9 @@ pytest.importorskip("torch")
 
 from curation.errors import UserError
 from tests.support import golden
-from training import bucket_table
-from training.bucket_table import PRESETS, BucketTable, Slot
-from training.buckets import (
+from training.data import bucket_table
+from training.data.bucket_table import PRESETS, BucketTable, Slot
+from training.data.buckets import (
     REMEDIES,
     Assigner,
     Bucket,

@@ -17,11 +17,11 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 from curation.errors import UserError
 from tests.support import golden
 from tests.support.mmdit import golden_model, inputs_for, lively
-from training.models.checkpoints import Allowed, Files, InMemory, load, write
 from training.models.convert import NEW_LATENT, Converted, convert_file, halves, interleaved, load_mmdit, save_mmdit
 from training.models.layouts import DIFFUSERS, FLUX, LAYOUTS, OPEN_SORA_V2, Layout, detect, layout_of
 from training.models.mmdit import MMDiT, MMDiTConfig
 from training.models.mmdit.config import tiny, tiny_dcae
+from training.models.weights import Allowed, Files, InMemory, load, write
 from training.tokens import Grid
 
 Weights = dict[str, Any]

@@ -15,13 +15,13 @@ from tests.support import golden
 from tests.support.mmdit import golden_model, inputs_for, lively
 from training import ops
 from training.models.base import LatentSpec, TextStates
-from training.models.checkpoints import InMemory
 from training.models.convert import load_mmdit
 from training.models.layouts import layout_of
 from training.models.mmdit import MMDiT, preset
 from training.models.mmdit.config import tiny, tiny_dcae
 from training.models.mmdit.embed import timestep_embedding
 from training.models.mmdit.rope import rotary, rotary_tables
+from training.models.weights import InMemory
 from training.tokens import Grid, grid_of, pack, unpack
 
 CONDITIONED = (

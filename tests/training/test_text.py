@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from curation.errors import UserError
 from tests.support import tiny_text
 from training.models.base import TextStates
-from training.models.sources import locate
+from training.models.pretrained import locate
 from training.models.text.cache import Cached, TextCache
 from training.models.text.embedded import EmbeddedText
 from training.models.text.t5_clip import T5Clip

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from curation.errors import UserError
-from training.models.checkpoints import Allowed, Files, InMemory, Report, Tensors, compare, listing, load, write
 from training.models.layouts import Layout, Piece, detect, layout_of, metadata, stacks
 from training.models.mmdit import MMDiT, MMDiTConfig
+from training.models.weights import Allowed, Files, InMemory, Report, Tensors, compare, listing, load, write
 
 log = logging.getLogger(__name__)
 

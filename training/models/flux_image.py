@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from curation.errors import UserError
-from training.models.sources import locate_folder, missing_package, pretrained
+from training.models.pretrained import locate_folder, missing_package, pretrained
 from training.models.text.tokenizer import Tokens, load_tokenizer
 
 GUIDANCE = 4.0

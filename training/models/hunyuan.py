@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from curation.errors import UserError
 from training.models.base import LatentSpec
-from training.models.checkpoints import Files, load
 from training.models.hunyuan_mask import FrameCausalMid
-from training.models.sources import locate, missing_package, settings_of
+from training.models.pretrained import locate, missing_package, settings_of
+from training.models.weights import Files, load
 
 TIME, SPACE = 4, 8
 LOGVAR_RANGE = (-30.0, 20.0)

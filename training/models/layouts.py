@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from curation.errors import UserError
-from training.models.checkpoints import Tensors, listing
 from training.models.mmdit import MMDiTConfig
+from training.models.weights import Tensors, listing
 
 
 @dataclass(frozen=True, slots=True)

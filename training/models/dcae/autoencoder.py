@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from curation.errors import UserError
 from training.models.base import LatentSpec
-from training.models.checkpoints import Files, InMemory, load, write
 from training.models.dcae.config import PRESETS, DcAeConfig, preset
 from training.models.dcae.network import Decoder, Encoder, init_weights
-from training.models.sources import locate
+from training.models.pretrained import locate
 from training.models.tiling import Cut, tile_plane, tile_time
+from training.models.weights import Files, InMemory, load, write
 
 WHAT = "the Video DC-AE"
 _FIRST_OF_DECODER = "decoder.project_in.main.conv.weight"

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from training.models.base import TextStates
-from training.models.sources import fingerprint, missing_package, pretrained
+from training.models.pretrained import fingerprint, missing_package, pretrained
 from training.models.text.tokenizer import Tokens, TooLong
 
 VERSION = 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from training.models.base import TextStates
-from training.models.sources import fingerprint, locate_folder, missing_package, pretrained
+from training.models.pretrained import fingerprint, locate_folder, missing_package, pretrained
 from training.models.text.tokenizer import Tokens, TooLong
 
 VERSION = 1

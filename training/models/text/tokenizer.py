@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from curation.errors import UserError
-from training.models.sources import INSTALL, missing_package
+from training.models.pretrained import INSTALL, missing_package
 
 TooLong = Literal["truncate", "error"]
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from training import flow
-from training.bucket_search import OutOfMemory, Shape, StepTimes
 from training.models.base import Autoencoder, TextStates
 from training.tokens import grid_of, pack
+from training.tuning.search import OutOfMemory, Shape, StepTimes
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from math import ceil, floor
 
 import numpy as np
 
-from training.aspect import nearest, sizes
-from training.bucket_table import BucketTable, Slot
+from training.data.aspect import nearest, sizes
+from training.data.bucket_table import BucketTable, Slot
 
 FPS_LIMIT = 24.0
 NEAR = 0.8

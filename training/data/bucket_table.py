@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import UserError
-from training.aspect import pixels, sizes
+from training.data.aspect import pixels, sizes
 from training.models.base import LatentSpec
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from curation.errors import UserError
-from training.aspect import sizes
-from training.bucket_table import BucketTable, Slot
+from training.data.aspect import sizes
+from training.data.bucket_table import BucketTable, Slot
 from training.models.base import LatentSpec
 
 SPAN = 32

@@ -1,0 +1,1 @@
+"""Training of autoencoders: its losses and its discriminator."""
