@@ -29,13 +29,13 @@ from torch.nn import functional
 
 from bench import models_plan as plan
 from bench.models_plain import make_plain
-from training.guidance import Guidance, Pass, Scales
 from training.models.base import LatentSpec, TextStates
 from training.models.dcae import Tiling, VideoDcAe
 from training.models.dcae import preset as dcae_preset
 from training.models.hunyuan import HunyuanConfig, HunyuanVae, Tiles
 from training.models.mmdit import MMDiT, MMDiTConfig
-from training.walk import Settings, Told, Walk
+from training.sampling.denoise import Settings, Told, Walk
+from training.sampling.guidance import Guidance, Pass, Scales
 
 Work = Callable[[], object]
 DTYPE = {"cpu": torch.float32, "cuda": torch.bfloat16}

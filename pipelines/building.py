@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from training.models.text.embedded import EmbeddedText
     from training.models.text.t5_clip import T5Clip
     from training.quality.score import VBenchScorer
-    from training.sample import Sampler
+    from training.sampling.sampler import Sampler
 
 
 def sampler(model: ModelFile) -> Sampler:
-    """All that `training.sample` needs. UserError: a package, a file, a preset or a device that is not there."""
+    """All that `training.sampling` needs. UserError: a package, a file, a preset or a device that is not there."""
     torch_ = _torch()
     from training import ops
-    from training.sample import Sampler
+    from training.sampling.sampler import Sampler
 
     ops.use_kernels(model.run.kernels)
     device, dtype = _device(model), getattr(torch_, model.run.dtype)

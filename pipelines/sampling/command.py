@@ -1,7 +1,8 @@
 """`ziggurat sample`: prompts and images to MP4 files, a contact sheet and one line a video that makes it again.
 
-Arguments become a `Wish`, and so does a line of `samples.jsonl`; a wish becomes a `training.sample.Request`. Files are
-read and written here, the networks come from `building`. All that can be told before they are loaded is told then.
+Arguments become a `Wish`, and so does a line of `samples.jsonl`; a wish becomes a `training.sampling.sampler.Request`.
+Files are read and written here, the networks come from `building`. All that can be told before they are loaded is told
+then.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from pipelines.sampling.samples_file import Line
 if TYPE_CHECKING:
     from training.condition import Kind
     from training.models.base import LatentSpec
-    from training.sample import Request, Sampled, Sampler
-    from training.search import Search
-    from training.walk import Settings
+    from training.sampling.denoise import Settings
+    from training.sampling.sampler import Request, Sampled, Sampler
+    from training.sampling.search import Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +142,8 @@ class _Job:
 
 
 def _prepared(wish: Wish) -> _Job:
-    from training import seeds
-    from training.sample import check_references
+    from training.sampling import seeds
+    from training.sampling.sampler import check_references
 
     model = modelfile.load(wish.model)
     spec, settings, search = building.latent_spec(model), _settings(wish), _search(wish)
@@ -209,7 +210,7 @@ def _request(wish: Wish, spec: LatentSpec) -> Request:
     from training.condition import wanted_frames
     from training.data.aspect import sizes
     from training.prompt import chosen_motion
-    from training.sample import Request
+    from training.sampling.sampler import Request
 
     side = spec.space * spec.patch
     if wish.size:
@@ -253,8 +254,8 @@ def _kind(wish: Wish) -> Kind:
 
 
 def _settings(wish: Wish) -> Settings:
-    from training.guidance import Guidance
-    from training.walk import Settings
+    from training.sampling.denoise import Settings
+    from training.sampling.guidance import Guidance
 
     if wish.steps < 1:
         raise UserError(f"{wish.steps} steps", "take at least one; 50 is usual")
@@ -265,7 +266,7 @@ def _settings(wish: Wish) -> Settings:
 
 
 def _search(wish: Wish) -> Search | None:
-    from training.search import Search
+    from training.sampling.search import Search
 
     if wish.search_steps is None:
         return None
@@ -280,9 +281,10 @@ def _drawn_first(job: _Job, folder: SampleFolder) -> Request:
     """Text to image to video: the first frame is drawn, kept as PNG, and the video starts from it."""
     import torch
 
-    from training import flow, seeds
+    from training import flow
     from training.condition import Kind
-    from training.sample import fitted
+    from training.sampling import seeds
+    from training.sampling.sampler import fitted
     from training.tokens import Grid
 
     request, (prompt,), (seed,) = job.request, job.request.prompts, job.seeds

@@ -69,7 +69,7 @@ def _fitted(frame: np.ndarray, wanted: Wanted) -> Tensor:
     """One RGB frame (H, W, 3) as (3, 1, height, width): at most one of them is large at a time."""
     import torch
 
-    from training.sample import cropped, fitted
+    from training.sampling.sampler import cropped, fitted
 
     made = torch.from_numpy(frame.copy()).permute(2, 0, 1)[:, None]
     if wanted.fit == "crop":
@@ -78,7 +78,7 @@ def _fitted(frame: np.ndarray, wanted: Wanted) -> Tensor:
 
 
 def _kept(height: int, width: int, wanted: Wanted) -> tuple[int, int]:
-    from training.sample import kept
+    from training.sampling.sampler import kept
 
     return kept(height, width, wanted.height, wanted.width) if wanted.fit == "crop" else (height, width)
 

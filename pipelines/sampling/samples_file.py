@@ -32,7 +32,7 @@ class Reference(_Part):
 
 
 class Scales(_Part):
-    """`training.guidance.Guidance` as it was asked for."""
+    """`training.sampling.guidance.Guidance` as it was asked for."""
 
     text: float
     image: float
@@ -43,7 +43,7 @@ class Scales(_Part):
 
 
 class SearchPart(_Part):
-    """`training.search.Search`, and the metrics that judged."""
+    """`training.sampling.search.Search`, and the metrics that judged."""
 
     steps: tuple[int, ...]
     candidates: int

@@ -195,7 +195,7 @@ def test_every_network_runs_what_was_planned() -> None:
 
 def test_passes_that_are_left_are_those_of_the_guidance() -> None:
     pytest.importorskip("torch")
-    from training.guidance import Guidance
+    from training.sampling.guidance import Guidance
 
     for kind in plan.KINDS:
         scales = [Guidance(whole_steps=plan.WHOLE_STEPS).at(step, plan.STEPS, 4) for step in range(plan.STEPS)]
@@ -208,7 +208,7 @@ def test_passes_that_are_left_are_those_of_the_guidance() -> None:
 def test_walks_with_three_passes_end_where_others_do() -> None:
     torch = pytest.importorskip("torch")
     from bench import models_work
-    from training.guidance import Pass
+    from training.sampling.guidance import Pass
 
     assert models_work._ThreePasses(whole_steps=1).at(1, plan.STEPS, 4).passes(False) == tuple(Pass)
     works = models_work.sampling("cpu", plan.OURS, plan.SAMPLING)

@@ -8,14 +8,14 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.guidance import Guidance
 from training.models.base import TextStates
 from training.models.dcae import VideoDcAe, preset
 from training.models.mmdit import MMDiT
 from training.models.mmdit import preset as network
-from training.sample import Request, Sampler
+from training.sampling.denoise import Settings
+from training.sampling.guidance import Guidance
+from training.sampling.sampler import Request, Sampler
 from training.tokens import Grid
-from training.walk import Settings
 
 pytestmark = [
     pytest.mark.gpu,

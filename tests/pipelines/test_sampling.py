@@ -83,8 +83,8 @@ def test_the_same_seed_gives_the_same_file_to_the_byte_whatever_the_threads(tmp_
 
 def test_the_latent_is_the_same_to_the_bit_whatever_the_threads() -> None:
     """Bytes of pixels hide what the last bits of a latent show."""
-    from training.sample import Request
-    from training.walk import Settings
+    from training.sampling.denoise import Settings
+    from training.sampling.sampler import Request
 
     sampler, before = building.sampler(modelfile.load("tiny")), torch.get_num_threads()
     latents: list[bytes] = []
@@ -396,7 +396,7 @@ def test_too_little_memory_is_one_line(
 ) -> None:
     import torch
 
-    from training.sample import Sampler
+    from training.sampling.sampler import Sampler
 
     def full(*_: object) -> None:
         text = "CUDA out of memory. Tried to allocate 20 GiB"

@@ -12,7 +12,7 @@ import torch
 
 from curation.errors import UserError
 from tests.support import golden
-from training.guidance import Guidance, Pass, Scales, combine
+from training.sampling.guidance import Guidance, Pass, Scales, combine
 from training.tokens import Grid
 
 GRID = Grid(3, 2, 2)

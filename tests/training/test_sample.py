@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from curation.errors import UserError
 from tests.support.toy import ToyAutoencoder, ToyDenoiser, ToyTextEncoder
-from training import seeds as randoms
 from training.condition import GIVEN, Kind, held_frames
-from training.guidance import Guidance
 from training.models.base import LatentSpec
-from training.sample import Request, Sampled, Sampler, cropped, fitted
-from training.search import Search
-from training.seeds import LARGEST
-from training.walk import Settings
+from training.sampling import seeds as randoms
+from training.sampling.denoise import Settings
+from training.sampling.guidance import Guidance
+from training.sampling.sampler import Request, Sampled, Sampler, cropped, fitted
+from training.sampling.search import Search
+from training.sampling.seeds import LARGEST
 
 FEW = Settings(4, Guidance(text=3.0, image=2.0))
 

@@ -11,10 +11,10 @@ import torch
 from tests.support import golden
 from tests.support.toy import ToyDenoiser
 from training.flow import Shift
-from training.guidance import Guidance
 from training.models.base import TextStates
+from training.sampling.denoise import Settings, Told, Walk
+from training.sampling.guidance import Guidance
 from training.tokens import pack
-from training.walk import Settings, Told, Walk
 
 CASES = ("image10", "video10", "video50", "patch1_50", "noshift10")
 UNGUIDED = Guidance(text=1.0, image=1.0)

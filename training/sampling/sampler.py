@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from curation.errors import UserError
-from training import seeds as randoms
 from training.condition import (
     GIVEN,
     Kind,
@@ -29,12 +28,13 @@ from training.condition import (
     sampling_condition,
     with_references,
 )
-from training.exact import exact
 from training.models.base import Autoencoder, Denoiser, LatentSpec, TextEncoder
 from training.prompt import DEFAULT_MOTION, chosen_motion, with_suffix
-from training.search import Found, Score, Search, Searching
-from training.seeds import Purpose
-from training.walk import Settings, Told, Walk
+from training.sampling import seeds as randoms
+from training.sampling.denoise import Settings, Told, Walk
+from training.sampling.exact import exact
+from training.sampling.search import Found, Score, Search, Searching
+from training.sampling.seeds import Purpose
 
 SAME_ASPECT = 0.02
 """A reference whose aspect differs by less is resized; more would be seen."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from curation.errors import UserError
-from training.walk import Walk
+from training.sampling.denoise import Walk
 
 Score = Callable[[Tensor], list[float]]
 """Scores of videos (B, T, 3, H, W) in 0 to 1; higher is better. See `quality.score`."""

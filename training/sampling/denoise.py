@@ -15,8 +15,8 @@ from torch import Tensor
 
 from training import flow
 from training.flow import Shift
-from training.guidance import Guidance, Pass, Scales
 from training.models.base import Denoiser, TextStates
+from training.sampling.guidance import Guidance, Pass, Scales
 from training.tokens import grid_of, pack, unpack
 
 

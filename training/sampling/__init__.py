@@ -1,0 +1,1 @@
+"""From prompts and images to videos: `sampler` first; `denoise` takes the steps from noise to data."""
