@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 
 from curation import outputs
-from pipelines import building
 from pipelines.config import modelfile
+from pipelines.sampling import networks
 
 T5_TOKENS = 512
 
@@ -15,8 +15,10 @@ T5_TOKENS = 512
 def search(buckets: str, output: str, model_name: str, slack: float, largest: int, as_json: bool) -> None:
     """Write the table `buckets` with the batches that this machine takes; show what stands behind it."""
     model = modelfile.load(model_name)
-    sampler = building.sampler(model)
+    sampler = networks.sampler(model)
     from training.data.bucket_table import load
+    from training.models.build import trainable
+    from training.models.mmdit import MMDiT
     from training.models.mmdit import preset as network
     from training.tuning.measure import StepMeasure
     from training.tuning.search import report
@@ -25,7 +27,8 @@ def search(buckets: str, output: str, model_name: str, slack: float, largest: in
     template = load(buckets)
     template.check(sampler.autoencoder.spec)
     outputs.check_file(output)
-    denoiser = building.trainable(sampler)
+    assert isinstance(sampler.denoiser, MMDiT)
+    denoiser = trainable(sampler.denoiser)
     config = network(model.denoiser.preset)
     text = (T5_TOKENS, config.context_in_dim, config.vec_in_dim)
     measure = StepMeasure(denoiser, sampler.autoencoder, text, sampler.device, sampler.dtype)

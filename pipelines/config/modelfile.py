@@ -8,12 +8,15 @@ is how a download is allowed; nothing else is fetched.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.config import tomlfile
 from pipelines.config.tomlfile import Section
+
+if TYPE_CHECKING:
+    from training.models.build import ModelSpec
 
 SHIPPED = Path(__file__).parent / "models"
 
@@ -94,6 +97,20 @@ class ModelFile(Section):
     image: ImageSection = ImageSection()
     quality: QualitySection = QualitySection()
     run: RunSection = RunSection()
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What `training.models.build` makes networks of. Needs torch."""
+        from training.models import build
+
+        return build.ModelSpec(
+            name=self.name,
+            denoiser=build.DenoiserSpec(**self.denoiser.model_dump()),
+            autoencoder=build.AutoencoderSpec(**self.autoencoder.model_dump()),
+            text=build.TextSpec(**self.text.model_dump()),
+            image=self.image.path,
+            **self.run.model_dump(),
+        )
 
 
 def load(name_or_path: str) -> ModelFile:

