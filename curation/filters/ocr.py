@@ -11,9 +11,9 @@ reads something there. Detection alone takes hands, clouds and whole people for 
 script that the recogniser does not know: it has Latin, Greek, Chinese and Japanese, and no Cyrillic, Arabic,
 Hebrew, Thai, Korean, nor any of India's. Reading costs little, for most frames have no box at all.
 
-Most clips have no text, so not every frame is looked at exactly. The middle one always is. The others are first looked
-at coarsely, by the same detector on a smaller picture, and exactly where that sees what may be text or where another
-frame of the clip has text. So a clip's area is what exact looks give, or 0, and text in the middle is never missed.
+Most clips have no text, so each frame is first looked at coarsely, by the same detector on a smaller picture, and
+exactly where that sees what may be text or where another frame of the clip has text. So a clip's area is the one that
+exact looks give, or 0.
 
 Two engines run the same networks with the same parameters: `rapidocr`, whose package carries the weights,
 here; and `paddleocr` in an environment of its own (see `ocr_paddle`). Neither touches the network.
@@ -141,14 +141,11 @@ class TextArea:
         return Measured(self._largest(frames))
 
     def _largest(self, frames: Sequence[np.ndarray]) -> float:
-        """The largest area of a clip's frames, or 0 where neither the middle nor a coarse look shows text."""
-        others = list(frames)
-        area = self.frame_area(others.pop(len(others) // 2))
-        if self._parameters.gate and not area:
-            seen = [self._may_have_text(frame) for frame in others]
-            area = self._most(frame for frame, may in zip(others, seen, strict=True) if may)
-            others = [frame for frame, may in zip(others, seen, strict=True) if area and not may]
-        return max(area, self._most(others))
+        """The largest area of a clip's frames, or 0 where no coarse look shows text."""
+        seen = [not self._parameters.gate or self._may_have_text(frame) for frame in frames]
+        area = self._most(frame for frame, may in zip(frames, seen, strict=True) if may)
+        rest = (frame for frame, may in zip(frames, seen, strict=True) if not may)
+        return max(area, self._most(rest)) if area else 0.0
 
     def _most(self, frames: Iterable[np.ndarray]) -> float:
         return max(map(self.frame_area, frames), default=0.0)
