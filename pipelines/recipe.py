@@ -114,7 +114,7 @@ class OcrSection(Section):
     characters: int = Field(default=3, ge=1, le=100)
     line: float | None = Field(default=3.0, ge=1, le=1000)
     low: float = Field(default=0.15, ge=0, le=1)
-    gate: float = Field(default=0.4, ge=0, lt=1)
+    gate: float = Field(default=0.5, ge=0, lt=1)
     gate_side: int = Field(default=384, ge=64, le=640)
 
     @field_validator("reading", "line", mode="before")

@@ -76,9 +76,9 @@ class OcrParameters:
     characters: int = 3
     line: float | None = 3.0
     low: float = 0.15
-    gate: float = 0.4
+    gate: float = 0.5
     gate_side: int = 384
-    gate_low: float = 0.4
+    gate_low: float = 0.3
     gate_reading: float = 0.5
     side: int = 640
     pixel_threshold: float = 0.3

@@ -12,19 +12,36 @@ arithmetic before and the session, because both cost more there:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
+_THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text-detector")
+"""Where denormal numbers are flushed to zero. How a processor takes them is a state of each thread, and no other thread
+of the process may find it changed."""
+
+T = TypeVar("T")
+
+
+def flushing(call: Callable[..., T], *arguments: Any) -> T:
+    """The result of a call in the thread that takes denormal numbers for zero, once a `flushing_session` was made."""
+    return _THREAD.submit(call, *arguments).result()
+
 
 def flushing_session(model: Path) -> Any:
-    """An onnxruntime session on one thread that takes denormal numbers for zero, in this thread of the process.
+    """An onnxruntime session on one thread that takes denormal numbers for zero where it runs by `flushing`.
 
     onnxruntime follows the wish of the first session of a process only, and for the thread that makes it. So this one
     must be made before any other; where it is not, answers are the same and come later.
     """
+    return flushing(_session, model)
+
+
+def _session(model: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -61,7 +78,7 @@ class Detector:
         reduced = DetPreProcess(side, "max").resize(frame)
         if reduced is None:
             return np.zeros((0, 4, 2), np.int32)
-        (answer,) = self._session.run(None, {self._input: planes(reduced, self._normal)})
+        (answer,) = flushing(self._session.run, None, {self._input: planes(reduced, self._normal)})
         find = DBPostProcess(
             thresh=self._pixel_threshold,
             box_thresh=confidence,

@@ -29,7 +29,7 @@ import numpy as np
 
 from curation.errors import UserError
 from curation.filters.ocr import DETECTOR_FILE, READER_FILE, OcrParameters, above, text_area
-from curation.filters.ocr_detector import flushing_session
+from curation.filters.ocr_detector import flushing, flushing_session
 
 _DETECTOR = "PP-OCRv6_small_det"
 _READER = "PP-OCRv6_small_rec"
@@ -87,7 +87,7 @@ class PaddleEngine:
 
 
 def _found(detector: Any, frame: np.ndarray) -> np.ndarray:
-    return np.asarray(detector.predict(frame)[0]["dt_polys"], dtype=np.int32).reshape(-1, 4, 2)
+    return np.asarray(flushing(detector.predict, frame)[0]["dt_polys"], dtype=np.int32).reshape(-1, 4, 2)
 
 
 def _predictor(kind: Any, name: str, model: Path, description: dict[str, Any], **options: Any) -> Any:

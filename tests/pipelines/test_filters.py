@@ -32,7 +32,7 @@ def test_what_a_recipe_says_of_text_reaches_the_filter_and_its_fingerprint(tmp_p
 
 
 def test_the_coarse_look_for_text_can_be_switched_off(tmp_path: Path) -> None:
-    texts = ("", "gate = 0.5", "gate_side = 320", "gate = false", "gate = 0", "gate = false\ngate_side = 320")
+    texts = ("", "gate = 0.4", "gate_side = 320", "gate = false", "gate = 0", "gate = false\ngate_side = 320")
     recipes = [recipe(tmp_path, f"{OFF}[filters.ocr]\n{text}\n") for text in texts]
     made = [filters.listed(one)[0].fingerprint for one in recipes]
     assert len(set(made[:4])) == 4
