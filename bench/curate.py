@@ -342,7 +342,10 @@ def _details(report: Mapping[str, Any]) -> Iterator[str]:
         )
     ocr = report["ocr"]
     yield ""
-    yield f"Text filter: {ocr['ms_per_clip']:.0f} CPU-ms a clip, loading {ocr['load_s']:.1f} s. CLIP: {report['clip']}."
+    yield (
+        f"Text filter: {ocr['ms_without_text']:.0f} CPU-ms a clip without text, {ocr['ms_with_text']:.0f} one of the "
+        f"{ocr['clips_with_text']} with text, loading {ocr['load_s']:.1f} s. CLIP: {report['clip']}."
+    )
 
 
 def _line(run: Run) -> str:

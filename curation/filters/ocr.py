@@ -11,6 +11,10 @@ reads something there. Detection alone takes hands, clouds and whole people for 
 script that the recogniser does not know: it has Latin, Greek, Chinese and Japanese, and no Cyrillic, Arabic,
 Hebrew, Thai, Korean, nor any of India's. Reading costs little, for most frames have no box at all.
 
+Most clips have no text, so each frame is first looked at coarsely, by the same detector on a smaller picture, and
+exactly where that sees what may be text or where another frame of the clip has text. So a clip's area is the one that
+exact looks give, or 0.
+
 Two engines run the same networks with the same parameters: `rapidocr`, whose package carries the weights,
 here; and `paddleocr` in an environment of its own (see `ocr_paddle`). Neither touches the network.
 """
@@ -20,10 +24,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -56,6 +60,11 @@ class OcrParameters:
     count for that. `low`: and where it is longer than high (`LOW_RATIO`) and its short side at most this share
     of the frame's shorter side; 0 for none.
 
+    `gate`: a coarse look finds boxes that score above it; 0 for no coarse look, every frame is looked at exactly.
+    `gate_side`: the longer side of the coarse look, pixels. Its boxes count where they have the shape of a line, where
+    their short side is at most `gate_low` of the frame's shorter side, or where anything is read in them with a
+    confidence above `gate_reading`: the others are people and clouds.
+
     `side`: the longer side given to the detector, pixels; larger frames are reduced, smaller ones stay.
     `pixel_threshold`: text probability of a pixel. `unclip`: by how much the shrunken text core is grown back.
     `mean`, `std`: of values in [0, 1], applied to the channels in BGR order (RapidOCR's default of 0.5 finds
@@ -67,6 +76,10 @@ class OcrParameters:
     characters: int = 3
     line: float | None = 3.0
     low: float = 0.15
+    gate: float = 0.5
+    gate_side: int = 384
+    gate_low: float = 0.3
+    gate_reading: float = 0.5
     side: int = 640
     pixel_threshold: float = 0.3
     unclip: float = 1.5
@@ -76,7 +89,17 @@ class OcrParameters:
     @property
     def box_threshold(self) -> float:
         """The least score that is *above* `confidence`: both engines keep scores equal to their threshold."""
-        return math.nextafter(self.confidence, 1.0)
+        return above(self.confidence)
+
+    def described(self) -> dict[str, Any]:
+        """What values depend on, for the fingerprint: without the gate where there is none."""
+        every = dataclasses.asdict(self)
+        return every if self.gate else {name: value for name, value in every.items() if not name.startswith("gate")}
+
+
+def above(score: float) -> float:
+    """The least score that is more than this one, for detectors that keep what equals their threshold."""
+    return math.nextafter(score, 1.0)
 
 
 class TextEngine(Protocol):
@@ -84,6 +107,10 @@ class TextEngine(Protocol):
 
     def boxes(self, frame: np.ndarray) -> np.ndarray:
         """Boxes scoring above the confidence in a BGR frame: int32 (n, 4, 2), (x, y) from top left on."""
+        ...
+
+    def glimpse(self, frame: np.ndarray) -> np.ndarray:
+        """As `boxes`, by a coarse look: boxes scoring above the gate. Not asked where there is no gate."""
         ...
 
     def read(self, crop: np.ndarray) -> tuple[str, float]:
@@ -111,20 +138,49 @@ class TextArea:
             return Measured(None, NO_SAMPLES)
         if min(min(frame.shape[:2]) for frame in frames) < SMALLEST_SIDE:
             return Measured(None, "frame too small to find text in")
-        return Measured(max(self.frame_area(frame) for frame in frames))
+        return Measured(self._largest(frames))
+
+    def _largest(self, frames: Sequence[np.ndarray]) -> float:
+        """The largest area of a clip's frames, or 0 where no coarse look shows text."""
+        seen = [not self._parameters.gate or self._may_have_text(frame) for frame in frames]
+        area = self._most(frame for frame, may in zip(frames, seen, strict=True) if may)
+        rest = (frame for frame, may in zip(frames, seen, strict=True) if not may)
+        return max(area, self._most(rest)) if area else 0.0
+
+    def _most(self, frames: Iterable[np.ndarray]) -> float:
+        return max(map(self.frame_area, frames), default=0.0)
+
+    def _may_have_text(self, frame: np.ndarray) -> bool:
+        check_frame(frame)
+        return any(self._may_be_text(frame, box) for box in self._engine.glimpse(frame))
 
     def frame_area(self, frame: np.ndarray) -> float:
-        """The share of one BGR frame that lies under text, 0 to 1."""
+        """The share of one BGR frame that lies under text, 0 to 1, by an exact look."""
         check_frame(frame)
         boxes = [box for box in self._engine.boxes(frame) if self._is_text(frame, box)]
         return union_share(boxes, frame.shape[0], frame.shape[1])
 
     def _is_text(self, frame: np.ndarray, box: np.ndarray) -> bool:
-        if self._parameters.reading is None or is_line(box, min(frame.shape[:2]), self._parameters):
-            return True
-        text, confidence = self._engine.read(crop_upright(frame, box))
-        length = len("".join(text.split()))
-        return confidence > self._parameters.reading and length >= self._parameters.characters
+        needed = self._parameters.reading
+        return (
+            needed is None
+            or is_line(box, min(frame.shape[:2]), self._parameters)
+            or self._reads(frame, box, needed, self._parameters.characters)
+        )
+
+    def _may_be_text(self, frame: np.ndarray, box: np.ndarray) -> bool:
+        """As `_is_text`, of a box of a coarse look and with some slack: what is dismissed here is never seen again."""
+        needed, low = self._parameters.reading, self._parameters.gate_low * min(frame.shape[:2])
+        return (
+            needed is None
+            or min(sides(box)) <= low
+            or is_line(box, min(frame.shape[:2]), self._parameters)
+            or self._reads(frame, box, min(needed, self._parameters.gate_reading), 1)
+        )
+
+    def _reads(self, frame: np.ndarray, box: np.ndarray, confidence: float, characters: int) -> bool:
+        text, sure = self._engine.read(crop_upright(frame, box))
+        return sure > confidence and len("".join(text.split())) >= characters
 
 
 def is_line(box: np.ndarray, side: int, parameters: OcrParameters) -> bool:
@@ -170,37 +226,33 @@ def crop_upright(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 class RapidEngine:
-    """PP-OCR by RapidOCR on onnxruntime. `models`: the folder with both ONNX files."""
+    """PP-OCR's detector on onnxruntime and its recogniser by RapidOCR. `models`: the folder with both ONNX files."""
 
     def __init__(self, models: Path, parameters: OcrParameters) -> None:
         from rapidocr import RapidOCR
 
+        from curation.filters.ocr_detector import Detector
+
+        self._parameters = parameters
+        self._detector = Detector(
+            models / DETECTOR_FILE, parameters.mean, parameters.std, parameters.pixel_threshold, parameters.unclip
+        )
         self._engine = RapidOCR(
             params={
                 # Its log goes to standard output and warns of every frame without text.
                 "Global.log_level": "critical",
-                "Global.use_preprocess_img": False,
-                "Global.use_vertical_padding": False,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-                # With explicit paths it neither looks for nor downloads a model.
-                "Det.model_path": str(models / DETECTOR_FILE),
+                # With an explicit path it neither looks for nor downloads a model.
                 "Rec.model_path": str(models / READER_FILE),
-                "Det.limit_type": "max",
-                "Det.limit_side_len": parameters.side,
-                "Det.mean": list(parameters.mean),
-                "Det.std": list(parameters.std),
-                "Det.thresh": parameters.pixel_threshold,
-                # Scores must be judged inside: RapidOCR sorts the boxes it returns, but not their scores.
-                "Det.box_thresh": parameters.box_threshold,
-                "Det.unclip_ratio": parameters.unclip,
-                "Det.use_dilation": False,
             }
         )
 
     def boxes(self, frame: np.ndarray) -> np.ndarray:
-        boxes = getattr(self._engine(frame, use_det=True, use_cls=False, use_rec=False), "boxes", None)
-        return np.zeros((0, 4, 2), np.int32) if boxes is None else np.asarray(boxes).round().astype(np.int32)
+        return self._detector.boxes(frame, self._parameters.side, self._parameters.box_threshold)
+
+    def glimpse(self, frame: np.ndarray) -> np.ndarray:
+        return self._detector.boxes(frame, self._parameters.gate_side, above(self._parameters.gate))
 
     def read(self, crop: np.ndarray) -> tuple[str, float]:
         found = self._engine(crop, use_det=False, use_cls=False, use_rec=True)
@@ -223,7 +275,7 @@ def text_area_fingerprint(engine: Engine, models: Path, parameters: OcrParameter
     if missing:
         raise UserError(f"no {missing[0]} in {models}", "give the folder `models` of rapidocr==3.10.0")
     made_by = {"engine": engine, "models": [weights_hash(models / name) for name in files]}
-    return fingerprint("text_area", VERSION, made_by | dataclasses.asdict(parameters))
+    return fingerprint("text_area", VERSION, made_by | parameters.described())
 
 
 def text_area(

@@ -15,6 +15,7 @@ environments.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -27,7 +28,8 @@ import cv2
 import numpy as np
 
 from curation.errors import UserError
-from curation.filters.ocr import DETECTOR_FILE, READER_FILE, OcrParameters, text_area
+from curation.filters.ocr import DETECTOR_FILE, READER_FILE, OcrParameters, above, text_area
+from curation.filters.ocr_detector import flushing, flushing_session
 
 _DETECTOR = "PP-OCRv6_small_det"
 _READER = "PP-OCRv6_small_rec"
@@ -47,44 +49,60 @@ class PaddleEngine:
                 f"PaddleOCR is not in the environment of {sys.executable}",
                 "make env-paddle, and set the stage's python to .envs/paddle/bin/python",
             ) from error
-        # onnxruntime reads a model into memory, so its folder is not needed once the engine is made.
-        with tempfile.TemporaryDirectory(prefix="ziggurat-ppocr-") as folder:
-            write_model_folder(models / DETECTOR_FILE, Path(folder), detector_description(parameters))
-            self._detector = TextDetection(
-                model_name=_DETECTOR,
-                model_dir=folder,
-                engine="onnxruntime",
-                engine_config=_THREADS,
-                device="cpu",
-                limit_side_len=parameters.side,
-                limit_type="max",
-                thresh=parameters.pixel_threshold,
-                box_thresh=parameters.box_threshold,
-                unclip_ratio=parameters.unclip,
+        self._flushing = flushing_session(models / DETECTOR_FILE)  # before PaddleOCR makes the first one
+        make = functools.partial(_predictor, TextDetection, _DETECTOR, models / DETECTOR_FILE)
+        common = {"limit_type": "max", "thresh": parameters.pixel_threshold, "unclip_ratio": parameters.unclip}
+        self._detector = make(
+            detector_description(parameters, parameters.side),
+            limit_side_len=parameters.side,
+            box_thresh=parameters.box_threshold,
+            **common,
+        )
+        self._gate = self._reader = None
+        if parameters.gate:
+            self._gate = make(
+                detector_description(parameters, parameters.gate_side),
+                limit_side_len=parameters.gate_side,
+                box_thresh=above(parameters.gate),
+                **common,
             )
-        self._reader = None
-        if parameters.reading is None:
-            return
-        reader = models / READER_FILE
-        with tempfile.TemporaryDirectory(prefix="ziggurat-ppocr-") as folder:
-            write_model_folder(reader, Path(folder), reader_description(reader))
-            self._reader = TextRecognition(
-                model_name=_READER,
-                model_dir=folder,
-                engine="onnxruntime",
-                engine_config=_THREADS,
-                device="cpu",
-            )
+        if parameters.reading is not None:
+            reader = models / READER_FILE
+            self._reader = _predictor(TextRecognition, _READER, reader, reader_description(reader))
 
     def boxes(self, frame: np.ndarray) -> np.ndarray:
         """See `ocr.TextEngine`."""
-        return np.asarray(self._detector.predict(frame)[0]["dt_polys"], dtype=np.int32).reshape(-1, 4, 2)
+        return _found(self._detector, frame)
+
+    def glimpse(self, frame: np.ndarray) -> np.ndarray:
+        """See `ocr.TextEngine`."""
+        assert self._gate is not None, "made without a gate: parameters.gate is 0"
+        return _found(self._gate, frame)
 
     def read(self, crop: np.ndarray) -> tuple[str, float]:
         """See `ocr.TextEngine`."""
         assert self._reader is not None, "made without a reader: parameters.reading is None"
         found = self._reader.predict(crop)[0]
         return str(found["rec_text"]), float(found["rec_score"])
+
+
+def _found(detector: Any, frame: np.ndarray) -> np.ndarray:
+    return np.asarray(flushing(detector.predict, frame)[0]["dt_polys"], dtype=np.int32).reshape(-1, 4, 2)
+
+
+def _predictor(kind: Any, name: str, model: Path, description: dict[str, Any], **options: Any) -> Any:
+    """One of PaddleOCR's predictors, of class `kind`, on onnxruntime; `options` are that class's own."""
+    # onnxruntime reads a model into memory, so its folder is not needed once the predictor is made.
+    with tempfile.TemporaryDirectory(prefix="ziggurat-ppocr-") as folder:
+        write_model_folder(model, Path(folder), description)
+        return kind(
+            model_name=name,
+            model_dir=folder,
+            engine="onnxruntime",
+            engine_config=_THREADS,
+            device="cpu",
+            **options,
+        )
 
 
 def write_model_folder(model: Path, folder: Path, description: dict[str, Any]) -> None:
@@ -94,14 +112,14 @@ def write_model_folder(model: Path, folder: Path, description: dict[str, Any]) -
     (folder / "inference.yml").write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
 
 
-def detector_description(parameters: OcrParameters) -> dict[str, Any]:
+def detector_description(parameters: OcrParameters, side: int) -> dict[str, Any]:
     """What PaddleOCR has to know about the detector: preparing a frame, finding boxes in the answer."""
     return {
         "Global": {"model_name": _DETECTOR},
         "PreProcess": {
             "transform_ops": [
                 {"DecodeImage": {"channel_first": False, "img_mode": "BGR"}},
-                {"DetResizeForTest": {"resize_long": parameters.side}},
+                {"DetResizeForTest": {"resize_long": side}},
                 {"NormalizeImage": {"mean": parameters.mean, "std": parameters.std, "order": "hwc"}},
                 {"ToCHWImage": None},
                 {"KeepKeys": {"keep_keys": ["image", "shape"]}},

@@ -101,7 +101,8 @@ class EncodeSection(Section):
 class OcrSection(Section):
     """Text detection. `python`: the interpreter of the environment that holds PaddleOCR.
 
-    The others say what counts as text, see `curation.filters.ocr.OcrParameters`; "none" leaves that test out.
+    The others say what counts as text, see `curation.filters.ocr.OcrParameters`; "none" leaves that test out,
+    and `gate = false` the coarse look.
     """
 
     enabled: bool = True
@@ -113,6 +114,8 @@ class OcrSection(Section):
     characters: int = Field(default=3, ge=1, le=100)
     line: float | None = Field(default=3.0, ge=1, le=1000)
     low: float = Field(default=0.15, ge=0, le=1)
+    gate: float = Field(default=0.5, ge=0, lt=1)
+    gate_side: int = Field(default=384, ge=64, le=640)
 
     @field_validator("reading", "line", mode="before")
     @classmethod
@@ -121,10 +124,17 @@ class OcrSection(Section):
             raise ValueError('a number or "none" is allowed')
         return None if value == "none" else value
 
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _no_gate(cls, value: Any) -> Any:
+        if value is True or isinstance(value, str):
+            raise ValueError("a number from 0 to below 1, or false, is allowed")
+        return 0.0 if value is False else value
+
     @property
     def options(self) -> dict[str, Any]:
         """What differs from run to run of `OcrParameters`, as JSON can hold it."""
-        return self.model_dump(include={"confidence", "reading", "characters", "line", "low"})
+        return self.model_dump(include={"confidence", "reading", "characters", "line", "low", "gate", "gate_side"})
 
     @property
     def parameters(self) -> OcrParameters:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 MEASURE = "measure"
 
-AGAINST_MEASURING: Mapping[str, float] = {"ocr": 1.1, "cut": 4.5}
+AGAINST_MEASURING: Mapping[str, float] = {"ocr": 0.25, "cut": 4.5}
 """Seconds for a clip in a stage, over those for the same clip in the measuring pass (docs/performance.md, preset
 medium). A stage that is not here (CLIP: not measured) is not reckoned before it has begun."""
 

@@ -31,6 +31,15 @@ def test_what_a_recipe_says_of_text_reaches_the_filter_and_its_fingerprint(tmp_p
     assert other.make().fingerprint == other.fingerprint
 
 
+def test_the_coarse_look_for_text_can_be_switched_off(tmp_path: Path) -> None:
+    texts = ("", "gate = 0.4", "gate_side = 320", "gate = false", "gate = 0", "gate = false\ngate_side = 320")
+    recipes = [recipe(tmp_path, f"{OFF}[filters.ocr]\n{text}\n") for text in texts]
+    made = [filters.listed(one)[0].fingerprint for one in recipes]
+    assert len(set(made[:4])) == 4
+    assert made[3] == made[4] == made[5]
+    assert recipes[3].filters.ocr.parameters.gate == 0.0
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -40,6 +49,9 @@ def test_what_a_recipe_says_of_text_reaches_the_filter_and_its_fingerprint(tmp_p
         ("line = 0.5", "filters.ocr.line = 0.5: input should be greater than or equal to 1"),
         ("low = 15", "filters.ocr.low = 15: input should be less than or equal to 1"),
         ("characters = 0", "filters.ocr.characters = 0"),
+        ("gate = true", "filters.ocr.gate = True: a number from 0 to below 1, or false, is allowed"),
+        ("gate = 1.0", "filters.ocr.gate = 1.0: input should be less than 1"),
+        ("gate_side = 641", "filters.ocr.gate_side = 641: input should be less than or equal to 640"),
         (
             "side = 640",
             "filters.ocr.side = 640: no such key; allowed are enabled, from_tier, engine, python, confidence",

@@ -57,6 +57,9 @@ class FakeEngine:
     def boxes(self, frame: np.ndarray) -> np.ndarray:
         return np.array(self._boxes.get(int(frame[0, 0, 0]), []), np.int32).reshape(-1, 4, 2)
 
+    def glimpse(self, frame: np.ndarray) -> np.ndarray:
+        return self.boxes(frame)
+
     def read(self, crop: np.ndarray) -> tuple[str, float]:
         return self._reading
 
