@@ -184,7 +184,7 @@ def _laplacians(clip: Path) -> None:
 
 def ocr(order: Mapping[str, Any]) -> Costs:
     """CPU-milliseconds a clip of the text filter on stored sample frames: without text, with text, and its loading."""
-    from curation.filters.ocr import text_area
+    from curation.filters.ocr.table import text_area
     from curation.pyramid.store import Pyramid
 
     pyramid = Pyramid.open(order["pyramid"])

@@ -57,7 +57,8 @@ def make(settings: Mapping[str, Any]) -> SampleFilter:
     options = {key: value for key, value in settings.items() if key != "filter"}
     match settings["filter"]:
         case "ocr":
-            from curation.filters.ocr import OcrParameters, text_area
+            from curation.filters.ocr.base import OcrParameters
+            from curation.filters.ocr.table import text_area
 
             return text_area(options["engine"], Path(options["models"]), OcrParameters(**options["parameters"]))
         case "aesthetic":

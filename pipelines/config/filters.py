@@ -18,7 +18,7 @@ from typing import Any
 from curation.errors import UserError
 from curation.filters.aesthetic import INSTALL, aesthetic_fingerprint, clip_from_hub, missing_weights
 from curation.filters.base import WEIGHTS_MISSING, SampleFilter
-from curation.filters.ocr import shipped_models, text_area_fingerprint
+from curation.filters.ocr.base import shipped_models, text_area_fingerprint
 from curation.filters.trial import MakeFilter, try_out
 from pipelines.config.recipe import AestheticSection, OcrSection, Recipe
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from curation.filters.ocr import OcrParameters
+from curation.filters.ocr.base import OcrParameters
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.media.shots import options
 from curation.media.shots.table import DETECTORS
@@ -101,7 +101,7 @@ class EncodeSection(Section):
 class OcrSection(Section):
     """Text detection. `python`: the interpreter of the environment that holds PaddleOCR.
 
-    The others say what counts as text, see `curation.filters.ocr.OcrParameters`; "none" leaves that test out,
+    The others say what counts as text, see `curation.filters.ocr.base.OcrParameters`; "none" leaves that test out,
     and `gate = false` the coarse look.
     """
 

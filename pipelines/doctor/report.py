@@ -17,7 +17,7 @@ from rich.text import Text
 
 from curation.errors import UserError
 from curation.filters.aesthetic import missing_weights
-from curation.filters.ocr import DETECTOR_FILE, READER_FILE, shipped_models
+from curation.filters.ocr.base import DETECTOR_FILE, READER_FILE, shipped_models
 from pipelines.config import modelfile
 from pipelines.config.filters import ready, weights
 from pipelines.config.modelfile import ModelFile

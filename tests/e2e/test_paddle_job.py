@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.filters.ocr import shipped_models, text_area_fingerprint
+from curation.filters.ocr.base import shipped_models, text_area_fingerprint
 from curation.pyramid.store import Pyramid
 from tests.support import jobs
 from tests.support.environments import paddle_python

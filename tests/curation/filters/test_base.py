@@ -38,7 +38,7 @@ def test_weights_are_known_by_content_and_a_replaced_file_is_read_anew(tmp_path:
 
 def test_no_filter_imports_anything_heavy_before_it_is_made() -> None:
     code = (
-        "import sys, curation.filters.base, curation.filters.ocr, curation.filters.ocr_paddle,"
+        "import sys, curation.filters.base, curation.filters.ocr.table, curation.filters.ocr.paddle,"
         " curation.filters.aesthetic as a;"
         "print([m for m in ('torch', 'open_clip', 'rapidocr', 'onnxruntime', 'paddleocr', 'ray', 'pyarrow')"
         " if m in sys.modules])"

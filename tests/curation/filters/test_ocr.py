@@ -15,17 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.errors import UserError
-from curation.filters.ocr import (
-    OcrParameters,
-    TextArea,
-    crop_upright,
-    is_line,
-    shipped_models,
-    sides,
-    text_area,
-    text_area_fingerprint,
-    union_share,
-)
+from curation.filters.ocr.base import OcrParameters, shipped_models, text_area_fingerprint
+from curation.filters.ocr.table import text_area
+from curation.filters.ocr.text_area import TextArea, crop_upright, is_line, sides, union_share
 from tests.curation.filters.samples import VIDEOS, blank, frames_at, labels, need, written
 from tests.support.environments import paddle_python
 
@@ -323,7 +315,7 @@ def test_paddleocr_gives_the_same_areas(ocr: TextArea, tmp_path: Path) -> None:
         path = tmp_path / f"{name}.png"
         cv2.imwrite(str(path), frame)
         areas[str(path)] = ocr.frame_area(frame)
-    command = [str(python), "-m", "curation.filters.ocr_paddle", "--models", str(shipped_models())]
+    command = [str(python), "-m", "curation.filters.ocr.paddle", "--models", str(shipped_models())]
     out = tmp_path / "areas.json"
     done = subprocess.run([*command, "--out", str(out), *areas], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -13,15 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.filters.ocr import (
-    DETECTOR_FILE,
-    OcrParameters,
-    TextArea,
-    shipped_models,
-    text_area,
-    text_area_fingerprint,
-)
-from curation.filters.ocr_detector import normalised, planes
+from curation.filters.ocr.base import DETECTOR_FILE, OcrParameters, shipped_models, text_area_fingerprint
+from curation.filters.ocr.detector import normalised, planes
+from curation.filters.ocr.table import text_area
+from curation.filters.ocr.text_area import TextArea
 from tests.curation.filters.samples import VIDEOS, blank, frames_at, need, written
 from tests.curation.filters.test_ocr import LINES, PLAIN, TITLED, box
 
@@ -226,7 +221,7 @@ def test_the_detector_finds_what_rapidocr_finds(ocr: TextArea) -> None:
 ASK = """
 import sys, json, hashlib, numpy as np
 from pathlib import Path
-from curation.filters.ocr_detector import flushing, flushing_session
+from curation.filters.ocr.detector import flushing, flushing_session
 import onnxruntime
 model, flush = sys.argv[1:]
 session = flushing_session(Path(model)) if flush == "yes" else onnxruntime.InferenceSession(model)

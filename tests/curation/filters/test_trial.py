@@ -12,7 +12,7 @@ import pytest
 
 from curation.errors import UserError
 from curation.filters import trial
-from curation.filters.ocr import OcrParameters, shipped_models, text_area_fingerprint
+from curation.filters.ocr.base import OcrParameters, shipped_models, text_area_fingerprint
 from curation.filters.trial import check_interpreter, try_out
 
 PYTHON = ".".join(map(str, sys.version_info[:3]))

@@ -6,7 +6,7 @@ PaddleOCR pins numpy and OpenCV against ours, so it lives in an environment of i
 environment's Python. Nothing here needs more than it holds. The weights are the ONNX files inside the *core*
 environment's `rapidocr` package; its folder is passed in.
 
-    python -m curation.filters.ocr_paddle --models DIR --out areas.json frame.png ...
+    python -m curation.filters.ocr.paddle --models DIR --out areas.json frame.png ...
 
 measures pictures and writes one JSON object a line; it is how the tests compare the two engines across
 environments.
@@ -28,8 +28,9 @@ import cv2
 import numpy as np
 
 from curation.errors import UserError
-from curation.filters.ocr import DETECTOR_FILE, READER_FILE, OcrParameters, above, text_area
-from curation.filters.ocr_detector import flushing, flushing_session
+from curation.filters.ocr.base import DETECTOR_FILE, READER_FILE, OcrParameters, above, text_area_fingerprint
+from curation.filters.ocr.detector import flushing, flushing_session
+from curation.filters.ocr.text_area import TextArea
 
 _DETECTOR = "PP-OCRv6_small_det"
 _READER = "PP-OCRv6_small_rec"
@@ -151,13 +152,15 @@ def reader_description(model: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command in the module's docstring; returns the exit code."""
-    parser = argparse.ArgumentParser("curation.filters.ocr_paddle", description="Text areas by PaddleOCR.")
+    parser = argparse.ArgumentParser("curation.filters.ocr.paddle", description="Text areas by PaddleOCR.")
     parser.add_argument("--models", type=Path, required=True, help="the folder `models` of rapidocr")
     parser.add_argument("--out", type=Path, required=True, help="file to write, one JSON object a line")
     parser.add_argument("frames", type=Path, nargs="+", help="pictures, PNG or JPEG")
     options = parser.parse_args(arguments)
     try:
-        ocr = text_area("paddleocr", options.models)
+        parameters = OcrParameters()
+        identity = text_area_fingerprint("paddleocr", options.models, parameters)
+        ocr = TextArea(PaddleEngine(options.models, parameters), parameters, identity)
         with options.out.open("w") as out:
             for path in options.frames:
                 frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
