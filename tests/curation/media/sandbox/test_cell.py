@@ -23,7 +23,7 @@ from curation.media.sandbox.protocol import Setup
 from curation.media.sandbox.sandbox import Sandbox
 from tests.support import media
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LIMITS = Limits(silence_s=60, memory_mb=1024)
 
 FILES = pytest.mark.skipif(not confine.level().landlock, reason="this kernel has no Landlock: files are not tested")

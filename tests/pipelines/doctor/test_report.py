@@ -301,7 +301,7 @@ def test_the_command_imports_nothing_heavy_and_exits_by_the_recipe() -> None:
         "heavy = {'torch', 'ray', 'lance', 'open_clip', 'rapidocr', 'onnxruntime', 'vllm'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,

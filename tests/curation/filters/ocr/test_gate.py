@@ -17,10 +17,10 @@ from curation.filters.ocr.base import DETECTOR_FILE, OcrParameters, shipped_mode
 from curation.filters.ocr.detector import normalised, planes
 from curation.filters.ocr.table import text_area
 from curation.filters.ocr.text_area import TextArea
+from tests.curation.filters.ocr.test_text_area import LINES, PLAIN, TITLED, box
 from tests.curation.filters.samples import VIDEOS, blank, frames_at, need, written
-from tests.curation.filters.test_ocr import LINES, PLAIN, TITLED, box
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 FULL = OcrParameters()
 
 

@@ -22,7 +22,7 @@ from curation.media.sandbox.sandbox import Sandbox
 from tests.support import media
 from tests.support.measuring import FAST, as_clips, measured
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LIMITS = Limits(silence_s=40, wall_s=90, cpu_s=3, memory_mb=1024)
 
 

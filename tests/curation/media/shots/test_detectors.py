@@ -19,7 +19,7 @@ from curation.media.shots.table import DETECTORS, make
 from curation.media.shots.transnet import load_network
 from tests.support import media
 
-VIDEOS = Path(__file__).parents[3] / ".." / "shared" / "videos"
+VIDEOS = Path(__file__).parents[4] / ".." / "shared" / "videos"
 LENGTHS_S = (2.5, 3, 2, 2.5)
 
 

@@ -18,7 +18,7 @@ from curation.contract import Source
 from curation.errors import UserError
 from curation.inputs import uris
 from curation.inputs.sources import Refused, list_sources
-from tests.curation.test_sources import touch
+from tests.curation.inputs.test_sources import touch
 
 _PIECES = st.sampled_from(
     [

@@ -19,7 +19,7 @@ from pipelines.config.recipe import load
 from tests.support import media
 from tests.support.measuring import LENIENT
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 WRONG = {
     "a name that does not exist": ("scene", {"radios": 3}, "radios: .*allowed are threshold, radius"),
     "a name of another detector": ("transnet", {"radius": 3}, "radius: .*allowed are threshold"),

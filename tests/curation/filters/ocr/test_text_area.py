@@ -21,7 +21,7 @@ from curation.filters.ocr.text_area import TextArea, crop_upright, is_line, side
 from tests.curation.filters.samples import VIDEOS, blank, frames_at, labels, need, written
 from tests.support.environments import paddle_python
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 TITLED: Mapping[str, tuple[float, ...]] = {
     "interactive-examples__stream-of-water-audioless.webm": (0.5, 0.8, 1.0),
