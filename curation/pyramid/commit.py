@@ -7,10 +7,9 @@ kill in its middle: the outcome is the same. What holds between concurrent commi
 many:
 
 * `clips`, `videos`: one row per key, and no update is lost. Rows are read at one version, united with what
-  arrives (`merge`) and written on the condition that no other commit touched them since; Lance's conflict
-  detection (on rows by deletion vectors, on new keys by the primary-key metadata of the schema) decides, the
-  loser reads again. So names of one content submitted from many jobs are all kept, and scores of different
-  filters all land.
+  arrives (`merge`) and written on the condition that no other commit touched them since (`upsert`); the loser
+  reads again. So names of one content submitted from many jobs are all kept, and scores of different filters
+  all land.
 * `media`, `samples`: an append cannot be conditional, so two jobs may both append a clip, both rightly. After
   each append, of all rows with one clip_id only the one with the lowest address (the first ever committed) is
   kept. Every committer sees the first one, so all delete the same others; `clips.media` is set to the hash of
@@ -21,20 +20,20 @@ many:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import CLIPS, VIDEOS
+from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
 from curation.pyramid import merge
-from curation.pyramid.columns import writable
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.pyramid.tiers import Tiers
+from curation.pyramid.upsert import Upsert
 
 __all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
 
@@ -100,6 +99,8 @@ class Committer:
         """Commit everything in `batch`; when this returns, readers see it. UserError when the disk is full
         and such.
         """
+        if self.pyramid.about.format < FORMAT_VERSION:
+            self.pyramid = self.pyramid.upgraded()
         sampled, again = self._append("samples", batch.samples, [])
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
@@ -187,7 +188,8 @@ class Committer:
                 light = light.append_column(CLIPS.field(name), _coalesced(name, ids, table, old_table))
             return light.select(CLIPS.names)
 
-        return self._unite("clips", "clip_id", list(incoming), CLIPS.names, unite)
+        group, groups = _groups(incoming)
+        return Upsert(self.pyramid, "clips", incoming, group, groups, unite).run()
 
     def _videos(self, table: pa.Table) -> int:
         incoming: dict[str, dict[str, Any]] = {}
@@ -199,36 +201,7 @@ class Committer:
             rows = [merge.video(old.get(video_id), row) for video_id, row in incoming.items()]
             return pa.Table.from_pylist(rows, schema=VIDEOS)
 
-        return self._unite("videos", "video_id", list(incoming), VIDEOS.names, unite)
-
-    def _unite(
-        self,
-        name: str,
-        key: str,
-        keys: list[str],
-        columns: list[str],
-        unite: Callable[[pa.Table], pa.Table],
-    ) -> int:
-        """Write `unite(rows that exist)` where nobody else wrote those keys in between, else start over."""
-
-        def attempt() -> int:
-            dataset = writable(self.pyramid, name)
-            old = select(dataset, key, keys, columns)
-            rows = unite(old)
-            if not rows.num_rows:
-                return 0
-            merger = dataset.merge_insert(key).when_matched_update_all()
-            if rows.num_rows > old.num_rows:
-                # Lance notices that two commits insert one key only on the way that takes no index (a pass
-                # over the keys, 1 s at 10 M rows): with an index both would insert it.
-                merger = merger.when_not_matched_insert_all().use_index(False)
-            # No retries inside Lance: it would repeat the write with what was read before the other's commit.
-            # All columns, though few may have changed: of a partial row Lance either patches a column of the
-            # whole fragment, which conflicts with every other writer, or reads the whole dataset first.
-            merger.conflict_retries(0).execute(rows)
-            return rows.num_rows
-
-        return retrying(f"commit to {self.pyramid.dataset_uri(name)}", attempt) if keys else 0
+        return Upsert(self.pyramid, "videos", incoming, "video_id", incoming, unite).run()
 
     def _delete_replaced(self, replaced: Mapping[str, Collection[str]]) -> int:
         """Delete clips of an earlier plan, after the video's row: no done video ever lacks its clips."""
@@ -251,6 +224,12 @@ class Committer:
             retrying(f"commit to {self.pyramid.dataset_uri('clips')}", lambda some=some: delete(some))
             for some in chunks(clip_ids, 1000)
         )
+
+
+def _groups(incoming: Mapping[str, Mapping[str, Any]]) -> tuple[str, Collection[str]]:
+    """By which column the clips that exist are looked up, and its values: their videos, where every row names its."""
+    videos = {row.get("video_id") for row in incoming.values()}
+    return ("clip_id", incoming) if None in videos else ("video_id", [str(video_id) for video_id in videos])
 
 
 def _light(table: pa.Table) -> pa.Table:

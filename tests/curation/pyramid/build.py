@@ -12,6 +12,7 @@ import pyarrow as pa
 from curation.contract import CLIPS, SCORES, VIDEOS
 from curation.identity import clip_id
 from curation.pyramid import commit as commit_module
+from curation.pyramid import upsert as upsert_module
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.store import Pyramid
@@ -125,4 +126,5 @@ def die_in_commit(uri: str, step: int) -> None:
         return action()
 
     commit_module.retrying = retrying
+    upsert_module.retrying = retrying
     Committer(pyramid).commit(batch)
