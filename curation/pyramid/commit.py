@@ -28,12 +28,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
-from curation.pyramid import merge
+from curation.pyramid import merge, tail
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.pyramid.tiers import Tiers
-from curation.pyramid.upsert import Upsert
+from curation.pyramid.upsert import Upsert, committed
 
 __all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
 
@@ -141,21 +141,19 @@ class Committer:
             fragments += written
         if not fragments:
             return [], 0
-        retrying(f"commit to {self.pyramid.dataset_uri(name)}", lambda: self._append_fragments(name, fragments))
-        return retrying(
-            f"commit to {self.pyramid.dataset_uri(name)}", lambda: self._keep_first(name, clip_ids, columns)
-        )
+        what = f"commit to {self.pyramid.dataset_uri(name)}"
+        before, after = retrying(what, lambda: self._append_fragments(name, fragments))
+        kept = retrying(what, lambda: self._keep_first(name, clip_ids, columns))
+        if tail.due(before, after, len(fragments)):
+            tail.tend(self.pyramid, name)
+        return kept
 
-    def _append_fragments(self, name: str, fragments: list[Any]) -> None:
+    def _append_fragments(self, name: str, fragments: list[Any]) -> tuple[int, int]:
+        """The versions before and after."""
         import lance
 
         dataset = self.pyramid.dataset(name)
-        lance.LanceDataset.commit(
-            dataset,
-            lance.LanceOperation.Append(fragments),
-            read_version=dataset.version,
-            storage_options=self.pyramid.storage_options,
-        )
+        return dataset.version, committed(dataset, lance.LanceOperation.Append(fragments)).version
 
     def _keep_first(self, name: str, clip_ids: list[str], columns: list[str]) -> tuple[list[dict[str, Any]], int]:
         dataset = self.pyramid.dataset(name)
@@ -189,7 +187,7 @@ class Committer:
             return light.select(CLIPS.names)
 
         group, groups = _groups(incoming)
-        return Upsert(self.pyramid, "clips", incoming, group, groups, unite).run()
+        return self._upsert(Upsert(self.pyramid, "clips", incoming, group, groups, unite), "clips")
 
     def _videos(self, table: pa.Table) -> int:
         incoming: dict[str, dict[str, Any]] = {}
@@ -201,7 +199,13 @@ class Committer:
             rows = [merge.video(old.get(video_id), row) for video_id, row in incoming.items()]
             return pa.Table.from_pylist(rows, schema=VIDEOS)
 
-        return Upsert(self.pyramid, "videos", incoming, "video_id", incoming, unite).run()
+        return self._upsert(Upsert(self.pyramid, "videos", incoming, "video_id", incoming, unite), "videos")
+
+    def _upsert(self, upsert: Upsert, name: str) -> int:
+        written = upsert.run()
+        if upsert.versions is not None and tail.due(*upsert.versions):
+            tail.tend(self.pyramid, name)
+        return written
 
     def _delete_replaced(self, replaced: Mapping[str, Collection[str]]) -> int:
         """Delete clips of an earlier plan, after the video's row: no done video ever lacks its clips."""

@@ -52,6 +52,8 @@ class Upsert:
         self._schema = pyramid.dataset(name).schema
         self._key = self._schema.names[0]
         self._offer: Offer | None = None
+        self.versions: tuple[int, int] | None = None
+        """What was read and what was published, once `run` has published anything."""
 
     def run(self) -> int:
         """Publish; the number of rows written."""
@@ -62,7 +64,8 @@ class Upsert:
         if self._offer is None or not self._still_new(self._offer, dataset):
             self._offer = self.offer(dataset)
         if self._offer.rows:
-            publish(dataset, self._offer.replaced, self._offer.written, self._offer.inserts)
+            new = publish(dataset, self._offer.replaced, self._offer.written, self._offer.inserts)
+            self.versions = dataset.version, new.version
         return self._offer.rows
 
     def offer(self, dataset: lance.LanceDataset) -> Offer:
