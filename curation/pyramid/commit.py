@@ -186,8 +186,7 @@ class Committer:
                 light = light.append_column(CLIPS.field(name), _coalesced(name, ids, table, old_table))
             return light.select(CLIPS.names)
 
-        group, groups = _groups(incoming)
-        return self._upsert(Upsert(self.pyramid, "clips", incoming, group, groups, unite), "clips")
+        return self._upsert(Upsert(self.pyramid, "clips", incoming, unite), "clips")
 
     def _videos(self, table: pa.Table) -> int:
         incoming: dict[str, dict[str, Any]] = {}
@@ -199,7 +198,7 @@ class Committer:
             rows = [merge.video(old.get(video_id), row) for video_id, row in incoming.items()]
             return pa.Table.from_pylist(rows, schema=VIDEOS)
 
-        return self._upsert(Upsert(self.pyramid, "videos", incoming, "video_id", incoming, unite), "videos")
+        return self._upsert(Upsert(self.pyramid, "videos", incoming, unite), "videos")
 
     def _upsert(self, upsert: Upsert, name: str) -> int:
         written = upsert.run()
@@ -228,12 +227,6 @@ class Committer:
             retrying(f"commit to {self.pyramid.dataset_uri('clips')}", lambda some=some: delete(some))
             for some in chunks(clip_ids, 1000)
         )
-
-
-def _groups(incoming: Mapping[str, Mapping[str, Any]]) -> tuple[str, Collection[str]]:
-    """By which column the clips that exist are looked up, and its values: their videos, where every row names its."""
-    videos = {row.get("video_id") for row in incoming.values()}
-    return ("clip_id", incoming) if None in videos else ("video_id", [str(video_id) for video_id in videos])
 
 
 def _light(table: pa.Table) -> pa.Table:

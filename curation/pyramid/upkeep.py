@@ -162,8 +162,8 @@ def _settle_plans(pyramid: Pyramid) -> tuple[int, int, int]:
 
 
 def _of_plan(clip: dict[str, Any], plan: str | None) -> bool:
-    made = identity.clip_id(clip["video_id"], clip["start_frame"], clip["end_frame"], plan or "")
-    return clip["clip_id"] == made
+    place = clip["video_id"], clip["start_frame"], clip["end_frame"], plan or ""
+    return clip["clip_id"] in (identity.clip_id(*place), identity.older_clip_id(*place))
 
 
 def _mark_undone(pyramid: Pyramid, video_id: str, fingerprint: str | None) -> int:

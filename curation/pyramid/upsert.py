@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curation.pyramid.columns import writable
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, by_index
+from curation.pyramid.store import Pyramid, select
 
 if TYPE_CHECKING:
     import lance
@@ -38,17 +37,10 @@ Unite = Callable[[pa.Table], pa.Table]
 
 
 class Upsert:
-    """Writes rows of `name` ("clips" or "videos") under `keys`; of no use after `run`.
+    """Writes rows of `name` ("clips" or "videos") under `keys`; of no use after `run`."""
 
-    `group`, `groups`: a column that is a function of the key, by whose values rows are looked up. Ten videos touch ten
-    pages of an index, their fifty hashed clip ids fifty. A row whose group is null is looked up too.
-    """
-
-    def __init__(
-        self, pyramid: Pyramid, name: str, keys: Collection[str], group: str, groups: Collection[str], unite: Unite
-    ) -> None:
-        self._pyramid, self._name, self._unite = pyramid, name, unite
-        self._keys, self._group, self._groups = set(keys), group, sorted(set(groups))
+    def __init__(self, pyramid: Pyramid, name: str, keys: Collection[str], unite: Unite) -> None:
+        self._pyramid, self._name, self._keys, self._unite = pyramid, name, sorted(set(keys)), unite
         self._schema = pyramid.dataset(name).schema
         self._key = self._schema.names[0]
         self._offer: Offer | None = None
@@ -70,7 +62,7 @@ class Upsert:
 
     def offer(self, dataset: lance.LanceDataset) -> Offer:
         """Unite with what is there at this version, and write the file."""
-        old = self._found(dataset, dataset.schema.names)
+        old = select(dataset, self._key, self._keys, dataset.schema.names, with_row_address=True)
         rows = _widened(self._unite(old.drop_columns(["_rowaddr"])), old, self._key, dataset.schema)
         return Offer(
             schema=dataset.schema,
@@ -87,21 +79,7 @@ class Upsert:
         if offer.replaced or offer.schema != dataset.schema:
             return False
         since = [one for one in dataset.get_fragments() if one.fragment_id not in offer.seen]
-        return not since or not self._found(dataset, [self._key, self._group], since).num_rows
-
-    def _found(self, dataset: lance.LanceDataset, columns: list[str], fragments: list[Any] | None = None) -> pa.Table:
-        """The rows under the keys, with their addresses."""
-        test = pc.field(self._group).isin(pa.array(self._groups, pa.string()))
-        if self._group != self._key:
-            test = test | pc.field(self._group).is_null()
-        rows = dataset.scanner(
-            columns=list(dict.fromkeys((self._key, *columns))),
-            filter=test,
-            fragments=fragments,
-            with_row_address=True,
-            use_scalar_index=fragments is None and by_index(dataset, len(self._groups)),
-        ).to_table()
-        return rows.filter(pa.array([key in self._keys for key in rows[self._key].to_pylist()], pa.bool_()))
+        return not since or not select(dataset, self._key, self._keys, [self._key], fragments=since).num_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import CLIPS, SCORES, VIDEOS
-from curation.identity import clip_id
+from curation.identity import older_clip_id
 from curation.pyramid import commit as commit_module
 from curation.pyramid import upsert as upsert_module
 from curation.pyramid.commit import Batch, Committer
@@ -44,7 +44,8 @@ def videos(*rows: Mapping[str, Any]) -> pa.Table:
 
 
 def clip_ids(video_id: str, count: int, plan: str = "plan-1") -> list[str]:
-    return [clip_id(video_id, index * 50, index * 50 + 50, plan) for index in range(count)]
+    """Of the older form, which is a hash whatever the video is called."""
+    return [older_clip_id(video_id, index * 50, index * 50 + 50, plan) for index in range(count)]
 
 
 def whole_video(pyramid: Pyramid, video_id: str, count: int, plan: str = "plan-1", uri: str | None = None) -> Batch:
