@@ -2,14 +2,11 @@
 
 Resumption asks, in this order: is this file known by name, size and time (`settled`: no byte is read); is its
 content known (`lookup`, after hashing); which clips need one score again (`stale_videos`, `stale_clips`).
-`history` answers `ziggurat why`. Memory is bounded by 16 bytes a recorded name, and by a batch everywhere
-else.
+`history` answers `ziggurat why`. Memory is bounded by a batch and by the rows written since `names` were kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -24,14 +21,14 @@ from curation import extra
 from curation.contract import FRAME_SCORES, SCORES, Source, Status
 from curation.pyramid import conditions
 from curation.pyramid.conditions import Between, Condition, Present
-from curation.pyramid.failures import TRIED_AGAIN, kind
+from curation.pyramid.failures import kind
+from curation.pyramid.names import Names
 from curation.pyramid.search import Question, search
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.pyramid.tiers import MEASURES, Tiers
 
 if TYPE_CHECKING:
     import lance
-    import numpy as np
 
 _HISTORY_LIMIT = 20
 _PREFIX = 4
@@ -72,7 +69,7 @@ class Ledger:
     def __init__(self, pyramid: Pyramid, remember: bool = False) -> None:
         self.pyramid = pyramid
         self._remember = remember
-        self._names: dict[tuple[str, bool], np.ndarray] = {}
+        self._names: Names | None = None
 
     def settled(self, sources: Iterable[Source], fingerprint: str, retry_quarantined: bool = False) -> set[Source]:
         """Those of `sources` recorded under plan `fingerprint` with the same uri, size and time: nothing to
@@ -80,10 +77,13 @@ class Ledger:
 
         A source whose time is unknown (0) counts by name and size. What failed by a fault of ours or of the network
         (`failures.TRIED_AGAIN`) is left out; with `retry_quarantined`, all that could not be judged last time. The
-        index is read once per Ledger; call it with as many batches of a listing as there are.
+        names are read once per Ledger; call it with as many batches of a listing as there are.
         """
-        names = self._recorded(fingerprint, retry_quarantined)
-        return {source for source in sources if _contains(names, _digest(source.uri, source.bytes, source.modified))}
+        if self._names is None:
+            self._names = Names(self.pyramid)
+            if self._remember:
+                self._names.keep(self.pyramid)
+        return self._names.settled(list(sources), fingerprint, retry_quarantined)
 
     def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
         """The ledger's rows for those of `video_ids` that it has."""
@@ -208,31 +208,6 @@ class Ledger:
         cut = max(len(videos), len(clips)) > _HISTORY_LIMIT
         return History(tuple(videos[:_HISTORY_LIMIT]), tuple(clips[:_HISTORY_LIMIT]), cut)
 
-    def _recorded(self, fingerprint: str, retry_quarantined: bool) -> np.ndarray:
-        """Sorted digests of the names recorded under `fingerprint`, each with its time and with no time."""
-        import numpy as np
-
-        key = (fingerprint, retry_quarantined)
-        if key not in self._names:
-            test = pc.field("fingerprint") == pc.scalar(fingerprint)
-            reason = pc.field("reason")
-            test = test & (reason.is_null() | ~reason.isin(pa.array(sorted(map(str, TRIED_AGAIN)), pa.string())))
-            if retry_quarantined:
-                test = test & (pc.field("status") != pc.scalar(str(Status.QUARANTINED)))
-            scanner = self.pyramid.dataset("videos").scanner(columns=["uris", "modified", "bytes"], filter=test)
-            parts = [np.empty((0, 2), np.uint64)]
-            for batch in scanner.to_batches():
-                digests = b"".join(
-                    _digest(uri, row["bytes"] or 0, time)
-                    for row in batch.to_pylist()
-                    for uri, modified in zip(row["uris"] or (), row["modified"] or (), strict=True)
-                    for time in {modified, 0.0}
-                )
-                parts.append(np.frombuffer(digests, np.uint64).reshape(-1, 2))
-            names = np.concatenate(parts)
-            self._names[key] = names[np.lexsort((names[:, 1], names[:, 0]))]
-        return self._names[key]
-
 
 def _failed(words: Mapping[str, Any], test: pc.Expression, why: str, again: Collection[str]) -> Question:
     """The rows that satisfy `test` and whose column `why` holds a failure of a kind in `again`."""
@@ -247,24 +222,6 @@ def _failed(words: Mapping[str, Any], test: pc.Expression, why: str, again: Coll
 def _and(test: pc.Expression | None, bounds: Iterable[Condition]) -> pc.Expression:
     parts = [one for one in (test, conditions.expression(bounds)) if one is not None]
     return reduce(and_, parts)
-
-
-def _digest(uri: str, size: int, modified: float) -> bytes:
-    """16 bytes that stand for a name: wide enough that two names never share them."""
-    head = struct.pack("<qd", size, modified)
-    return hashlib.blake2b(head + uri.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-
-
-def _contains(names: np.ndarray, digest: bytes) -> bool:
-    import numpy as np
-
-    first, second = np.frombuffer(digest, np.uint64)
-    start = int(np.searchsorted(names[:, 0], first))
-    while start < len(names) and names[start, 0] == first:
-        if names[start, 1] == second:
-            return True
-        start += 1
-    return False
 
 
 def _starting(dataset: lance.LanceDataset, key: str, prefix: str, columns: list[str]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Searches for clips that have work left, which read only what may hold some: the part of `Ledger` behind each window.
 
 The rows of a fragment never change where they lie, except that they are deleted: an update writes a row's new form into
-a new fragment (`upsert`). So where a search has found nothing, it will never find anything, and a search remembers those
+a new fragment (`upsert`). So where a search has found nothing, it will never find anything, and it remembers those
 fragments under `searched/`, one small file for each question. The next one reads only fragments written since. This
-answers in the same time however many clips there are, and however many of them lack the score and are not to get it.
+takes as long however many clips there are, and however many of them lack the score and are not to get it.
 
 The memory is a cache. Without it, after a moved threshold (another question) and after a compaction (other fragments) a
 search reads everything once. A fragment is known by its files and never had more deleted rows than when it was read:

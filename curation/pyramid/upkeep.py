@@ -27,6 +27,7 @@ from curation.pyramid import access, indexes, journal
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
 from curation.pyramid.files import is_remote
+from curation.pyramid.names import Names
 from curation.pyramid.retry import is_conflict, retrying
 from curation.pyramid.store import NAMES, Pyramid, chunks, select
 
@@ -93,6 +94,7 @@ def upkeep(
         for name in NAMES:
             _index(pyramid, name)
         _measure(pyramid)
+        Names(pyramid).keep(pyramid)
         freed = sum(_clean(pyramid, name, keep, idle) for name in NAMES)
         return Upkept(
             orphans=orphans,
