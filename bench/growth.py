@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 
 from bench import growth_data as data
 from bench.meter import cpu_model
+from curation.contract import FRAME_SCORES
 from curation.pyramid import tail
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.ledger import Ledger
@@ -65,27 +66,44 @@ def cpu_ms(action: Callable[[], Any]) -> float:
 def measure(pyramid: Pyramid, rows: int, seed: int) -> Iterator[Cost]:
     """Everything in the order of a run; what is written stays, and is a few thousand clips."""
     rng = np.random.default_rng(seed)
-    first = _next_video(pyramid)
-    yield Cost.of("start: settled, stale videos", rows, [_start(pyramid, rng, rows) for _ in range(_REPEATS + 1)][1:])
-    yield Cost.of("first query of a session", rows, [_first_query(pyramid, rng, rows) for _ in range(_REPEATS)])
-    committer = Committer(pyramid)
-    commits, searches, found = [], [], 0
+    yield Cost.of(ONCE, rows, [cpu_ms(lambda: _start(pyramid, rng, rows)) + cpu_ms(lambda: _unscored(pyramid))])
+    yield Cost.of("start of a run", rows, [cpu_ms(_start_of(pyramid, rng, rows)) for _ in range(_REPEATS)])
+    yield Cost.of("first query of a session", rows, [cpu_ms(_query_of(pyramid, rng, rows)) for _ in range(_REPEATS)])
+    commits, searches = _windows(pyramid)
+    yield Cost.of("commit of 50 new clips, all four datasets", rows, commits)
+    yield Cost.of("a window's search for a missing score", rows, searches)
+    last = rows // data.CLIPS_A_VIDEO - VIDEOS
+    places = [int(rng.integers(0, last)) for _ in range(tail.EVERY)]
+    near = [range(place, place + VIDEOS) for place in places]
+    yield Cost.of("commit of scores of 50 old clips, as a search finds them", rows, _scores(pyramid, near))
+    far = [rng.integers(0, last, VIDEOS).tolist() for _ in range(tail.EVERY)]
+    yield Cost.of("commit of scores of 50 old clips of 10 videos anywhere", rows, _scores(pyramid, far))
+
+
+ONCE = "once after an upkeep: the first start and search"
+
+
+def _windows(pyramid: Pyramid) -> tuple[list[float], list[float]]:
+    """CPU of commits of new clips, and of the searches for what they lack, each after four commits."""
+    committer, first = Committer(pyramid), _next_video(pyramid)
+    commits: list[float] = []
+    searches: list[float] = []
     for number in range(_ROUNDS * tail.EVERY):
         batch = data.fresh(pyramid, range(first + VIDEOS * number, first + VIDEOS * (number + 1)))
         commits.append(cpu_ms(lambda batch=batch: committer.commit(batch)))
         if number % 4 == 3:  # a window: what is found is scored, and then nothing is left
             ids: list[str] = []
             searches.append(cpu_ms(lambda ids=ids: ids.extend(_unscored(pyramid))))
-            committer.commit(Batch(clip_updates=[data.scored(ids, data.BY["aesthetic"])]))
-            found += len(ids)
-    assert found, "a window that finds nothing measures nothing"
-    yield Cost.of("commit of 50 new clips, all four datasets", rows, commits)
-    yield Cost.of("a window's search for a missing score", rows, searches)
-    updates = []
-    for _ in range(tail.EVERY):
-        scores = Batch(clip_updates=[data.scored(list(data.old_clips(rng, rows, VIDEOS)), data.BY["aesthetic"])])
-        updates.append(cpu_ms(lambda scores=scores: committer.commit(scores)))
-    yield Cost.of("commit of scores of 50 old clips", rows, updates)
+            assert ids, "a search that finds nothing measures nothing"
+            committer.commit(Batch(clip_updates=[data.scored(ids)]))
+    return commits, searches
+
+
+def _scores(pyramid: Pyramid, videos: Iterable[Iterable[int]]) -> list[float]:
+    """CPU of one commit for each group of old videos, of a score of all their clips."""
+    committer = Committer(pyramid)
+    batches = [Batch(clip_updates=[data.scored(list(data.clips_of(some)))]) for some in videos]
+    return [cpu_ms(lambda batch=batch: committer.commit(batch)) for batch in batches]
 
 
 def _next_video(pyramid: Pyramid) -> int:
@@ -103,7 +121,12 @@ def _session(pyramid: Pyramid) -> Pyramid:
     return Pyramid(pyramid.uri, pyramid.about, pyramid.storage_options)
 
 
-def _start(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> float:
+def _start(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> None:
+    _start_of(pyramid, rng, rows)()
+
+
+def _start_of(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> Callable[[], None]:
+    """What a run asks of the ledger before its first window, and the names of that window."""
     known = [data.source(int(number)) for number in rng.integers(0, rows // data.CLIPS_A_VIDEO, _WINDOW // 2)]
     unknown = [data.source(10**8 + number) for number in range(_WINDOW // 2)]
     session = _session(pyramid)
@@ -111,12 +134,13 @@ def _start(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> float:
     def start() -> None:
         ledger = Ledger(session, remember=True)
         assert ledger.settled([*known, *unknown], data.PLAN) == set(known)
-        assert not list(ledger.stale_videos({score: data.BY[score] for score in ("motion", "sharpness", "jitter")}))
+        assert not list(ledger.stale_videos({score: data.BY[score] for score in FRAME_SCORES}))
 
-    return cpu_ms(start)
+    return start
 
 
-def _first_query(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> float:
+def _query_of(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> Callable[[], None]:
+    """The clips of one video, and the first hundred of a tier."""
     video_id = data.video_id(int(rng.integers(0, rows // data.CLIPS_A_VIDEO)))
     session = _session(pyramid)
 
@@ -124,7 +148,7 @@ def _first_query(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> float
         assert session.where(video_id=video_id).to_table().num_rows == data.CLIPS_A_VIDEO
         assert session.tier("fair").limit(100).to_table().num_rows == 100
 
-    return cpu_ms(query)
+    return query
 
 
 def markdown(costs: list[Cost]) -> str:

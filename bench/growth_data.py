@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +139,14 @@ def fresh(pyramid: Pyramid, videos: range) -> Batch:
     )
 
 
-def scored(clip_ids: list[str], by: str) -> pa.Table:
+def scored(clip_ids: list[str]) -> pa.Table:
     """Values of `aesthetic` for clips that exist."""
-    columns = {"clip_id": clip_ids, "aesthetic": [5.0] * len(clip_ids), "aesthetic_by": [by] * len(clip_ids)}
+    made_by = [BY["aesthetic"]] * len(clip_ids)
+    columns = {"clip_id": clip_ids, "aesthetic": [5.0] * len(clip_ids), "aesthetic_by": made_by}
     return pa.table(columns, schema=pa.schema([CLIPS.field(name) for name in columns]))
 
 
-def old_clips(rng: np.random.Generator, rows: int, videos: int) -> Iterator[str]:
-    """The clips of some videos of the first `rows` clips."""
-    for number in rng.integers(0, rows // CLIPS_A_VIDEO, videos):
-        yield from (clip_name(int(number) * CLIPS_A_VIDEO + place) for place in range(CLIPS_A_VIDEO))
+def clips_of(videos: Iterable[int]) -> Iterator[str]:
+    """The ids of the clips of some videos, given by number."""
+    for number in videos:
+        yield from (clip_name(number * CLIPS_A_VIDEO + place) for place in range(CLIPS_A_VIDEO))

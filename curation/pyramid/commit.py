@@ -144,16 +144,17 @@ class Committer:
         what = f"commit to {self.pyramid.dataset_uri(name)}"
         before, after = retrying(what, lambda: self._append_fragments(name, fragments))
         kept = retrying(what, lambda: self._keep_first(name, clip_ids, columns))
-        if tail.due(before, after, len(fragments)):
+        there = after.stats.dataset_stats()["num_fragments"]
+        if tail.due(before.version, after.version) or tail.due(there - len(fragments), there, tail.FRAGMENTS):
             tail.tend(self.pyramid, name)
         return kept
 
-    def _append_fragments(self, name: str, fragments: list[Any]) -> tuple[int, int]:
+    def _append_fragments(self, name: str, fragments: list[Any]) -> tuple[Any, Any]:
         """The versions before and after."""
         import lance
 
         dataset = self.pyramid.dataset(name)
-        return dataset.version, committed(dataset, lance.LanceOperation.Append(fragments)).version
+        return dataset, committed(dataset, lance.LanceOperation.Append(fragments))
 
     def _keep_first(self, name: str, clip_ids: list[str], columns: list[str]) -> tuple[list[dict[str, Any]], int]:
         dataset = self.pyramid.dataset(name)

@@ -1,9 +1,9 @@
 """The scalar indexes of the datasets: which columns have one, how they are made and kept up with new rows.
 
-An index is a list of segments. `extend` adds rows written since as one more segment and merges it with the newest ones
-that are not much larger, so that there are only about log2(rows) of them, and the large first one is not rewritten for
-a few new rows. `upkeep` makes one of all. Committers call `extend` from time to time (`tail`), for a lookup opens every
-fragment that no index covers.
+An index is a list of segments, and a lookup asks each. `extend` adds rows written since as one more segment and merges
+it with the newest ones that are not much larger, so that there are a handful of them, and the large first one is not
+rewritten for a few new rows. `upkeep` makes one of all. Committers call `extend` from time to time (`tail`), for a
+lookup opens every fragment that no index covers.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ INDEXES: dict[str, tuple[str, ...]] = {**LOOKED_UP, "clips": (*access.KEYS, *SCO
 PAGE_ROWS = 1024
 """Rows of a page of an index, which a lookup reads whole: of 10 M rows, 50 scattered keys take half of what they take
 with Lance's own 4,096."""
+GROWTH = 8
+"""A segment is merged with new rows that are an eighth of it or more: there are about log8(rows) segments, and a row is
+written about 8 log8(rows) times at most."""
 WORTH = 8192
 """A dataset with fewer rows is looked through sooner than an index of it is made."""
 
@@ -62,7 +65,7 @@ def _create(pyramid: Pyramid, name: str, column: str) -> None:
 
 
 def extend(pyramid: Pyramid, name: str) -> None:
-    """Bring the indexes up to the rows there are; at a cost of about log2(rows) times what is new."""
+    """Bring the indexes up to the rows there are."""
     dataset = pyramid.dataset(name)
     rows = {fragment.fragment_id: fragment.metadata.num_rows for fragment in dataset.get_fragments()}
     by_merged: dict[int, list[str]] = {}
@@ -83,7 +86,7 @@ def merged_segments(rows: Mapping[int, int], segments: Sequence[Iterable[int]]) 
         return None
     merged, total = 0, sum(rows.values()) - sum(covered)
     for size in reversed(covered):
-        if size > 2 * total:
+        if size > GROWTH * total:
             break
         merged, total = merged + 1, total + size
     return merged

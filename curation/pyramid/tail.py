@@ -22,16 +22,21 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.upsert import committed, write
 
 EVERY = 32
-"""Versions, or fragments of one append, after which the tail is tended."""
+"""Versions after which the tail is tended."""
+FRAGMENTS = 128
+"""Fragments after which it is, too, of `samples` and `media`: a commit appends one for each video or cut segment."""
 MERGED = ("videos", "clips")
 """`samples` and `media` hold the bytes: only `upkeep` merges their fragments."""
 
 _log = logging.getLogger(__name__)
 
 
-def due(before: int, after: int, fragments: int = 1) -> bool:
-    """Whether a commit from version `before` to `after`, of so many fragments, is one that tends the tail."""
-    return before // EVERY != after // EVERY or fragments >= EVERY
+def due(before: int, after: int, every: int | None = None) -> bool:
+    """Whether a commit from version `before` to `after` is one that tends the tail; or of counts of fragments, by
+    `every` of them.
+    """
+    every = every or EVERY
+    return before // every != after // every
 
 
 def tend(pyramid: Pyramid, name: str) -> None:

@@ -23,8 +23,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from curation.pyramid import access
 from curation.pyramid.columns import writable
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, select
@@ -62,12 +64,14 @@ class Upsert:
 
     def offer(self, dataset: lance.LanceDataset) -> Offer:
         """Unite with what is there at this version, and write the file."""
-        old = select(dataset, self._key, self._keys, dataset.schema.names, with_row_address=True)
-        rows = _widened(self._unite(old.drop_columns(["_rowaddr"])), old, self._key, dataset.schema)
+        # First the keys alone: to look for rows by all their columns costs twice as much, whether there are any or not.
+        there = select(dataset, self._key, self._keys, [self._key], with_row_address=True)["_rowaddr"].to_numpy()
+        old = access.fetch(dataset, np.sort(there), dataset.schema.names)
+        rows = _widened(self._unite(old), old, self._key, dataset.schema)
         return Offer(
             schema=dataset.schema,
             seen=frozenset(fragment.fragment_id for fragment in dataset.get_fragments()),
-            replaced=tuple(old["_rowaddr"].to_pylist()),
+            replaced=tuple(there.tolist()),
             written=tuple(write(dataset, rows) if rows.num_rows else ()),
             rows=rows.num_rows,
         )

@@ -112,8 +112,8 @@ def test_an_index_has_few_segments_and_its_base_is_seldom_rewritten(added: list[
         last = [one for segment in segments[len(segments) - merged :] for one in segment]
         segments = [*segments[: len(segments) - merged], [*last, *(rows.keys() - covered)]]
         written += sum(rows[one] for one in segments[-1])
-        assert len(segments) <= 3 + math.log2(2 + sum(added[:number]))
+        assert len(segments) <= 3 + math.log(2 + sum(added[:number]), indexes.GROWTH)
     total = sum(added)
-    assert written <= (3 + math.log2(2 + total)) * 3 * total + (3 * base if base <= 2 * total else 0)
+    assert written <= (indexes.GROWTH + 1) * (3 + math.log(2 + base + total, indexes.GROWTH)) * total
     assert sorted(one for segment in segments for one in segment) == sorted(rows)
     assert indexes.merged_segments(rows, segments) is None
