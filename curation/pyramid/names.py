@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FILE = "names.bin"
 GROWTH = 8
 """The file is made again once the tail has an eighth of its rows."""
-FEW = 1000
+FEW = 256
 """Rows that are always read rather than kept in the file."""
 _MAGIC = b"ziggurat names 1\n"
 _COLUMNS = ["video_id", "uris", "modified", "bytes", "fingerprint", "status", "reason"]

@@ -23,7 +23,7 @@ from curation.pyramid.upsert import committed, write
 
 EVERY = 32
 """Versions after which the tail is tended."""
-FRAGMENTS = 128
+FRAGMENTS = 64
 """Fragments after which it is, too, of `samples` and `media`: a commit appends one for each video or cut segment."""
 MERGED = ("videos", "clips")
 """`samples` and `media` hold the bytes: only `upkeep` merges their fragments."""

@@ -255,6 +255,15 @@ def test_a_key_that_another_has_inserted_meanwhile_is_united(filled: Pyramid, mo
     assert found["n1"] == "theirs ours" and len(found) == ROWS + 2 == len(ids(filled))
 
 
+def test_a_row_that_is_deleted_meanwhile_does_not_come_back(filled: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of it is gone: the file that unites it may not be offered again."""
+    upserting(filled, row("k11", caption="old ")).run()
+    before_publishing(monkeypatch, lambda: filled.dataset("clips").delete("clip_id = 'k11'"))
+    upserting(filled, row("k11", caption="new")).run()
+    found = {one["clip_id"]: one["caption"] for one in filled.query().to_table().to_pylist()}
+    assert found["k11"] == "new" and len(ids(filled)) == ROWS
+
+
 def test_a_lost_reply_leaves_no_second_row(filled: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[bool] = []
 
