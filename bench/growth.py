@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from bench import growth_data as data
+from bench.growth_paper import paper
 from bench.meter import cpu_model
 from curation.contract import FRAME_SCORES
 from curation.pyramid import tail
@@ -194,15 +195,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     options = parser.parse_args(arguments)
     costs: list[Cost] = []
-    places: dict[str, Any] = {}
+    places: dict[int, dict[str, dict[str, int]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for rows in sorted(options.rows):
             begun = time.perf_counter()
             pyramid = data.build((options.folder or Path(temporary)) / str(rows), rows)
             print(f"{rows:,} clips are there after {time.perf_counter() - begun:.0f} s", file=sys.stderr)
             costs += measure(pyramid, rows, options.seed)
-            places[str(rows)] = sizes(pyramid)
+            places[rows] = sizes(pyramid)
     print(markdown(costs))
+    if len(places) > 1:
+        by_work = {
+            work: {c.rows: c.mean for c in costs if c.work == work} for work in dict.fromkeys(c.work for c in costs)
+        }
+        print("\n" + paper({work: found for work, found in by_work.items() if work != ONCE}, places))
     if options.json:
         figures = {"cpu": cpu_model(), "costs": [asdict(cost) for cost in costs], "sizes": places}
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
