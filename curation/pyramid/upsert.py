@@ -29,7 +29,7 @@ import pyarrow as pa
 from curation.pyramid import access
 from curation.pyramid.columns import writable
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, select
+from curation.pyramid.store import Pyramid, schema, select
 
 if TYPE_CHECKING:
     import lance
@@ -43,8 +43,7 @@ class Upsert:
 
     def __init__(self, pyramid: Pyramid, name: str, keys: Collection[str], unite: Unite) -> None:
         self._pyramid, self._name, self._keys, self._unite = pyramid, name, sorted(set(keys)), unite
-        self._schema = pyramid.dataset(name).schema
-        self._key = self._schema.names[0]
+        self._key = schema(name).names[0]
         self._offer: Offer | None = None
         self.versions: tuple[int, int] | None = None
         """What was read and what was published, once `run` has published anything."""
@@ -158,13 +157,13 @@ def _rows_at(addresses: list[int]) -> str:
     return f"_rowaddr IN ({', '.join(str(int(address)) for address in addresses)})"  # integers of Lance's own
 
 
-def _widened(rows: pa.Table, old: pa.Table, key: str, schema: pa.Schema) -> pa.Table:
+def _widened(rows: pa.Table, old: pa.Table, key: str, columns: pa.Schema) -> pa.Table:
     """`rows` with all columns of the dataset: one that the contract does not know keeps its values."""
-    if rows.schema.names == schema.names:
+    if rows.schema.names == columns.names:
         return rows
     place = {value: index for index, value in enumerate(old[key].to_pylist())}
     taken = pa.array([place.get(value) for value in rows[key].to_pylist()], pa.int64())
-    for field in schema:
+    for field in columns:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, old[field.name].combine_chunks().take(taken))
-    return rows.select(schema.names)
+    return rows.select(columns.names)
