@@ -53,7 +53,7 @@ def paper(cpu_ms: Mapping[str, Mapping[int, float]], sizes: Mapping[int, Mapping
         slope = Slope(ends, (values[0], values[1]))
         line(what, [f"{slope.by_rows(rows) / 1e9:.0f}" for rows in SIZES])
     line("frames and media, TB", [f"{rows * (SAMPLES_BYTES + MEDIA_BYTES) / 1e12:,.0f}" for rows in SIZES])
-    line("`names.bin`, GB (40 bytes a video, 5 clips a video)", [f"{rows / 5 * 40 / 1e9:.1f}" for rows in SIZES])
+    line("`names/`, GB (40 bytes a video, 5 clips a video)", [f"{rows / 5 * 40 / 1e9:.1f}" for rows in SIZES])
     line("full fragments of `clips` / `samples` / `media`", [_fragments(rows) for rows in SIZES])
     commit = Slope(ends, _pair(cpu_ms, "commit of 50 new clips", ends))
     seconds = [COMMITS_A_DAY * commit.by_decades(rows) / 1000 for rows in SIZES]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,17 +130,29 @@ def first(dataset: lance.LanceDataset, wanted: Sequence[Condition], limit: int) 
     ids = candidates(dataset, wanted, limit)
     if ids is not None:
         return ids
+    # The first fragment mostly holds enough, and a scan of all begins by opening many.
+    fragments = dataset.get_fragments()
+    ids = _first_of(dataset, fragments[:1], wanted, limit)
+    if ids.size < limit and len(fragments) > 1:
+        ids = np.concatenate([ids, _first_of(dataset, fragments[1:], wanted, limit - ids.size)])
+    return np.sort(ids)
+
+
+def _first_of(dataset: lance.LanceDataset, fragments: list[Any], wanted: Sequence[Condition], limit: int) -> np.ndarray:
+    if not fragments:
+        return np.empty(0, np.uint64)
     found = dataset.scanner(
         columns=[],
         with_row_id=True,
         filter=conditions.expression(wanted),
         limit=limit,
+        fragments=fragments,
         use_scalar_index=False,
-        # Read ahead as little as may be: the first fragment mostly holds enough.
+        # Read ahead as little as may be.
         fragment_readahead=1,
         batch_readahead=1,
     ).to_table()
-    return np.sort(found["_rowid"].to_numpy())
+    return found["_rowid"].to_numpy()
 
 
 MAX_HELD = 100_000

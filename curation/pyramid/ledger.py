@@ -2,7 +2,7 @@
 
 Resumption asks, in this order: is this file known by name, size and time (`settled`: no byte is read); is its
 content known (`lookup`, after hashing); which clips need one score again (`stale_videos`, `stale_clips`).
-`history` answers `ziggurat why`. Memory is bounded by a batch and by the rows written since `names` were kept.
+`history` answers `ziggurat why`. Memory is bounded by a batch, and by the rows written since the last start.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The names that the ledger has recorded, sorted and in one file: how a start knows what is settled without reading it.
+"""The names that the ledger has recorded, sorted and in files: how a start knows what is settled without reading all.
 
-`names.bin` beside the datasets holds, for each name of each video, a digest of (uri, size, plan, whether it may be
-tried again), the time, and the video. A lookup is a binary search in the mapped file. It covers the fragments that it
-was made from. Rows written since, the tail, are read from `videos`, and what the tail says of a video stands in the
-place of what the file says. A run begins by making the file again where the tail has grown, at a cost that its growth
-pays for.
+`names/` beside the datasets holds, for each name of each video, a digest of (uri, size, plan, whether it may be tried
+again), the time, and the video. A lookup is a binary search in mapped files. `names/index.json` lists them, oldest
+first, and the fragments of `videos` that they were made from. Rows written since, the tail, are read. What a newer file
+or the tail says of a video stands in the place of what an older one says. A run that finds a tail of some length makes
+a file of it, merged with the newest ones that are not much larger: a row is read once, and written again a few times.
 
-The file is a cache that proves itself: every row that it was made from and that is gone must have its new form in the
-tail. Where one has not (a row was deleted), or where there is no file, all rows are read.
+The files are a cache that proves itself: the videos in files and tail together must be as many as there are rows. Where
+they are not (a row was deleted), or where there is no index, all rows are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,13 @@ from curation.pyramid.store import Pyramid
 if TYPE_CHECKING:
     import lance
 
-FILE = "names.bin"
+FOLDER = "names"
+INDEX = f"{FOLDER}/index.json"
 GROWTH = 8
-"""The file is made again once the tail has an eighth of its rows."""
+"""A file is merged with a newer one that has an eighth of its videos or more: there are about log8(videos) files."""
 FEW = 256
-"""Rows that are always read rather than kept in the file."""
-_MAGIC = b"ziggurat names 1\n"
+"""Rows of a tail that are read again rather than kept in a file."""
+_MAGIC = b"names 1\n"
 _COLUMNS = ["video_id", "uris", "modified", "bytes", "fingerprint", "status", "reason"]
 _AGAIN = frozenset(map(str, TRIED_AGAIN))
 
@@ -71,36 +73,45 @@ class Part:
                     yield number, int(self.video[place])
                 place += 1
 
-    def shared(self, videos: np.ndarray) -> int:
-        """How many of some different videos the part was made from."""
-        places = np.searchsorted(self.videos, videos)
-        inside = places < len(self.videos)
-        return int((self.videos[places[inside]] == videos[inside]).sum())
+    def among(self, videos: np.ndarray) -> np.ndarray:
+        """Which of some videos, given by their hashes, the part was made from."""
+        places = np.minimum(np.searchsorted(self.videos, videos), max(0, len(self.videos) - 1))
+        return self.videos[places] == videos if len(self.videos) else np.zeros(len(videos), bool)
 
 
 @dataclass(frozen=True, slots=True)
-class Covered:
-    """What a file was made from: `rows` of them, in fragments by their `search.identity`."""
+class Kept:
+    """The files: their parts by file name, the number of videos in all of them, and the fragments that they were made
+    from, by their `search.identity`.
+    """
 
-    rows: int
+    parts: Mapping[str, Part]
+    videos: int
     fragments: frozenset[str]
 
 
+_NOTHING = Kept({}, 0, frozenset())
+
+
 class Names:
-    """The names in the latest version of `videos`: those of the file, and of the tail over them."""
+    """The names in the latest version of `videos`: those of the files, and of the tail over them."""
 
     def __init__(self, pyramid: Pyramid) -> None:
         dataset = pyramid.dataset("videos")
         fragments = {identity(one): one for one in dataset.get_fragments()}
-        part, covered = _read(pyramid) or (_part([]), Covered(0, frozenset()))
-        tail = [one for name, one in fragments.items() if name not in covered.fragments]
-        newer = _part(_rows(dataset, tail))
-        there = sum(one.metadata.num_rows for name, one in fragments.items() if name in covered.fragments)
-        if covered.rows - there != part.shared(newer.videos):
-            part, newer = _part([]), _part(_rows(dataset, list(fragments.values())))
-        self._old, self._new = part, newer
-        self._superseded = frozenset(newer.videos.tolist())
-        self._covered = Covered(dataset.count_rows(), frozenset(fragments))
+        self._kept = _read(pyramid) or _NOTHING
+        self._tail = _part(_rows(dataset, [one for name, one in fragments.items() if name not in self._kept.fragments]))
+        if self._kept.videos + self._fresh() != dataset.count_rows():
+            self._kept, self._tail = _NOTHING, _part(_rows(dataset, list(fragments.values())))
+        self._rows, self._fragments = dataset.count_rows(), frozenset(fragments)
+        self._parts = [*self._kept.parts.values(), self._tail]
+
+    def _fresh(self) -> int:
+        """How many videos of the tail no file knows."""
+        known = np.zeros(len(self._tail.videos), bool)
+        for part in self._kept.parts.values():
+            known |= part.among(self._tail.videos)
+        return int((~known).sum())
 
     def settled(self, sources: Sequence[Source], plan: str, retry_quarantined: bool) -> set[Source]:
         """Those of `sources` that are recorded under `plan`; see `Ledger.settled`."""
@@ -108,35 +119,49 @@ class Names:
         found: set[Source] = set()
         for again in (False,) if retry_quarantined else (False, True):
             digests = b"".join(_digest(source.uri, source.bytes, plan, again) for source in sources)
-            found.update(sources[place] for place, _ in self._new.recorded(digests, modified))
-            old = self._old.recorded(digests, modified)
-            found.update(sources[place] for place, video in old if video not in self._superseded)
+            for number, part in enumerate(self._parts):
+                newer = self._parts[number + 1 :]
+                for place, video in part.recorded(digests, modified):
+                    if not any(one.among(np.array([video], np.uint64))[0] for one in newer):
+                        found.add(sources[place])
         return found
 
     def keep(self, pyramid: Pyramid) -> None:
-        """Write the file, unless the tail is still short."""
-        if len(self._new.videos) <= max(FEW, len(self._old.videos) // GROWTH):
+        """Make a file of the tail, unless it is short."""
+        if len(self._tail.videos) <= FEW:
             return
-        content = _packed(_merged(self._old, self._new), self._covered)
-        retrying(f"cannot write to {pyramid.uri}", lambda: pyramid.files.write(FILE, content, durable=False))
+        kept, merged = dict(self._kept.parts), self._tail
+        while kept and len(next(reversed(kept.values())).videos) <= GROWTH * len(merged.videos):
+            merged = _merged(kept.popitem()[1], merged)
+        name = f"{FOLDER}/{uuid.uuid4().hex}.bin"
+        index = {"files": [*kept, name], "videos": self._rows, "fragments": sorted(self._fragments)}
+
+        def write() -> None:
+            pyramid.files.write(name, _packed(merged), durable=False)
+            pyramid.files.write(INDEX, json.dumps(index).encode(), durable=False)
+            for old in self._kept.parts.keys() - kept.keys():
+                pyramid.files.remove(old)
+
+        retrying(f"cannot write to {pyramid.uri}", write)
 
 
-def _rows(dataset: lance.LanceDataset, fragments: list[Any]) -> Iterator[dict[str, Any]]:
+def _rows(dataset: lance.LanceDataset, fragments: list[Any]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `_COLUMNS`."""
     if fragments:
         for batch in dataset.scanner(columns=_COLUMNS, fragments=fragments).to_batches():
-            yield from batch.to_pylist()
+            yield from zip(*(batch[name].to_pylist() for name in _COLUMNS), strict=True)
 
 
-def _part(rows: Iterable[dict[str, Any]]) -> Part:
+def _part(rows: Iterable[tuple[Any, ...]]) -> Part:
     names, made_from = bytearray(), bytearray()
-    for row in rows:
-        video = hashlib.blake2b(row["video_id"].encode(), digest_size=8).digest()
+    for video_id, uris, times, size, plan, status, reason in rows:
+        video = hashlib.blake2b(video_id.encode(), digest_size=8).digest()
         made_from += video
-        if row["fingerprint"] is None or row["reason"] in _AGAIN:
+        if plan is None or reason in _AGAIN:
             continue
-        again = row["status"] == Status.QUARANTINED
-        for uri, modified in zip(row["uris"] or (), row["modified"] or (), strict=True):
-            names += _digest(uri, row["bytes"] or 0, row["fingerprint"], again) + struct.pack("<d", modified) + video
+        again = status == Status.QUARANTINED
+        for uri, modified in zip(uris or (), times or (), strict=True):
+            names += _digest(uri, size or 0, plan, again) + struct.pack("<d", modified) + video
     table = np.frombuffer(bytes(names), _NAME)
     videos = np.frombuffer(bytes(made_from), "<u8")
     return _sorted(table["first"], table["second"], table["modified"], table["video"], videos)
@@ -164,51 +189,46 @@ def _merged(old: Part, new: Part) -> Part:
 
 def _digest(uri: str, size: int, plan: str, again: bool) -> bytes:
     """16 bytes that stand for a name under a plan: wide enough that two never share them."""
-    text = json.dumps([uri, size, plan, again]).encode()
+    text = f"{size} {again:d} {plan}\0{uri}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
-def _packed(part: Part, covered: Covered) -> bytes:
-    counts = {"names": len(part.first), "videos": len(part.videos)}
-    header = json.dumps({**counts, "rows": covered.rows, "fragments": sorted(covered.fragments)}).encode()
-    front = _MAGIC + struct.pack("<Q", len(header)) + header
+def _packed(part: Part) -> bytes:
+    head = _MAGIC + struct.pack("<QQ", len(part.first), len(part.videos))
     arrays = (part.first, part.second, part.modified, part.video, part.videos)
-    return front + b"\0" * (-len(front) % 8) + b"".join(array.tobytes() for array in arrays)
+    return head + b"".join(array.tobytes() for array in arrays)
 
 
-def _read(pyramid: Pyramid) -> tuple[Part, Covered] | None:
-    """What the file holds; None where there is none or it is damaged: it was not written durably."""
-    content = retrying(f"cannot read {pyramid.uri}", lambda: _mapped(pyramid))
-    try:
-        return None if content is None else _unpacked(content)
-    except (ValueError, KeyError, TypeError, struct.error):
-        return None
-
-
-def _unpacked(content: bytes | mmap.mmap) -> tuple[Part, Covered]:
-    begin = len(_MAGIC) + 8
-    if content[: len(_MAGIC)] != _MAGIC:
-        raise ValueError("no file of names")
-    (length,) = struct.unpack("<Q", content[len(_MAGIC) : begin])
-    header = json.loads(content[begin : begin + length])
-    place = begin + length + -(begin + length) % 8
-    names, videos = int(header["names"]), int(header["videos"])
-    if len(content) != place + 8 * (4 * names + videos):
-        raise ValueError("cut short")
+def _unpacked(content: bytes | mmap.mmap) -> Part:
+    place = len(_MAGIC) + 16
+    names, videos = struct.unpack("<QQ", content[len(_MAGIC) : place])
+    if content[: len(_MAGIC)] != _MAGIC or len(content) != place + 8 * (4 * names + videos):
+        raise ValueError("no file of names, or one cut short")
     arrays = []
     for type_, count in (("<u8", names), ("<u8", names), ("<f8", names), ("<u8", names), ("<u8", videos)):
         arrays.append(np.frombuffer(content, type_, count, place))
         place += 8 * count
-    return Part(*arrays), Covered(int(header["rows"]), frozenset(header["fragments"]))
+    return Part(*arrays)
 
 
-def _mapped(pyramid: Pyramid) -> bytes | mmap.mmap | None:
-    if is_remote(pyramid.uri):
-        return pyramid.files.read(FILE)
+def _read(pyramid: Pyramid) -> Kept | None:
+    """What the files hold; None where there are none, or where one is gone or damaged: none is written durably."""
+    content = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(INDEX))
+    if content is None:
+        return None
     try:
-        with Path(pyramid.uri, FILE).open("rb") as file:
+        index = json.loads(content)
+        parts = {str(name): _unpacked(_mapped(pyramid, str(name))) for name in index["files"]}
+        return Kept(parts, int(index["videos"]), frozenset(index["fragments"]))
+    except (ValueError, KeyError, TypeError, struct.error):
+        return None
+
+
+def _mapped(pyramid: Pyramid, name: str) -> bytes | mmap.mmap:
+    if is_remote(pyramid.uri):
+        return retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(name)) or b""
+    try:
+        with Path(pyramid.uri, name).open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError:
-        return None
-    except ValueError:  # an empty file cannot be mapped
-        return None
+    except FileNotFoundError:  # another run has merged it meanwhile
+        return b""

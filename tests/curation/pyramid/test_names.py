@@ -13,7 +13,7 @@ from curation.contract import Source
 from curation.pyramid import names as names_module
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.ledger import Ledger
-from curation.pyramid.names import FILE, Names
+from curation.pyramid.names import FOLDER, INDEX, Names
 from curation.pyramid.store import Pyramid
 from curation.pyramid.upkeep import upkeep
 from tests.curation.pyramid.build import TIERS, videos
@@ -71,7 +71,11 @@ def test_a_start_reads_the_rows_written_since_and_no_others(pyramid: Pyramid, mo
     assert settled(pyramid, 110) == set(range(100))
     commit(pyramid, *(row(number) for number in range(100, 105)))
     assert settled(pyramid, 110) == set(range(105))
-    assert read == [0, 0, 5, 5], "the tail is short: the file stays as it is"
+    assert read == [0, 0, 5, 0]
+    monkeypatch.setattr(names_module, "FEW", 5)
+    commit(pyramid, *(row(number) for number in range(105, 110)))
+    assert settled(pyramid, 110) == set(range(110))
+    assert read == [0, 0, 5, 0, 5, 5], "so short a tail is read each time"
 
 
 def test_what_the_tail_says_of_a_video_counts(pyramid: Pyramid) -> None:
@@ -113,16 +117,35 @@ def test_an_upkeep_changes_nothing_and_makes_the_file(pyramid: Pyramid) -> None:
     for number in range(12):
         commit(pyramid, row(number))
     upkeep(pyramid)
-    assert Path(pyramid.uri, FILE).exists() and settled(pyramid, 20) == set(range(12))
+    assert Path(pyramid.uri, INDEX).exists() and settled(pyramid, 20) == set(range(12))
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
 def test_a_damaged_file_is_made_again(pyramid: Pyramid, damage: bytes | None) -> None:
     commit(pyramid, *(row(number) for number in range(20)))
     assert settled(pyramid, 20) == set(range(20))
-    path = Path(pyramid.uri, FILE)
-    path.write_bytes(path.read_bytes()[:-8] if damage is None else damage)
+    for path in Path(pyramid.uri, FOLDER).iterdir():
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-8] if damage is None else damage)
+        assert settled(pyramid, 25) == set(range(20))
+
+
+def test_a_file_that_is_gone_is_made_again(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    settled(pyramid, 20)
+    for path in Path(pyramid.uri, FOLDER).glob("*.bin"):
+        path.unlink()
     assert settled(pyramid, 25) == set(range(20))
+
+
+def test_there_are_few_files_however_many_starts_there_were(pyramid: Pyramid) -> None:
+    for number in range(0, 120, 3):
+        commit(pyramid, *(row(one) for one in range(number, number + 3)), row(number // 2, fingerprint="q"))
+        Ledger(pyramid, remember=True).settled([], PLAN)
+        assert len(list(Path(pyramid.uri, FOLDER).glob("*.bin"))) <= 4
+    rows = pyramid.dataset("videos").to_table(columns=["bytes", "fingerprint"]).to_pylist()
+    assert settled(pyramid, 130) == {one["bytes"] for one in rows if one["fingerprint"] == PLAN}
+    assert settled(pyramid, 130, plan="q") == {one["bytes"] for one in rows if one["fingerprint"] == "q"}
 
 
 @settings(max_examples=15, deadline=None)
@@ -147,4 +170,4 @@ def test_it_is_what_reading_all_rows_would_say(seed: int) -> None:
         for plan in (PLAN, "q"):
             expected = {one["bytes"] for one in there if one["fingerprint"] == plan}
             assert settled(pyramid, 30, plan) == expected
-        assert len(Names(pyramid)._new.videos) <= len(there)
+        assert len(Names(pyramid)._tail.videos) <= len(there)
