@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.contract import CLIPS
+from curation.pyramid import indexes
 from curation.pyramid import upsert as upsert_module
 from curation.pyramid.retry import is_conflict
 from curation.pyramid.store import Pyramid
@@ -184,6 +185,14 @@ def test_a_fragment_gets_a_number_that_none_ever_had(filled: Pyramid) -> None:
     assert all(max(before) < min(after) for before, after in itertools.pairwise(seen))
 
 
+def test_a_compaction_numbers_what_it_writes_last(filled: Pyramid) -> None:
+    """So the oldest fragment changes only by a transaction that removes it."""
+    upserting(filled, row("n1"), row("k01"), row("k12")).run()
+    before = numbers(filled.dataset("clips"))
+    filled.dataset("clips").optimize.compact_files()
+    assert min(numbers(filled.dataset("clips"))) > max(before)
+
+
 def test_the_touched_fragment_stays_in_the_indexes(filled: Pyramid) -> None:
     upserting(filled, row("n1"), row("k12")).run()
     for index in filled.dataset("clips").describe_indices():
@@ -333,3 +342,17 @@ def attempted(action: Action, dataset: lance.LanceDataset) -> bool:
             raise
         return False
     return True
+
+
+def test_a_commit_reads_pages_of_an_index_and_not_the_keys_of_all_clips(pyramid: Pyramid) -> None:
+    rows = 60_000
+    names = pa.array([f"{number:032x}" for number in range(0, 2 * rows, 2)])
+    table = pa.table([names, *(pa.nulls(rows, field.type) for field in list(CLIPS)[1:])], schema=CLIPS)
+    pyramid.dataset("clips").insert(table)
+    indexes.create(pyramid, "clips", ["clip_id"])
+    fresh = Pyramid.open(pyramid.uri)  # a session with nothing in its memory
+    dataset = fresh.dataset("clips")
+    new = [f"{number:032x}" for number in range(rows + 1, rows + 41, 2)]
+    upsert = Upsert(fresh, "clips", new, lambda _: full(*(row(name) for name in new)))
+    assert upsert.offer(dataset).inserts
+    assert 0 < dataset.io_stats_incremental().read_bytes < names.nbytes / 5
