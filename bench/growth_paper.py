@@ -13,7 +13,7 @@ COMMITS_A_DAY = 17_280
 """One every five seconds, the pace of `pipelines.landing`."""
 SAMPLES_BYTES, MEDIA_BYTES = 150_000, 3_000_000
 """Of a clip: three JPEG frames, and five seconds of encoded video."""
-REQUESTS = {"LIST": 12, "PUT": 10, "GET": 120}
+REQUESTS = {"LIST": 12, "PUT": 12, "GET": 124}
 """Of one commit to an object store, counted with a moto server behind a proxy: 50 new clips of 10 videos, on average
 over the upkeep of the tail; most GETs open fragments that no index covers yet."""
 

@@ -190,7 +190,8 @@ def test_a_compaction_numbers_what_it_writes_last(filled: Pyramid) -> None:
     upserting(filled, row("n1"), row("k01"), row("k12")).run()
     before = numbers(filled.dataset("clips"))
     filled.dataset("clips").optimize.compact_files()
-    assert min(numbers(filled.dataset("clips"))) > max(before)
+    made = set(numbers(filled.dataset("clips"))) - set(before)
+    assert made and min(made) > max(before)
 
 
 def test_the_touched_fragment_stays_in_the_indexes(filled: Pyramid) -> None:
