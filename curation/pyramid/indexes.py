@@ -25,7 +25,7 @@ LOOKED_UP = {
     "samples": ("clip_id",),
     "media": ("clip_id",),
 }
-"""Columns by which a commit finds the rows that exist."""
+"""Columns by which rows are found, by commits and by workers: committers make these indexes, `upkeep` the others."""
 INDEXES: dict[str, tuple[str, ...]] = {**LOOKED_UP, "clips": (*access.KEYS, *SCORES)}
 """Columns with an index after `upkeep`. Not width and such: they have few values, so no range is narrow."""
 
@@ -35,6 +35,8 @@ with Lance's own 4,096."""
 GROWTH = 8
 """A segment is merged with new rows that are an eighth of it or more: there are about log8(rows) segments, and a row is
 written about 8 log8(rows) times at most."""
+ASKED = {("clips", "video_id"): 4096}
+"""Columns that no commit looks up have larger pages: a session reads the list of pages before its first lookup."""
 WORTH = 8192
 """A dataset with fewer rows is looked through sooner than an index of it is made."""
 
@@ -48,20 +50,25 @@ def create(pyramid: Pyramid, name: str, columns: Iterable[str]) -> None:
 
 
 def renew(pyramid: Pyramid, name: str) -> None:
-    """Make the indexes whose pages are larger than `PAGE_ROWS` again; those of older pyramids are."""
+    """Make the indexes whose pages are larger than they should be again; those of older pyramids are."""
     dataset = pyramid.dataset(name)
     for index in dataset.describe_indices():
+        column = index.field_names[0]
         parts = dataset.stats.index_stats(index.name)["segments"]
         pages = sum(int(part.get("num_pages", 0)) for part in parts)
-        if pages and index.num_rows_indexed > 2 * PAGE_ROWS * pages:
-            column = index.field_names[0]
+        if pages and index.num_rows_indexed > 2 * _page_rows(name, column) * pages:
             retrying(f"index on {name}.{column}", lambda column=column: _create(pyramid, name, column))
 
 
 def _create(pyramid: Pyramid, name: str, column: str) -> None:
     from lance.indices import IndexConfig
 
-    pyramid.dataset(name).create_scalar_index(column, IndexConfig("btree", {"zone_size": PAGE_ROWS}), replace=True)
+    config = IndexConfig("btree", {"zone_size": _page_rows(name, column)})
+    pyramid.dataset(name).create_scalar_index(column, config, replace=True)
+
+
+def _page_rows(name: str, column: str) -> int:
+    return ASKED.get((name, column), PAGE_ROWS)
 
 
 def extend(pyramid: Pyramid, name: str) -> None:

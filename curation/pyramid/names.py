@@ -63,11 +63,13 @@ class Part:
         or at any where that is 0, unknown.
         """
         wanted = np.frombuffer(digests, "<u8").reshape(-1, 2)
-        starts = np.searchsorted(self.first, wanted[:, 0])
-        inside = np.flatnonzero(starts < len(self.first))
-        for number in inside[self.first[starts[inside]] == wanted[inside, 0]].tolist():
+        order = np.argsort(wanted[:, 0])  # neighbours lie in one page of a mapped file
+        starts = np.searchsorted(self.first, wanted[order, 0])
+        inside = starts < len(self.first)
+        order, starts = order[inside], starts[inside]
+        hits = self.first[starts] == wanted[order, 0]
+        for number, place in zip(order[hits].tolist(), starts[hits].tolist(), strict=True):
             first, second = wanted[number]
-            place = int(starts[number])
             while place < len(self.first) and self.first[place] == first:
                 if self.second[place] == second and modified[number] in (0.0, self.modified[place]):
                     yield number, int(self.video[place])
@@ -120,10 +122,14 @@ class Names:
         for again in (False,) if retry_quarantined else (False, True):
             digests = b"".join(_digest(source.uri, source.bytes, plan, again) for source in sources)
             for number, part in enumerate(self._parts):
-                newer = self._parts[number + 1 :]
-                for place, video in part.recorded(digests, modified):
-                    if not any(one.among(np.array([video], np.uint64))[0] for one in newer):
-                        found.add(sources[place])
+                hits = list(part.recorded(digests, modified))
+                videos = np.array([video for _, video in hits], np.uint64)
+                newer = np.zeros(len(hits), bool)
+                for one in self._parts[number + 1 :]:
+                    newer |= one.among(videos)
+                found.update(
+                    sources[place] for (place, _), known in zip(hits, newer.tolist(), strict=True) if not known
+                )
         return found
 
     def keep(self, pyramid: Pyramid) -> None:

@@ -117,3 +117,18 @@ def test_an_index_has_few_segments_and_its_base_is_seldom_rewritten(added: list[
     assert written <= (indexes.GROWTH + 1) * (3 + math.log(2 + base + total, indexes.GROWTH)) * total
     assert sorted(one for segment in segments for one in segment) == sorted(rows)
     assert indexes.merged_segments(rows, segments) is None
+
+
+@pytest.mark.usefixtures("short")
+def test_upkeep_makes_indexes_with_larger_pages_again(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"clip_id": f"{number:04}c", "video_id": f"{number:04}"} for number in range(40)]
+    Committer(pyramid).commit(Batch(clips=clips(*rows)))
+    pyramid.dataset("clips").create_scalar_index("clip_id", "BTREE")
+
+    def pages() -> int:
+        return pyramid.dataset("clips").stats.index_stats("clip_id_idx")["segments"][0]["num_pages"]
+
+    assert pages() == 1
+    monkeypatch.setattr(indexes, "PAGE_ROWS", 8)
+    upkeep(pyramid)
+    assert pages() == 5 and pyramid.where(clip_id="0017c").count() == 1
