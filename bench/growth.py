@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,52 +64,66 @@ def cpu_ms(action: Callable[[], Any]) -> float:
     return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def measure(pyramid: Pyramid, rows: int, seed: int) -> Iterator[Cost]:
-    """Everything in the order of a run; what is written stays, and is a few thousand clips."""
-    rng = np.random.default_rng(seed)
-    yield Cost.of(ONCE, rows, [cpu_ms(lambda: _start(pyramid, rng, rows)) + cpu_ms(lambda: _unscored(pyramid))])
-    yield Cost.of("start of a run", rows, [cpu_ms(_start_of(pyramid, rng, rows)) for _ in range(_REPEATS)])
-    yield Cost.of("first query of a session", rows, [cpu_ms(_query_of(pyramid, rng, rows)) for _ in range(_REPEATS)])
-    commits, searches = _windows(pyramid)
-    yield Cost.of("commit of 50 new clips, all four datasets", rows, commits)
-    yield Cost.of("a window's search for a missing score", rows, searches)
-    last = rows // data.CLIPS_A_VIDEO - VIDEOS
-    places = [int(rng.integers(0, last)) for _ in range(tail.EVERY)]
-    near = [range(place, place + VIDEOS) for place in places]
-    yield Cost.of("commit of scores of 50 old clips, as a search finds them", rows, _scores(pyramid, near))
-    far = [rng.integers(0, last, VIDEOS).tolist() for _ in range(tail.EVERY)]
-    yield Cost.of("commit of scores of 50 old clips of 10 videos anywhere", rows, _scores(pyramid, far))
+class Subject:
+    """A pyramid under measurement. What is written to it stays, and is a few thousand clips."""
+
+    def __init__(self, pyramid: Pyramid, rows: int, seed: int) -> None:
+        self.pyramid, self.rows = pyramid, rows
+        self.taken: dict[str, list[float]] = {}
+        self._rng = np.random.default_rng(seed)
+        self._committer, self._next = Committer(pyramid), pyramid.dataset("videos").count_rows()
+
+    def costs(self) -> list[Cost]:
+        return [Cost.of(work, self.rows, taken) for work, taken in self.taken.items()]
+
+    def _time(self, work: str, action: Callable[[], Any]) -> None:
+        self.taken.setdefault(work, []).append(cpu_ms(action))
+
+    def once(self) -> None:
+        start = _start_of(self.pyramid, self._rng, self.rows)
+        self._time(ONCE, lambda: (start(), _unscored(self.pyramid)))
+
+    def start(self) -> None:
+        self._time("start of a run", _start_of(self.pyramid, self._rng, self.rows))
+
+    def query(self) -> None:
+        self._time("first query of a session", _query_of(self.pyramid, self._rng, self.rows))
+
+    def window(self) -> None:
+        """Four commits of new clips, then the search for what they lack; it is scored, and then nothing is left."""
+        for _ in range(4):
+            batch = data.fresh(self.pyramid, range(self._next, self._next + VIDEOS))
+            self._next += VIDEOS
+            self._time("commit of 50 new clips, all four datasets", lambda batch=batch: self._committer.commit(batch))
+        ids: list[str] = []
+        self._time("a window's search for a missing score", lambda: ids.extend(_unscored(self.pyramid)))
+        assert ids, "a search that finds nothing measures nothing"
+        self._committer.commit(Batch(clip_updates=[data.scored(ids)]))
+
+    def scores(self) -> None:
+        """A score for old clips: of ten videos side by side, and of ten anywhere."""
+        last = self.rows // data.CLIPS_A_VIDEO - VIDEOS
+        first = int(self._rng.integers(0, last))
+        self._score("as a search finds them", range(first, first + VIDEOS))
+        self._score("of 10 videos anywhere", self._rng.integers(0, last, VIDEOS).tolist())
+
+    def _score(self, which: str, videos: Iterable[int]) -> None:
+        batch = Batch(clip_updates=[data.scored(list(data.clips_of(videos)))])
+        self._time(f"commit of scores of 50 old clips, {which}", lambda: self._committer.commit(batch))
+
+
+def measure(subjects: Sequence[Subject]) -> list[Cost]:
+    """All kinds of work in turn, one size after the other each time: a machine that others load is as slow for each."""
+    works = [(Subject.once, 1), (Subject.start, _REPEATS), (Subject.query, _REPEATS)]
+    works += [(Subject.window, _ROUNDS * tail.EVERY // 4), (Subject.scores, tail.EVERY)]
+    for work, times in works:
+        for _ in range(times):
+            for subject in subjects:
+                work(subject)
+    return [cost for subject in subjects for cost in subject.costs()]
 
 
 ONCE = "once after an upkeep: the first start and search"
-
-
-def _windows(pyramid: Pyramid) -> tuple[list[float], list[float]]:
-    """CPU of commits of new clips, and of the searches for what they lack, each after four commits."""
-    committer, first = Committer(pyramid), _next_video(pyramid)
-    commits: list[float] = []
-    searches: list[float] = []
-    for number in range(_ROUNDS * tail.EVERY):
-        batch = data.fresh(pyramid, range(first + VIDEOS * number, first + VIDEOS * (number + 1)))
-        commits.append(cpu_ms(lambda batch=batch: committer.commit(batch)))
-        if number % 4 == 3:  # a window: what is found is scored, and then nothing is left
-            ids: list[str] = []
-            searches.append(cpu_ms(lambda ids=ids: ids.extend(_unscored(pyramid))))
-            assert ids, "a search that finds nothing measures nothing"
-            committer.commit(Batch(clip_updates=[data.scored(ids)]))
-    return commits, searches
-
-
-def _scores(pyramid: Pyramid, videos: Iterable[Iterable[int]]) -> list[float]:
-    """CPU of one commit for each group of old videos, of a score of all their clips."""
-    committer = Committer(pyramid)
-    batches = [Batch(clip_updates=[data.scored(list(data.clips_of(some)))]) for some in videos]
-    return [cpu_ms(lambda batch=batch: committer.commit(batch)) for batch in batches]
-
-
-def _next_video(pyramid: Pyramid) -> int:
-    """The number of the first video that the pyramid lacks: they are numbered from 0 and none is removed."""
-    return pyramid.dataset("videos").count_rows()
 
 
 def _unscored(pyramid: Pyramid) -> list[str]:
@@ -120,10 +134,6 @@ def _unscored(pyramid: Pyramid) -> list[str]:
 def _session(pyramid: Pyramid) -> Pyramid:
     """The same pyramid with nothing in its memory."""
     return Pyramid(pyramid.uri, pyramid.about, pyramid.storage_options)
-
-
-def _start(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> None:
-    _start_of(pyramid, rng, rows)()
 
 
 def _start_of(pyramid: Pyramid, rng: np.random.Generator, rows: int) -> Callable[[], None]:
@@ -172,17 +182,16 @@ def markdown(costs: list[Cost]) -> str:
 
 
 def sizes(pyramid: Pyramid) -> dict[str, dict[str, int]]:
-    """Of each dataset on a local disk: bytes of rows and of indexes, files, versions."""
+    """Of each dataset: rows, bytes of them and of their indexes (of the latest version), versions."""
     found: dict[str, dict[str, int]] = {}
     for name in NAMES:
-        files = [path for path in Path(pyramid.dataset_uri(name)).rglob("*") if path.is_file()]
-        inside = {path: path.relative_to(pyramid.dataset_uri(name)).parts[0] for path in files}
+        dataset = pyramid.dataset(name)
+        files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
         found[name] = {
-            "rows": pyramid.dataset(name).count_rows(),
-            "data_bytes": sum(path.stat().st_size for path, part in inside.items() if part == "data"),
-            "index_bytes": sum(path.stat().st_size for path, part in inside.items() if part == "_indices"),
-            "files": len(files),
-            "versions": pyramid.dataset(name).version,
+            "rows": dataset.count_rows(),
+            "data_bytes": sum(file.file_size_bytes or 0 for file in files),
+            "index_bytes": sum(index.total_size_bytes or 0 for index in dataset.describe_indices()),
+            "versions": dataset.version,
         }
     return found
 
@@ -194,15 +203,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="keep the pyramids here and use them again")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
     options = parser.parse_args(arguments)
-    costs: list[Cost] = []
-    places: dict[int, dict[str, dict[str, int]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
+        subjects: list[Subject] = []
         for rows in sorted(options.rows):
             begun = time.perf_counter()
             pyramid = data.build((options.folder or Path(temporary)) / str(rows), rows)
             print(f"{rows:,} clips are there after {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-            costs += measure(pyramid, rows, options.seed)
-            places[rows] = sizes(pyramid)
+            subjects.append(Subject(pyramid, rows, options.seed))
+        costs = measure(subjects)
+        places = {subject.rows: sizes(subject.pyramid) for subject in subjects}
     print(markdown(costs))
     if len(places) > 1:
         by_work = {
