@@ -39,6 +39,7 @@ FETCHED = 5000
 _WALK = 1500
 """Scattered rows that are read to check the conditions that no index answers, at most: about 30 ms."""
 SCAN_ROWS = 65_536
+_GLANCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +131,27 @@ def first(dataset: lance.LanceDataset, wanted: Sequence[Condition], limit: int) 
     ids = candidates(dataset, wanted, limit)
     if ids is not None:
         return ids
-    # The first fragment mostly holds enough, and a scan of all begins by opening many.
     fragments = dataset.get_fragments()
-    ids = _first_of(dataset, fragments[:1], wanted, limit)
+    ids = _glance(dataset, fragments[:1], wanted)
+    if ids.size < limit:
+        # Again from the beginning. The first fragment mostly holds enough, and a scan of all begins by opening many.
+        ids = _first_of(dataset, fragments[:1], wanted, limit)
     if ids.size < limit and len(fragments) > 1:
         ids = np.concatenate([ids, _first_of(dataset, fragments[1:], wanted, limit - ids.size)])
-    return np.sort(ids)
+    return np.sort(ids[:limit])
+
+
+def _glance(dataset: lance.LanceDataset, fragments: list[Any], wanted: Sequence[Condition]) -> np.ndarray:
+    """Row ids of those of the first rows that satisfy `wanted`. A scan with a filter reads whole pages, of a million rows
+    it may be, before it tests the first; one with a limit alone does not.
+    """
+    test = conditions.expression(wanted)
+    if not fragments or test is None:
+        return np.empty(0, np.uint64)
+    rows = dataset.scanner(
+        columns=_needed(wanted), with_row_id=True, limit=_GLANCE, fragments=fragments, use_scalar_index=False
+    ).to_table()
+    return rows.filter(test)["_rowid"].to_numpy()
 
 
 def _first_of(dataset: lance.LanceDataset, fragments: list[Any], wanted: Sequence[Condition], limit: int) -> np.ndarray:
