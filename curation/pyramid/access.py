@@ -142,8 +142,8 @@ def first(dataset: lance.LanceDataset, wanted: Sequence[Condition], limit: int) 
 
 
 def _glance(dataset: lance.LanceDataset, fragments: list[Any], wanted: Sequence[Condition]) -> np.ndarray:
-    """Row ids of those of the first rows that satisfy `wanted`. A scan with a filter reads whole pages, of a million rows
-    it may be, before it tests the first; one with a limit alone does not.
+    """Row ids of those of the first rows that satisfy `wanted`. A scan with a filter reads whole pages, of up to a
+    million rows, before it tests the first; one with a limit alone does not.
     """
     test = conditions.expression(wanted)
     if not fragments or test is None:
