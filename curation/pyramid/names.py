@@ -45,17 +45,20 @@ _COLUMNS = ["video_id", "uris", "modified", "bytes", "fingerprint", "status", "r
 _AGAIN = frozenset(map(str, TRIED_AGAIN))
 
 
+_REST = np.dtype([("second", "<u8"), ("modified", "<f8"), ("video", "<u8")])
+_NAME = np.dtype([("first", "<u8"), *_REST.descr])
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Names in the order of their digests (`first`, `second`: 64 bits each), their times, the hashes of their videos.
+    """Names in the order of their digests of 128 bits: `first` holds one half of each, to be searched, and `rest` the
+    other half, the time and the hash of the video, side by side so that a hit touches one page more.
 
     `videos`: the hashes of all videos that the part was made from, sorted.
     """
 
     first: np.ndarray
-    second: np.ndarray
-    modified: np.ndarray
-    video: np.ndarray
+    rest: np.ndarray
     videos: np.ndarray
 
     def recorded(self, digests: bytes, modified: Sequence[float]) -> Iterator[tuple[int, int]]:
@@ -69,10 +72,11 @@ class Part:
         order, starts = order[inside], starts[inside]
         hits = self.first[starts] == wanted[order, 0]
         for number, place in zip(order[hits].tolist(), starts[hits].tolist(), strict=True):
-            first, second = wanted[number]
+            first, second = wanted[number].tolist()
             while place < len(self.first) and self.first[place] == first:
-                if self.second[place] == second and modified[number] in (0.0, self.modified[place]):
-                    yield number, int(self.video[place])
+                other, time, video = self.rest[place].item()
+                if other == second and modified[number] in (0.0, time):
+                    yield number, video
                 place += 1
 
     def among(self, videos: np.ndarray) -> np.ndarray:
@@ -170,27 +174,19 @@ def _part(rows: Iterable[tuple[Any, ...]]) -> Part:
             names += _digest(uri, size or 0, plan, again) + struct.pack("<d", modified) + video
     table = np.frombuffer(bytes(names), _NAME)
     videos = np.frombuffer(bytes(made_from), "<u8")
-    return _sorted(table["first"], table["second"], table["modified"], table["video"], videos)
+    return _sorted(table["first"], table[list(_REST.names or ())].astype(_REST), videos)
 
 
-_NAME = np.dtype([("first", "<u8"), ("second", "<u8"), ("modified", "<f8"), ("video", "<u8")])
-
-
-def _sorted(first: np.ndarray, second: np.ndarray, modified: np.ndarray, video: np.ndarray, videos: np.ndarray) -> Part:
-    order = np.lexsort((second, first))
-    return Part(first[order], second[order], modified[order], video[order], np.unique(videos))
+def _sorted(first: np.ndarray, rest: np.ndarray, videos: np.ndarray) -> Part:
+    order = np.lexsort((rest["second"], first))
+    return Part(first[order], rest[order], np.unique(videos))
 
 
 def _merged(old: Part, new: Part) -> Part:
     """One part of both: of a video that is in both, what the new one says."""
-    kept = ~np.isin(old.video, new.videos)
-    return _sorted(
-        np.concatenate((old.first[kept], new.first)),
-        np.concatenate((old.second[kept], new.second)),
-        np.concatenate((old.modified[kept], new.modified)),
-        np.concatenate((old.video[kept], new.video)),
-        np.concatenate((old.videos, new.videos)),
-    )
+    kept = ~np.isin(old.rest["video"], new.videos)
+    first, rest = np.concatenate((old.first[kept], new.first)), np.concatenate((old.rest[kept], new.rest))
+    return _sorted(first, rest, np.concatenate((old.videos, new.videos)))
 
 
 def _digest(uri: str, size: int, plan: str, again: bool) -> bytes:
@@ -201,8 +197,7 @@ def _digest(uri: str, size: int, plan: str, again: bool) -> bytes:
 
 def _packed(part: Part) -> bytes:
     head = _MAGIC + struct.pack("<QQ", len(part.first), len(part.videos))
-    arrays = (part.first, part.second, part.modified, part.video, part.videos)
-    return head + b"".join(array.tobytes() for array in arrays)
+    return head + b"".join(array.tobytes() for array in (part.first, part.rest, part.videos))
 
 
 def _unpacked(content: bytes | mmap.mmap) -> Part:
@@ -210,11 +205,9 @@ def _unpacked(content: bytes | mmap.mmap) -> Part:
     names, videos = struct.unpack("<QQ", content[len(_MAGIC) : place])
     if content[: len(_MAGIC)] != _MAGIC or len(content) != place + 8 * (4 * names + videos):
         raise ValueError("no file of names, or one cut short")
-    arrays = []
-    for type_, count in (("<u8", names), ("<u8", names), ("<f8", names), ("<u8", names), ("<u8", videos)):
-        arrays.append(np.frombuffer(content, type_, count, place))
-        place += 8 * count
-    return Part(*arrays)
+    first = np.frombuffer(content, "<u8", names, place)
+    rest = np.frombuffer(content, _REST, names, place + 8 * names)
+    return Part(first, rest, np.frombuffer(content, "<u8", videos, place + 32 * names))
 
 
 def _read(pyramid: Pyramid) -> Kept | None:
