@@ -123,7 +123,7 @@ def measure(subjects: Sequence[Subject]) -> list[Cost]:
     return [cost for subject in subjects for cost in subject.costs()]
 
 
-ONCE = "once after an upkeep: the first start and search"
+ONCE = "once: the first start and search of all"
 
 
 def _unscored(pyramid: Pyramid) -> list[str]:
