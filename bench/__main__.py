@@ -38,13 +38,14 @@ def main() -> int:
             "shots", "--videos", str(options.videos), "--labels", str(labels), "--out", str(ROOT / "docs" / "shots.md")
         )
     query = _run("query", "--rows", str(options.rows), "--json", str(RESULTS / f"{day}-query.json"))
+    growth = _run("growth", "--rows", "10000", "1000000", "--json", str(RESULTS / f"{day}-growth.json"))
     curate = _run(
         "curate",
         *("--videos", str(options.videos), "--copies", *options.copies, "--presets", *options.presets),
         *("--json", str(RESULTS / f"{day}-curate.json")),
     )
     models = _run("models", "--json", str(RESULTS / f"{day}-models.json"))
-    PAGE.write_text(_page(day, curate, query, models))
+    PAGE.write_text(_page(day, curate, query, growth, models))
     return 0
 
 
@@ -89,7 +90,7 @@ def _kernels() -> str:
     return f"`make bench-gpu` writes this table on a GPU; none was at hand.\n\n| op | speed |\n|---|---|\n{rows}"
 
 
-def _page(day: str, curate: str, query: str, models: str) -> str:
+def _page(day: str, curate: str, query: str, growth: str, models: str) -> str:
     return f"""# Performance
 
 Written by `make bench` on {day}: {cpu_model()}, {os.cpu_count()} processors, Python
@@ -106,6 +107,10 @@ NVENC) and CLIP on a GPU: not measured.
 ## Queries
 
 {query}
+
+## Growth
+
+{growth}
 
 {models}
 

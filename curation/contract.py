@@ -16,8 +16,12 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-FORMAT_VERSION = 1
-"""Version of the on-disk layout of a pyramid. A pyramid of a newer version is refused, never guessed at."""
+FORMAT_VERSION = 2
+"""Version of a pyramid on disk: its layout, and how rows are written to it. A pyramid of a newer version is refused,
+never guessed at; one of an older version is read, and the first commit raises its version (`Pyramid.upgraded`).
+
+2: rows of `clips` and `videos` are written by `upsert`, which must never meet the `merge_insert` of version 1.
+"""
 
 SCORES = ("motion", "sharpness", "jitter", "text_area", "aesthetic")
 """The score columns, in order of cost: the first three come with the measuring pass."""
@@ -305,7 +309,7 @@ class Clip(Span):
 
 
 def _key(name: str) -> pa.Field:
-    # Lance keeps merge_insert unique under concurrency only for a column marked as the primary key.
+    # For those who write with Lance themselves: it keeps merge_insert unique only for a column marked so.
     return pa.field(name, pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Span, Status, Verdict
-from curation.identity import clip_id
+from curation.identity import clip_id, older_clip_id
 from curation.media.measures import blur, jitter, motion
 from curation.media.results import ClipMeasure
 
@@ -75,14 +75,21 @@ def videos_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def clips_table(
-    video_id: str, plan: str, clips: Sequence[ClipMeasure], why: Mapping[str, str], caption: str | None = None
+    video_id: str,
+    plan: str,
+    clips: Sequence[ClipMeasure],
+    why: Mapping[str, str],
+    caption: str | None = None,
+    there: Collection[str] = (),
 ) -> pa.Table:
-    """New rows of `clips`. `why`: for each score that comes later, why it is still null; `caption`: the list's own."""
+    """New rows of `clips`. `why`: for each score that comes later, why it is still null; `caption`: the list's own;
+    `there`: the ids of clips that the video has already, of which one may be of the older form.
+    """
     rows = []
     for clip in clips:
         row: dict[str, Any] = {name: getattr(clip, name) for name in _SPAN}
         row |= {
-            "clip_id": clip_id(video_id, clip.start_frame, clip.end_frame, plan),
+            "clip_id": _name(video_id, clip, plan, there),
             "video_id": video_id,
             "plan": plan,
             "crop": [clip.crop.x, clip.crop.y, clip.crop.width, clip.crop.height],
@@ -95,6 +102,11 @@ def clips_table(
         row |= {f"{score}_why": text for score, text in why.items()}
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=CLIPS)
+
+
+def _name(video_id: str, clip: ClipMeasure, plan: str, there: Collection[str]) -> str:
+    older = older_clip_id(video_id, clip.start_frame, clip.end_frame, plan)
+    return older if older in there else clip_id(video_id, clip.start_frame, clip.end_frame, plan)
 
 
 _SPAN = tuple(field.name for field in fields(Span) if field.name != "crop")

@@ -140,7 +140,7 @@ def curate(
             'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
         )
     with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name) as job:
-        ledger = Ledger(pyramid)
+        ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
             stale = _stale_uris(ledger)
         plans.keep(pyramid.files, recipe.plan)  # before the first row that names it
@@ -184,7 +184,7 @@ def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
     """
     if filter_.make is None:
         return
-    wanted = Ledger(job.pyramid).stale_clips(
+    wanted = Ledger(job.pyramid, remember=True).stale_clips(
         filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, again=again
     )
     clips = (pair for batch in wanted for pair in zip(*batch.to_pydict().values(), strict=True))
@@ -206,13 +206,13 @@ def cut(job: Job, tier: str, again: Collection[str] = ()) -> None:
     """Encode the clips of `tier` that have not been encoded yet. `again`: those too that failed for such a kind of
     reason, once each.
     """
-    failed = (clip_id for batch in Ledger(job.pyramid).failed_media(tier, again) for clip_id in batch[0].to_pylist())
+    ledger = Ledger(job.pyramid, remember=True)
+    failed = (clip_id for batch in ledger.failed_media(tier, again) for clip_id in batch[0].to_pylist())
     for some in chunks(failed, CLIPS_IN_HAND) if again else ():
         rows = select(job.pyramid.dataset("clips"), "clip_id", some, list(ORDER_COLUMNS))
         _cut(job, rows.to_pylist())
-    query = job.pyramid.tier(tier).where(media=None, media_why=None).limit(CLIPS_IN_HAND).columns(*ORDER_COLUMNS)
-    # What is cut leaves the query once it has landed; a clip that cannot be cut leaves it with its reason.
-    while _cut(job, query.to_table().to_pylist()):
+    # What is cut is not found again once it has landed; a clip that cannot be cut is not, with its reason.
+    while _cut(job, ledger.uncut(tier, ORDER_COLUMNS, CLIPS_IN_HAND)):
         pass
 
 
@@ -304,6 +304,9 @@ class _Claims:
             for score, by in FRAME_FINGERPRINTS.items()
             if any(found not in (by, None) for found in rows[f"{score}_by"].to_pylist())
         )
+
+    def clips(self, video_id: str) -> frozenset[str]:
+        return frozenset(self.pyramid.where(video_id=video_id).ids())
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         import ray

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,7 @@ FETCHED = 5000
 _WALK = 1500
 """Scattered rows that are read to check the conditions that no index answers, at most: about 30 ms."""
 SCAN_ROWS = 65_536
+_GLANCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +131,44 @@ def first(dataset: lance.LanceDataset, wanted: Sequence[Condition], limit: int) 
     ids = candidates(dataset, wanted, limit)
     if ids is not None:
         return ids
+    fragments = dataset.get_fragments()
+    ids = _glance(dataset, fragments[:1], wanted)
+    if ids.size < limit:
+        # Again from the beginning. The first fragment mostly holds enough, and a scan of all begins by opening many.
+        ids = _first_of(dataset, fragments[:1], wanted, limit)
+    if ids.size < limit and len(fragments) > 1:
+        ids = np.concatenate([ids, _first_of(dataset, fragments[1:], wanted, limit - ids.size)])
+    return np.sort(ids[:limit])
+
+
+def _glance(dataset: lance.LanceDataset, fragments: list[Any], wanted: Sequence[Condition]) -> np.ndarray:
+    """Row ids of those of the first rows that satisfy `wanted`. A scan with a filter reads whole pages, of up to a
+    million rows, before it tests the first; one with a limit alone does not.
+    """
+    test = conditions.expression(wanted)
+    if not fragments or test is None:
+        return np.empty(0, np.uint64)
+    rows = dataset.scanner(
+        columns=_needed(wanted), with_row_id=True, limit=_GLANCE, fragments=fragments, use_scalar_index=False
+    ).to_table()
+    return rows.filter(test)["_rowid"].to_numpy()
+
+
+def _first_of(dataset: lance.LanceDataset, fragments: list[Any], wanted: Sequence[Condition], limit: int) -> np.ndarray:
+    if not fragments:
+        return np.empty(0, np.uint64)
     found = dataset.scanner(
         columns=[],
         with_row_id=True,
         filter=conditions.expression(wanted),
         limit=limit,
+        fragments=fragments,
         use_scalar_index=False,
-        # Read ahead as little as may be: the first fragment mostly holds enough.
+        # Read ahead as little as may be.
         fragment_readahead=1,
         batch_readahead=1,
     ).to_table()
-    return np.sort(found["_rowid"].to_numpy())
+    return found["_rowid"].to_numpy()
 
 
 MAX_HELD = 100_000

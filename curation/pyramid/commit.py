@@ -7,10 +7,9 @@ kill in its middle: the outcome is the same. What holds between concurrent commi
 many:
 
 * `clips`, `videos`: one row per key, and no update is lost. Rows are read at one version, united with what
-  arrives (`merge`) and written on the condition that no other commit touched them since; Lance's conflict
-  detection (on rows by deletion vectors, on new keys by the primary-key metadata of the schema) decides, the
-  loser reads again. So names of one content submitted from many jobs are all kept, and scores of different
-  filters all land.
+  arrives (`merge`) and written on the condition that no other commit touched them since (`upsert`); the loser
+  reads again. So names of one content submitted from many jobs are all kept, and scores of different filters
+  all land.
 * `media`, `samples`: an append cannot be conditional, so two jobs may both append a clip, both rightly. After
   each append, of all rows with one clip_id only the one with the lowest address (the first ever committed) is
   kept. Every committer sees the first one, so all delete the same others; `clips.media` is set to the hash of
@@ -21,20 +20,20 @@ many:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import CLIPS, VIDEOS
-from curation.pyramid import merge
-from curation.pyramid.columns import writable
+from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
+from curation.pyramid import merge, tail
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.pyramid.tiers import Tiers
+from curation.pyramid.upsert import Upsert, committed
 
 __all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
 
@@ -100,6 +99,8 @@ class Committer:
         """Commit everything in `batch`; when this returns, readers see it. UserError when the disk is full
         and such.
         """
+        if self.pyramid.about.format < FORMAT_VERSION:
+            self.pyramid = self.pyramid.upgraded()
         sampled, again = self._append("samples", batch.samples, [])
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
@@ -140,21 +141,20 @@ class Committer:
             fragments += written
         if not fragments:
             return [], 0
-        retrying(f"commit to {self.pyramid.dataset_uri(name)}", lambda: self._append_fragments(name, fragments))
-        return retrying(
-            f"commit to {self.pyramid.dataset_uri(name)}", lambda: self._keep_first(name, clip_ids, columns)
-        )
+        what = f"commit to {self.pyramid.dataset_uri(name)}"
+        before, after = retrying(what, lambda: self._append_fragments(name, fragments))
+        kept = retrying(what, lambda: self._keep_first(name, clip_ids, columns))
+        there = after.stats.dataset_stats()["num_fragments"]
+        if tail.due(before.version, after.version) or tail.due(there - len(fragments), there, tail.FRAGMENTS):
+            tail.tend(self.pyramid, name)
+        return kept
 
-    def _append_fragments(self, name: str, fragments: list[Any]) -> None:
+    def _append_fragments(self, name: str, fragments: list[Any]) -> tuple[Any, Any]:
+        """The versions before and after."""
         import lance
 
         dataset = self.pyramid.dataset(name)
-        lance.LanceDataset.commit(
-            dataset,
-            lance.LanceOperation.Append(fragments),
-            read_version=dataset.version,
-            storage_options=self.pyramid.storage_options,
-        )
+        return dataset, committed(dataset, lance.LanceOperation.Append(fragments))
 
     def _keep_first(self, name: str, clip_ids: list[str], columns: list[str]) -> tuple[list[dict[str, Any]], int]:
         dataset = self.pyramid.dataset(name)
@@ -187,7 +187,7 @@ class Committer:
                 light = light.append_column(CLIPS.field(name), _coalesced(name, ids, table, old_table))
             return light.select(CLIPS.names)
 
-        return self._unite("clips", "clip_id", list(incoming), CLIPS.names, unite)
+        return self._upsert(Upsert(self.pyramid, "clips", incoming, unite), "clips")
 
     def _videos(self, table: pa.Table) -> int:
         incoming: dict[str, dict[str, Any]] = {}
@@ -199,36 +199,13 @@ class Committer:
             rows = [merge.video(old.get(video_id), row) for video_id, row in incoming.items()]
             return pa.Table.from_pylist(rows, schema=VIDEOS)
 
-        return self._unite("videos", "video_id", list(incoming), VIDEOS.names, unite)
+        return self._upsert(Upsert(self.pyramid, "videos", incoming, unite), "videos")
 
-    def _unite(
-        self,
-        name: str,
-        key: str,
-        keys: list[str],
-        columns: list[str],
-        unite: Callable[[pa.Table], pa.Table],
-    ) -> int:
-        """Write `unite(rows that exist)` where nobody else wrote those keys in between, else start over."""
-
-        def attempt() -> int:
-            dataset = writable(self.pyramid, name)
-            old = select(dataset, key, keys, columns)
-            rows = unite(old)
-            if not rows.num_rows:
-                return 0
-            merger = dataset.merge_insert(key).when_matched_update_all()
-            if rows.num_rows > old.num_rows:
-                # Lance notices that two commits insert one key only on the way that takes no index (a pass
-                # over the keys, 1 s at 10 M rows): with an index both would insert it.
-                merger = merger.when_not_matched_insert_all().use_index(False)
-            # No retries inside Lance: it would repeat the write with what was read before the other's commit.
-            # All columns, though few may have changed: of a partial row Lance either patches a column of the
-            # whole fragment, which conflicts with every other writer, or reads the whole dataset first.
-            merger.conflict_retries(0).execute(rows)
-            return rows.num_rows
-
-        return retrying(f"commit to {self.pyramid.dataset_uri(name)}", attempt) if keys else 0
+    def _upsert(self, upsert: Upsert, name: str) -> int:
+        written = upsert.run()
+        if upsert.versions is not None and tail.due(*upsert.versions):
+            tail.tend(self.pyramid, name)
+        return written
 
     def _delete_replaced(self, replaced: Mapping[str, Collection[str]]) -> int:
         """Delete clips of an earlier plan, after the video's row: no done video ever lacks its clips."""

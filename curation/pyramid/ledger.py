@@ -2,16 +2,16 @@
 
 Resumption asks, in this order: is this file known by name, size and time (`settled`: no byte is read); is its
 content known (`lookup`, after hashing); which clips need one score again (`stale_videos`, `stale_clips`).
-`history` answers `ziggurat why`. Memory is bounded by 16 bytes a recorded name, and by a batch everywhere
-else.
+`history` answers `ziggurat why`. Memory is bounded by a batch, and by the rows written since the last start.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from itertools import islice
+from operator import and_, or_
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,14 +20,15 @@ import pyarrow.compute as pc
 from curation.contract import FRAME_SCORES, SCORES, Source, Status
 from curation.inputs import own_columns
 from curation.pyramid import conditions
-from curation.pyramid.conditions import Between, Present
-from curation.pyramid.failures import TRIED_AGAIN, kind
+from curation.pyramid.conditions import Between, Condition, Present
+from curation.pyramid.failures import kind
+from curation.pyramid.names import Names
+from curation.pyramid.search import Question, search
 from curation.pyramid.store import Pyramid, chunks, select
 from curation.pyramid.tiers import MEASURES, Tiers
 
 if TYPE_CHECKING:
     import lance
-    import numpy as np
 
 _HISTORY_LIMIT = 20
 _PREFIX = 4
@@ -60,11 +61,15 @@ class History:
 
 
 class Ledger:
-    """Reads the latest versions, except for `settled`, which indexes the names recorded when first asked."""
+    """Reads the latest versions, except for `settled`, which reads the names recorded when first asked.
 
-    def __init__(self, pyramid: Pyramid) -> None:
+    `remember`: searches keep in the pyramid where they have found nothing (`search`); without it nothing is written.
+    """
+
+    def __init__(self, pyramid: Pyramid, remember: bool = False) -> None:
         self.pyramid = pyramid
-        self._names: dict[tuple[str, bool], np.ndarray] = {}
+        self._remember = remember
+        self._names: Names | None = None
 
     def settled(self, sources: Iterable[Source], fingerprint: str, retry_quarantined: bool = False) -> set[Source]:
         """Those of `sources` recorded under plan `fingerprint` with the same uri, size and time: nothing to
@@ -72,10 +77,13 @@ class Ledger:
 
         A source whose time is unknown (0) counts by name and size. What failed by a fault of ours or of the network
         (`failures.TRIED_AGAIN`) is left out; with `retry_quarantined`, all that could not be judged last time. The
-        index is read once per Ledger; call it with as many batches of a listing as there are.
+        names are read once per Ledger; call it with as many batches of a listing as there are.
         """
-        names = self._recorded(fingerprint, retry_quarantined)
-        return {source for source in sources if _contains(names, _digest(source.uri, source.bytes, source.modified))}
+        if self._names is None:
+            self._names = Names(self.pyramid)
+            if self._remember:
+                self._names.keep(self.pyramid)
+        return self._names.settled(list(sources), fingerprint, retry_quarantined)
 
     def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
         """The ledger's rows for those of `video_ids` that it has."""
@@ -118,11 +126,9 @@ class Ledger:
         if not frame_fingerprints:
             return
         tests = [pc.field(f"{score}_by") != pc.scalar(by) for score, by in frame_fingerprints.items()]
-        other = tests[0]
-        for test in tests[1:]:
-            other = other | test
+        question = Question({"frame scores not by": dict(frame_fingerprints)}, reduce(or_, tests))
         seen: set[str] = set()
-        for batch in self.pyramid.dataset("clips").scanner(columns=["video_id"], filter=other).to_batches():
+        for batch in search(self.pyramid, question, ["video_id"], self._remember):
             fresh = [video_id for video_id in batch["video_id"].unique().to_pylist() if video_id not in seen]
             seen.update(fresh)
             yield from fresh
@@ -148,27 +154,35 @@ class Ledger:
         if known is None:
             known = (*SCORES[: SCORES.index(score)], *MEASURES)
         ranges = {} if from_tier is None else tiers.effective(from_tier)
+        bounds = [Between(column, ranges[column]) for column in ranges if column in known]
         by = pc.field(f"{score}_by")
         stale = by.is_null() | (by != pc.scalar(fingerprint))
-        reaches = conditions.expression(Between(column, ranges[column]) for column in ranges if column in known)
-        dataset = self.pyramid.dataset("clips")
-        scanner = dataset.scanner(
-            columns=list(columns),
-            filter=stale if reaches is None else stale & reaches,
-            use_scalar_index=False,
-        )
-        yield from scanner.to_batches()
+        words = {"score": score, "not by": fingerprint, "where": list(map(str, bounds))}
+        yield from self._search(Question(words, _and(stale, bounds)), columns)
         if again:
-            failed = (by == pc.scalar(fingerprint)) & pc.field(score).is_null()
-            yield from _failed(dataset, f"{score}_why", failed if reaches is None else failed & reaches, columns, again)
+            failed = _and((by == pc.scalar(fingerprint)) & pc.field(score).is_null(), bounds)
+            words = {"score": score, "failed by": fingerprint, "where": words["where"]}
+            yield from self._search(_failed(words, failed, f"{score}_why", again), columns)
+
+    def uncut(self, tier: str, columns: Collection[str], limit: int) -> list[dict[str, Any]]:
+        """The first `limit` clips of a tier that have neither been cut nor failed to be."""
+        bounds = [*self._bounds(tier), Present("media", False), Present("media_why", False)]
+        question = Question({"uncut": list(map(str, bounds))}, _and(None, bounds))
+        rows = (row for batch in self._search(question, columns) for row in batch.to_pylist())
+        return list(islice(rows, limit))
 
     def failed_media(self, tier: str, again: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Batches (`clip_id`) of the clips of a tier whose cutting failed, for a reason that `again` names."""
+        bounds = [*self._bounds(tier), Present("media", False), Present("media_why", True)]
+        words = {"failed media": list(map(str, bounds))}
+        yield from self._search(_failed(words, _and(None, bounds), "media_why", again), ("clip_id",))
+
+    def _bounds(self, tier: str) -> list[Between]:
         ranges = self.pyramid.tiers.effective(tier)
-        wanted = [Present("media", False), Present("media_why", True)]
-        test = conditions.expression([*(Between(column, ranges[column]) for column in ranges), *wanted])
-        assert test is not None
-        yield from _failed(self.pyramid.dataset("clips"), "media_why", test, ("clip_id",), again)
+        return [Between(column, ranges[column]) for column in ranges]
+
+    def _search(self, question: Question, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+        return search(self.pyramid, question, tuple(columns), self._remember)
 
     def history(self, name: str) -> History:
         """Everything known about a video or a clip by its id, the beginning of its id, its uri or its file
@@ -181,6 +195,8 @@ class Ledger:
         if len(name) >= _PREFIX:
             videos = _starting(videos_set, "video_id", name, videos_set.schema.names)
             clips = _starting(clips_set, "clip_id", name, columns)
+        if len(videos) == 1:
+            clips = []  # those of the video, whose ids may begin as its own does
         if not videos and not clips:
             videos = list(_named(videos_set, name))
         owners = sorted({clip["video_id"] for clip in clips} - {video["video_id"] for video in videos})
@@ -192,58 +208,20 @@ class Ledger:
         cut = max(len(videos), len(clips)) > _HISTORY_LIMIT
         return History(tuple(videos[:_HISTORY_LIMIT]), tuple(clips[:_HISTORY_LIMIT]), cut)
 
-    def _recorded(self, fingerprint: str, retry_quarantined: bool) -> np.ndarray:
-        """Sorted digests of the names recorded under `fingerprint`, each with its time and with no time."""
-        import numpy as np
 
-        key = (fingerprint, retry_quarantined)
-        if key not in self._names:
-            test = pc.field("fingerprint") == pc.scalar(fingerprint)
-            reason = pc.field("reason")
-            test = test & (reason.is_null() | ~reason.isin(pa.array(sorted(map(str, TRIED_AGAIN)), pa.string())))
-            if retry_quarantined:
-                test = test & (pc.field("status") != pc.scalar(str(Status.QUARANTINED)))
-            scanner = self.pyramid.dataset("videos").scanner(columns=["uris", "modified", "bytes"], filter=test)
-            parts = [np.empty((0, 2), np.uint64)]
-            for batch in scanner.to_batches():
-                digests = b"".join(
-                    _digest(uri, row["bytes"] or 0, time)
-                    for row in batch.to_pylist()
-                    for uri, modified in zip(row["uris"] or (), row["modified"] or (), strict=True)
-                    for time in {modified, 0.0}
-                )
-                parts.append(np.frombuffer(digests, np.uint64).reshape(-1, 2))
-            names = np.concatenate(parts)
-            self._names[key] = names[np.lexsort((names[:, 1], names[:, 0]))]
-        return self._names[key]
+def _failed(words: Mapping[str, Any], test: pc.Expression, why: str, again: Collection[str]) -> Question:
+    """The rows that satisfy `test` and whose column `why` holds a failure of a kind in `again`."""
+    kinds = frozenset(again)
+
+    def chosen(batch: pa.RecordBatch) -> pa.Array:
+        return pa.array([kind(text) in kinds for text in batch[why].to_pylist()], pa.bool_())
+
+    return Question({**words, "again": sorted(kinds)}, test, chosen, (why,))
 
 
-def _failed(
-    dataset: lance.LanceDataset, why: str, test: pc.Expression, columns: Collection[str], again: Collection[str]
-) -> Iterator[pa.RecordBatch]:
-    """Batches of the rows that satisfy `test` and whose column `why` holds a failure of a kind in `again`."""
-    names = list(dict.fromkeys((*columns, why)))
-    for batch in dataset.scanner(columns=names, filter=test, use_scalar_index=False).to_batches():
-        chosen = pa.array([kind(text) in again for text in batch[why].to_pylist()], pa.bool_())
-        yield batch.filter(chosen).select(list(columns))
-
-
-def _digest(uri: str, size: int, modified: float) -> bytes:
-    """16 bytes that stand for a name: wide enough that two names never share them."""
-    head = struct.pack("<qd", size, modified)
-    return hashlib.blake2b(head + uri.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-
-
-def _contains(names: np.ndarray, digest: bytes) -> bool:
-    import numpy as np
-
-    first, second = np.frombuffer(digest, np.uint64)
-    start = int(np.searchsorted(names[:, 0], first))
-    while start < len(names) and names[start, 0] == first:
-        if names[start, 1] == second:
-            return True
-        start += 1
-    return False
+def _and(test: pc.Expression | None, bounds: Iterable[Condition]) -> pc.Expression:
+    parts = [one for one in (test, conditions.expression(bounds)) if one is not None]
+    return reduce(and_, parts)
 
 
 def _starting(dataset: lance.LanceDataset, key: str, prefix: str, columns: list[str]) -> list[dict[str, Any]]:

@@ -52,20 +52,22 @@ def is_fault(error: BaseException) -> bool:
     return isinstance(error, OSError) or bool(_STORE.search(str(error)))
 
 
-def retrying(what: str, action: Callable[[], _T], pause: Callable[[float], None] = time.sleep) -> _T:
-    """The result of `action`, tried again after conflicts and faults of the store; UserError where trying is
-    no use.
+def retrying(
+    what: str, action: Callable[[], _T], pause: Callable[[float], None] = time.sleep, conflicts: int = CONFLICTS
+) -> _T:
+    """The result of `action`, tried again after conflicts (so many attempts at most) and faults of the store; UserError
+    where trying is no use.
     """
-    conflicts = faults = 0
+    lost = faults = 0
     while True:
         try:
             return action()
         except (OSError, RuntimeError, ValueError) as error:
             if is_conflict(error):
-                conflicts += 1
-                if conflicts >= CONFLICTS:
+                lost += 1
+                if lost >= conflicts:
                     raise
-                pause(random.uniform(0, min(0.5, 0.005 * 2 ** min(conflicts, 7))))
+                pause(random.uniform(0, min(0.5, 0.005 * 2 ** min(lost, 7))))
                 continue
             if not is_fault(error):
                 raise

@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 from curation import identity
 from curation.contract import SCORES, VIDEOS, Status
 from curation.errors import UserError
-from curation.pyramid import access, journal
+from curation.pyramid import access, indexes, journal
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
 from curation.pyramid.files import is_remote
-from curation.pyramid.retry import retrying
+from curation.pyramid.names import Names
+from curation.pyramid.retry import is_conflict, retrying
 from curation.pyramid.store import NAMES, Pyramid, chunks, select
 
 if TYPE_CHECKING:
@@ -35,15 +36,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-INDEXES = {
-    "videos": ("video_id",),
-    "clips": (*access.KEYS, *SCORES),
-    "samples": ("clip_id",),
-    "media": ("clip_id",),
-}
-"""Columns with an index. Not width and such: they have few values, so no range is narrow."""
 COMPACTED = ("videos", "clips")
 """Compacted by Lance, whole; the other two hold the bytes, and only their small fragments are merged."""
+_ATTEMPTS = 5
+"""At a compaction while somebody else writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +89,12 @@ def upkeep(
         orphans, twins = map(sum, zip(*needless, strict=True))
         before, size = _fragments(pyramid), _bytes(pyramid)
         for name in COMPACTED:
-            retrying(f"compaction of {name}", lambda name=name: pyramid.dataset(name).optimize.compact_files())
+            _compact_rows(pyramid, name)
         merged = [compact(pyramid, name) for name in ("samples", "media")]
         for name in NAMES:
             _index(pyramid, name)
         _measure(pyramid)
+        Names(pyramid).keep(pyramid)
         freed = sum(_clean(pyramid, name, keep, idle) for name in NAMES)
         return Upkept(
             orphans=orphans,
@@ -167,8 +164,8 @@ def _settle_plans(pyramid: Pyramid) -> tuple[int, int, int]:
 
 
 def _of_plan(clip: dict[str, Any], plan: str | None) -> bool:
-    made = identity.clip_id(clip["video_id"], clip["start_frame"], clip["end_frame"], plan or "")
-    return clip["clip_id"] == made
+    place = clip["video_id"], clip["start_frame"], clip["end_frame"], plan or ""
+    return clip["clip_id"] in (identity.clip_id(*place), identity.older_clip_id(*place))
 
 
 def _mark_undone(pyramid: Pyramid, video_id: str, fingerprint: str | None) -> int:
@@ -234,20 +231,39 @@ def _as_of(pyramid: Pyramid, name: str, moment: datetime) -> lance.LanceDataset 
     return pyramid.dataset(name, max(older)) if older else None
 
 
+def _compact_rows(pyramid: Pyramid, name: str) -> None:
+    """Compact `videos` or `clips`. What holds the oldest fragment goes last, in a few attempts: every insert names that
+    fragment, and its compaction is refused where one comes between.
+    """
+    for whole in (False, True):
+        try:
+            _compact_tasks(pyramid, name, whole)
+        except (OSError, RuntimeError, ValueError) as error:
+            if not is_conflict(error):
+                raise
+            _log.info("%s is written to: what is refused of its compaction waits for another upkeep", name)
+
+
+def _compact_tasks(pyramid: Pyramid, name: str, whole: bool) -> None:
+    from lance.optimize import Compaction
+
+    def once() -> None:
+        dataset = pyramid.dataset(name)
+        oldest = min((fragment.fragment_id for fragment in dataset.get_fragments()), default=None)
+        tasks = Compaction.plan(dataset, {}).tasks
+        chosen = [task for task in tasks if whole or all(one.id != oldest for one in task.fragments)]
+        if chosen:
+            Compaction.commit(pyramid.dataset(name), [task.execute(dataset) for task in chosen])
+
+    retrying(f"compaction of {name}", once, conflicts=_ATTEMPTS)
+
+
 def _index(pyramid: Pyramid, name: str) -> None:
     """Make the indexes that are missing, extend the others to rows written since."""
-    dataset = pyramid.dataset(name)
-    present = {column for index in dataset.describe_indices() for column in index.field_names}
-    if not dataset.count_rows():
-        return
-    for column in INDEXES[name]:
-        if column not in present:
-            retrying(
-                f"index on {name}.{column}",
-                lambda column=column: pyramid.dataset(name).create_scalar_index(column, "BTREE"),
-            )
-    if present:
-        retrying(f"indexes of {name}", lambda: pyramid.dataset(name).optimize.optimize_indices())
+    if pyramid.dataset(name).count_rows():
+        indexes.renew(pyramid, name)
+        indexes.create(pyramid, name, indexes.INDEXES[name])
+        indexes.unite(pyramid, name)
 
 
 def _measure(pyramid: Pyramid) -> None:

@@ -36,6 +36,10 @@ class Claims(Protocol):
         """Which frame scores of a known video were made by another version of their filter."""
         ...
 
+    def clips(self, video_id: str) -> frozenset[str]:
+        """The ids of the clips that a known video has."""
+        ...
+
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """See `Foreman.claim`."""
         ...
@@ -122,7 +126,8 @@ class Measure:
         if verdict:
             return Landed(row, replaces=replaces, decoded=found.tally.decoded)
         said = own_columns.united(known.extra if known else None, raw.source.extra)
-        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why, own_columns.caption(said))
+        there = self._claims.clips(raw.video_id) if known and known.clips else frozenset()
+        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why, own_columns.caption(said), there)
         if stale:
             return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))

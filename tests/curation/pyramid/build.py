@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import CLIPS, SCORES, VIDEOS
-from curation.identity import clip_id
+from curation.identity import older_clip_id
 from curation.pyramid import commit as commit_module
+from curation.pyramid import upsert as upsert_module
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.store import Pyramid
@@ -43,7 +44,8 @@ def videos(*rows: Mapping[str, Any]) -> pa.Table:
 
 
 def clip_ids(video_id: str, count: int, plan: str = "plan-1") -> list[str]:
-    return [clip_id(video_id, index * 50, index * 50 + 50, plan) for index in range(count)]
+    """Of the older form, which is a hash whatever the video is called."""
+    return [older_clip_id(video_id, index * 50, index * 50 + 50, plan) for index in range(count)]
 
 
 def whole_video(pyramid: Pyramid, video_id: str, count: int, plan: str = "plan-1", uri: str | None = None) -> Batch:
@@ -125,4 +127,5 @@ def die_in_commit(uri: str, step: int) -> None:
         return action()
 
     commit_module.retrying = retrying
+    upsert_module.retrying = retrying
     Committer(pyramid).commit(batch)

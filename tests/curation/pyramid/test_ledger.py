@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from curation.contract import Reason, Source
+from curation.identity import clip_id
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.failures import LASTING, PASSING
 from curation.pyramid.fragments import write_media_fragments
@@ -164,3 +165,21 @@ def test_history_of_a_clip_and_of_nothing(pyramid: Pyramid) -> None:
     for name in ("x", "' OR 1=1", "\ud800", "", "a" * 5000):
         nothing = Ledger(pyramid).history(name)
         assert nothing.videos == nothing.clips == ()
+
+
+def test_history_of_a_video_whose_clips_are_named_like_it(pyramid: Pyramid) -> None:
+    """The first digits of a clip's id are its video's: they mean the video, and all of its clips."""
+    video_ids = ["ab12cd34ef56" + "0" * 20, "ab12cd99ef56" + "0" * 20]
+    rows = [
+        {"clip_id": clip_id(name, 50 * index, 50 * index + 50, "p"), "video_id": name, "start_s": float(index)}
+        for name in video_ids
+        for index in reversed(range(30))
+    ]
+    Committer(pyramid).commit(Batch(clips=clips(*rows), videos=videos(*({"video_id": name} for name in video_ids))))
+    for name in (video_ids[0], "ab12cd34", "ab12cd34ef56"):
+        found = Ledger(pyramid).history(name)
+        assert [video["video_id"] for video in found.videos] == [video_ids[0]] and not found.cut
+        assert [clip["start_s"] for clip in found.clips] == [float(index) for index in range(30)]
+    one = Ledger(pyramid).history(str(rows[0]["clip_id"]))
+    assert [clip["clip_id"] for clip in one.clips] == [rows[0]["clip_id"]]
+    assert [video["video_id"] for video in one.videos] == [video_ids[0]]

@@ -10,7 +10,7 @@ import lance
 import pyarrow as pa
 import pytest
 
-from curation.contract import CLIPS, VIDEOS
+from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
 from curation.errors import UserError
 from curation.pyramid.census import census
 from curation.pyramid.commit import Batch, Committer
@@ -100,3 +100,26 @@ def test_adding_columns_is_for_every_writer_at_once(old: Pyramid, monkeypatch: p
     monkeypatch.setattr(stale, "dataset", lambda name: views.pop() if views else old.dataset(name))
     assert set(writable(stale, "clips").schema.names) == set(CLIPS.names)
     assert views == []
+
+
+def test_the_first_commit_raises_the_format_and_the_program_that_made_it_writes_no_more(
+    old: Pyramid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What inserts by Lance's own merge_insert must never meet what inserts by `upsert`: both would be taken."""
+    still_open = Pyramid.open(old.uri)
+    assert old.about.format == 1 and Pyramid.open(old.uri).query().count() == 3
+    Committer(old).commit(whole_video(old, "v2", 2))
+    assert Pyramid.open(old.uri).about.format == FORMAT_VERSION == 2
+    with monkeypatch.context() as then:
+        then.setattr("curation.pyramid.about.FORMAT_VERSION", 1)
+        for attempt in (still_open.refreshed, lambda: Pyramid.open(old.uri)):
+            with pytest.raises(UserError, match="newer Ziggurat"):
+                attempt()
+    Committer(still_open).commit(whole_video(old, "v3", 2))
+    assert Pyramid.open(old.uri).with_tiers(TIERS).about.format == FORMAT_VERSION
+
+
+def test_reading_leaves_the_format_as_it_is(old: Pyramid) -> None:
+    before = Path(old.uri, "pyramid.json").read_bytes()
+    assert old.query().count() == 3 and Ledger(old).history("v1.mp4").videos
+    assert Path(old.uri, "pyramid.json").read_bytes() == before

@@ -15,6 +15,7 @@ from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
+from curation.pyramid.upsert import Upsert
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
 
 MOVED = TIERS.moved("low", "motion", Range(2.0))
@@ -98,18 +99,17 @@ def test_a_run_that_has_read_the_old_tiers_writes_none_of_them(
     Committer(old).commit(whole_video(old, "v3", 4))
     assert agrees(filled)
 
-    committer, moved_once = Committer(old), False
-    write = committer._unite
+    moved_once, write = False, Upsert.run
 
-    def unite(name: str, *rest: Any) -> int:
+    def run(upsert: Upsert) -> int:
         nonlocal moved_once
-        if name == "clips" and not moved_once:
+        if not moved_once:
             moved_once = True
             retier(Pyramid.open(filled.uri).with_tiers(TIERS))  # and looks at all clips before these are there
-        return write(name, *rest)
+        return write(upsert)
 
-    monkeypatch.setattr(committer, "_unite", unite)
-    committer.commit(whole_video(old, "v4", 4))
+    monkeypatch.setattr(Upsert, "run", run)
+    Committer(old).commit(whole_video(old, "v4", 4))
     assert moved_once and agrees(filled)
 
 

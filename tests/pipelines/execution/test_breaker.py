@@ -87,7 +87,7 @@ def test_what_is_a_fault_of_ours(result: Result, cause: str | None) -> None:
 
 
 def test_a_reason_in_a_line_is_the_error_and_not_its_traceback() -> None:
-    detail = 'Traceback:\n  File "a.py", line 3, in f\npipelines.scoring.SampleError: v1.2 is: bad\n'
+    detail = 'Traceback:\n  File "a.py", line 3, in f\npipelines.stages.score.SampleError: v1.2 is: bad\n'
     assert why_of(Verdict(Reason.INTERNAL, detail=detail)) == "internal_error: SampleError: v1.2 is: bad"
     assert why_of(Verdict(Reason.WORKER_LOST, 3.0)) == "worker_lost"
 

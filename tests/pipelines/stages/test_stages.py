@@ -13,6 +13,7 @@ import pytest
 
 from curation.contract import Reason, Source, Status, Verdict
 from curation.filters.base import NO_SAMPLES, Measured
+from curation.identity import older_clip_id
 from curation.inputs import own_columns
 from curation.inputs.sources import list_sources
 from curation.media.plan import Encode, Limits, MediaPlan
@@ -41,6 +42,9 @@ class Claims:
 
     def stale(self, video_id: str) -> tuple[str, ...]:
         return ()
+
+    def clips(self, video_id: str) -> frozenset[str]:
+        return frozenset()
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         return self._foreman.claim(video_id, uri)
@@ -103,6 +107,32 @@ def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place
     assert isinstance(landed, Landed)
     assert landed.clips is not None
     assert set(landed.clips["caption"].to_pylist()) == {"a test card"}
+
+
+def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
+    """Measured again under its plan, a video of an older pyramid meets its rows; what it never had gets today's id."""
+    plan, path = MediaPlan(), media.sample("plain.mp4")
+    fresh = measuring(place, Foreman(attempts=2))(source(path), silent)
+    assert isinstance(fresh, Landed) and fresh.clips is not None
+    video_id = fresh.video["video_id"]
+    spans = zip(fresh.clips["start_frame"].to_pylist(), fresh.clips["end_frame"].to_pylist(), strict=True)
+    older = [older_clip_id(video_id, start, end, plan.fingerprint) for start, end in spans]
+    assert all(name.startswith(video_id[:12]) for name in fresh.clips["clip_id"].to_pylist())
+
+    class Knows(Claims):
+        def known(self, video_id: str) -> Known | None:
+            return Known(Status.DONE, plan.fingerprint, (), 1, len(older), 1)
+
+        def stale(self, video_id: str) -> tuple[str, ...]:
+            return ("motion",)
+
+        def clips(self, video_id: str) -> frozenset[str]:
+            return frozenset(older)
+
+    stage = MeasureStage(place, plan, Limits(memory_mb=1024), "job", {}, lambda: Knows(Foreman(attempts=2)))()
+    again = stage(source(path), silent)
+    assert isinstance(again, Landed) and again.clips is not None
+    assert again.clips["clip_id"].to_pylist() == older
 
 
 def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> None:

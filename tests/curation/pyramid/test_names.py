@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.contract import Source
+from curation.pyramid import names as names_module
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.ledger import Ledger
+from curation.pyramid.names import FOLDER, INDEX, Names
+from curation.pyramid.store import Pyramid
+from curation.pyramid.upkeep import upkeep
+from tests.curation.pyramid.build import TIERS, videos
+
+PLAN = "p"
+
+
+def row(number: int, **other: Any) -> dict[str, Any]:
+    base = {"video_id": f"v{number}", "uris": [f"/in/{number}"], "modified": [5.0], "bytes": number}
+    return base | {"status": "done", "fingerprint": PLAN, "clips": 0, "reason": None} | other
+
+
+def source(number: int, modified: float = 5.0) -> Source:
+    return Source(f"/in/{number}", number, modified)
+
+
+def commit(pyramid: Pyramid, *rows: dict[str, Any]) -> None:
+    Committer(pyramid).commit(Batch(videos=videos(*rows)))
+
+
+def settled(pyramid: Pyramid, count: int, plan: str = PLAN, retry: bool = False, modified: float = 5.0) -> set[int]:
+    """The numbers of the sources that a start finds settled; twice, for the file is there the second time."""
+    sources = [source(number, modified) for number in range(count)]
+    found = [
+        {one.bytes for one in Ledger(pyramid, remember).settled(sources, plan, retry)} for remember in (True, False)
+    ]
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row goes into the file, not only thousands."""
+    monkeypatch.setattr(names_module, "FEW", 0)
+
+
+def read_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows of `videos` are read from now on, in each look."""
+    read: list[int] = []
+    rows = names_module._rows
+
+    def counting(dataset: Any, fragments: list[Any]) -> Any:
+        found = list(rows(dataset, fragments))
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(names_module, "_rows", counting)
+    return read
+
+
+def test_a_start_reads_the_rows_written_since_and_no_others(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(pyramid, *(row(number) for number in range(100)))
+    assert settled(pyramid, 110) == set(range(100))
+    read = read_rows(monkeypatch)
+    assert settled(pyramid, 110) == set(range(100))
+    commit(pyramid, *(row(number) for number in range(100, 105)))
+    assert settled(pyramid, 110) == set(range(105))
+    assert read == [0, 0, 5, 0]
+    monkeypatch.setattr(names_module, "FEW", 5)
+    commit(pyramid, *(row(number) for number in range(105, 110)))
+    assert settled(pyramid, 110) == set(range(110))
+    assert read == [0, 0, 5, 0, 5, 5], "so short a tail is read each time"
+
+
+def test_what_the_tail_says_of_a_video_counts(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    assert settled(pyramid, 20) == set(range(20))
+    commit(pyramid, row(3, fingerprint="q"), row(4, fingerprint=None), row(5, uris=["/other"], modified=[1.0]))
+    assert settled(pyramid, 20) == set(range(20)) - {3, 4}
+    assert settled(pyramid, 20, plan="q") == {3}
+    assert Ledger(pyramid).settled([Source("/other", 5, 1.0), Source("/other", 5, 2.0)], PLAN) == {
+        Source("/other", 5, 1.0)
+    }
+
+
+def test_the_kinds_of_failures(pyramid: Pyramid) -> None:
+    rows = [
+        row(0, status="quarantined", reason="timed_out"),
+        row(1, status="quarantined", reason="worker_lost"),
+        row(2, status="rejected", reason="low_fps"),
+        row(3),
+    ]
+    commit(pyramid, *rows)
+    for _ in range(2):
+        assert settled(pyramid, 5) == {0, 2, 3}
+        assert settled(pyramid, 5, retry=True) == {2, 3}
+        assert settled(pyramid, 5, modified=0.0) == {0, 2, 3}
+        assert settled(pyramid, 5, modified=6.0) == set()
+
+
+def test_a_row_that_is_deleted_is_settled_no_more(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    assert settled(pyramid, 20) == set(range(20))
+    pyramid.dataset("videos").delete("video_id = 'v7'")
+    read = read_rows(monkeypatch)
+    assert settled(pyramid, 20) == set(range(20)) - {7}
+    assert read == [0, 19, 0], "everything is read, once, and the file is right again"
+
+
+def test_an_upkeep_changes_nothing_and_makes_the_file(pyramid: Pyramid) -> None:
+    for number in range(12):
+        commit(pyramid, row(number))
+    upkeep(pyramid)
+    assert Path(pyramid.uri, INDEX).exists() and settled(pyramid, 20) == set(range(12))
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_damaged_file_is_made_again(pyramid: Pyramid, damage: bytes | None) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    assert settled(pyramid, 20) == set(range(20))
+    for path in Path(pyramid.uri, FOLDER).iterdir():
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-8] if damage is None else damage)
+        assert settled(pyramid, 25) == set(range(20))
+
+
+def test_a_file_that_is_gone_is_made_again(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    settled(pyramid, 20)
+    for path in Path(pyramid.uri, FOLDER).glob("*.bin"):
+        path.unlink()
+    assert settled(pyramid, 25) == set(range(20))
+
+
+def test_there_are_few_files_however_many_starts_there_were(pyramid: Pyramid) -> None:
+    for number in range(0, 120, 3):
+        commit(pyramid, *(row(one) for one in range(number, number + 3)), row(number // 2, fingerprint="q"))
+        Ledger(pyramid, remember=True).settled([], PLAN)
+        assert len(list(Path(pyramid.uri, FOLDER).glob("*.bin"))) <= 4
+    rows = pyramid.dataset("videos").to_table(columns=["bytes", "fingerprint"]).to_pylist()
+    assert settled(pyramid, 130) == {one["bytes"] for one in rows if one["fingerprint"] == PLAN}
+    assert settled(pyramid, 130, plan="q") == {one["bytes"] for one in rows if one["fingerprint"] == "q"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_it_is_what_reading_all_rows_would_say(seed: int) -> None:
+    """Through commits, deletions, merges of fragments and starts in any order."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        pyramid = Pyramid.create(f"{folder}/p", TIERS, "test")
+        for _ in range(8):
+            what = rng.choice(["commit", "commit", "commit", "delete", "compact", "start"])
+            if what == "commit":
+                some = rng.sample(range(30), rng.randrange(1, 8))
+                commit(pyramid, *(row(number, fingerprint=rng.choice([PLAN, "q", None])) for number in some))
+            elif what == "delete":
+                pyramid.dataset("videos").delete(f"video_id = 'v{rng.randrange(30)}'")
+            elif what == "compact":
+                pyramid.dataset("videos").optimize.compact_files()
+            else:
+                Ledger(pyramid, remember=True).settled([], PLAN)
+        there = pyramid.dataset("videos").to_table(columns=["bytes", "fingerprint"]).to_pylist()
+        for plan in (PLAN, "q"):
+            expected = {one["bytes"] for one in there if one["fingerprint"] == plan}
+            assert settled(pyramid, 30, plan) == expected
+        assert len(Names(pyramid)._tail.videos) <= len(there)

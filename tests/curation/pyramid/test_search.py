@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.pyramid import search as search_module
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.failures import PASSING
+from curation.pyramid.ledger import Ledger
+from curation.pyramid.search import FOLDER
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Range
+from tests.curation.pyramid.build import TIERS, clips
+
+
+def row(name: str, **other: Any) -> dict[str, Any]:
+    return {"clip_id": name, "video_id": "v", "motion": 2.0, "motion_by": "m"} | other
+
+
+def commit(pyramid: Pyramid, *rows: dict[str, Any]) -> None:
+    Committer(pyramid).commit(Batch(clips=clips(*rows)))
+
+
+def lacking(pyramid: Pyramid, by: str = "j", remember: bool = True, again: tuple[str, ...] = ()) -> list[str]:
+    """The clips that lack jitter and reach the tier `low` (a motion of 1 or more)."""
+    batches = Ledger(pyramid, remember).stale_clips("jitter", by, pyramid.tiers, "low", again=again)
+    return sorted(name for batch in batches for name in batch["clip_id"].to_pylist())
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many fragments each search has read."""
+    counts: list[int] = []
+    batches = search_module._batches
+
+    def counting(dataset: Any, question: Any, columns: Any, fragments: list[Any]) -> Any:
+        counts.append(len(fragments))
+        return batches(dataset, question, columns, fragments)
+
+    monkeypatch.setattr(search_module, "_batches", counting)
+    return counts
+
+
+def test_what_was_read_in_vain_is_not_read_again(pyramid: Pyramid, read: list[int]) -> None:
+    commit(pyramid, row("a", motion=0.0), row("b", motion=0.0))
+    commit(pyramid, row("c", jitter=1.0, jitter_by="j"))
+    assert lacking(pyramid) == [] == lacking(pyramid) and read == [2]
+    commit(pyramid, row("d"), row("e"))
+    assert lacking(pyramid) == ["d", "e"] == lacking(pyramid) and read == [2, 1, 1]
+    commit(pyramid, row("d", jitter=1.0, jitter_by="j"))
+    assert lacking(pyramid) == ["e"]
+    assert read == [2, 1, 1, 2]
+
+
+def test_another_question_is_another_memory(pyramid: Pyramid) -> None:
+    commit(pyramid, row("a", motion=1.5), row("b", motion=0.5, jitter=1.0, jitter_by="j"))
+    commit(pyramid, row("c", jitter=1.0, jitter_by="j"))
+    assert lacking(pyramid) == ["a"]
+    commit(pyramid, row("a", motion=1.5, jitter=None, jitter_by="j", jitter_why="unreadable"))
+    assert lacking(pyramid) == []
+    assert lacking(pyramid, by="j2") == ["a", "c"], "another version of the filter"
+    assert lacking(pyramid, again=(PASSING,)) == ["a"], "what failed and may pass"
+    moved = pyramid.with_tiers(pyramid.tiers.moved("low", "motion", Range(0.1)))
+    commit(moved, row("d", motion=0.5))
+    assert lacking(moved) == ["d"], "a moved threshold"
+
+
+def test_a_reader_writes_nothing(pyramid: Pyramid) -> None:
+    commit(pyramid, row("a", motion=0.0))
+    assert lacking(pyramid, remember=False) == [] and not Path(pyramid.uri, FOLDER).exists()
+    lacking(pyramid)
+    assert list(Path(pyramid.uri, FOLDER).iterdir())
+
+
+def test_a_search_that_is_given_up_remembers_nothing(pyramid: Pyramid) -> None:
+    commit(pyramid, row("a", motion=0.0))
+    commit(pyramid, row("b"))
+    next(Ledger(pyramid, remember=True).stale_clips("jitter", "j", TIERS, "low"))
+    assert not Path(pyramid.uri, FOLDER).exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"nothing": {"x": "y"}}'])
+def test_a_damaged_memory_is_none(pyramid: Pyramid, damage: bytes) -> None:
+    commit(pyramid, row("a", motion=0.0))
+    assert lacking(pyramid) == []
+    for path in Path(pyramid.uri, FOLDER).iterdir():
+        path.write_bytes(damage)
+    commit(pyramid, row("b"))
+    assert lacking(pyramid) == ["b"]
+
+
+def test_a_version_that_is_restored_is_read_again(pyramid: Pyramid) -> None:
+    commit(pyramid, row("a"), row("b", motion=0.0))
+    before = pyramid.dataset("clips").version
+    commit(pyramid, row("a", jitter=1.0, jitter_by="j"))
+    assert lacking(pyramid) == []
+    pyramid.dataset("clips", before).restore()
+    assert lacking(pyramid) == ["a"]
+
+
+def test_a_column_that_is_written_anew_is_read_again(pyramid: Pyramid) -> None:
+    commit(pyramid, row("a", motion=0.0))
+    assert lacking(pyramid) == []
+    dataset = pyramid.dataset("clips")
+    dataset.drop_columns(["motion"])
+    pyramid.dataset("clips").add_columns({"motion": "cast(3.0 as float)"})
+    assert lacking(pyramid) == ["a"]
+
+
+def test_clips_that_are_not_cut_are_found_until_they_are(pyramid: Pyramid, read: list[int]) -> None:
+    commit(pyramid, row("a"), row("b"), row("c", motion=0.0), row("d", media_why="broken"))
+    ledger = Ledger(pyramid, remember=True)
+    assert [one["clip_id"] for one in ledger.uncut("low", ["clip_id"], 1)] == ["a"]
+    assert [one["clip_id"] for one in ledger.uncut("low", ["clip_id"], 5)] == ["a", "b"]
+    commit(pyramid, row("a", media="x"), row("b", media="x"))
+    assert ledger.uncut("low", ["clip_id"], 5) == [] == ledger.uncut("low", ["clip_id"], 5)
+    assert read == [1, 1, 2]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_it_is_what_reading_all_rows_would_find(seed: int) -> None:
+    """Through commits, scores, deletions, compactions and searches in any order."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        pyramid = Pyramid.create(f"{folder}/p", TIERS, "test")
+        for _ in range(10):
+            what = rng.choice(["commit", "score", "search", "delete", "compact"])
+            some = rng.sample(range(20), 3)
+            if what == "commit":
+                commit(pyramid, *(row(f"c{number}", motion=rng.choice([0.0, 2.0])) for number in some))
+            elif what == "score":
+                commit(pyramid, *(row(f"c{number}", jitter=1.0, jitter_by=rng.choice("jk")) for number in some))
+            elif what == "delete":
+                Committer(pyramid).delete_clips([f"c{some[0]}"])
+            elif what == "compact":
+                pyramid.dataset("clips").optimize.compact_files()
+            else:
+                lacking(pyramid)
+        rows = pyramid.dataset("clips").to_table(columns=["clip_id", "motion", "jitter_by"]).to_pylist()
+        expected = sorted(one["clip_id"] for one in rows if one["motion"] >= 1 and one["jitter_by"] != "j")
+        assert lacking(pyramid) == expected == lacking(pyramid, remember=False)
