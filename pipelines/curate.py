@@ -2,9 +2,9 @@
 
     list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> rows
 
-Each bracket is a pipeline of its own on Ray Data (`engine`). Its workers write each result into the pyramid's journal,
-and the driver commits them (`landing`). So every step is also the way to catch up: a run after a kill, a new version of
-a filter or a moved threshold does what the pyramid says is missing, and nothing else.
+Each bracket is a pipeline of its own on Ray Data (`ray_data`). Its workers write each result into the pyramid's
+journal, and the driver commits them (`committer`). So every step is also the way to catch up: a run after a kill, a new
+version of a filter or a moved threshold does what the pyramid says is missing, and nothing else.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class Encode:
 class Limits:
     """What one video may cost in the sandbox. `silence_s`: longest time without progress; memory in MiB.
 
-    `confine`: "required" refuses to decode where the kernel cannot confine the decoder (`cell.py`), "best" takes what
-    there is.
+    `confine`: "required" refuses to decode where the kernel cannot confine the decoder (`sandbox.cell`), "best" takes
+    what there is.
     """
 
     silence_s: float = 60.0

@@ -4,7 +4,7 @@
                                                   |-> else, or where a part raises: one by one, each a few times
 
 So one clip that a filter cannot take, or dies of, ends as a result that says so, and its neighbours are scored. Nothing
-here knows Ray: `engine` calls it in a worker.
+here knows Ray: `ray_data` calls it in a worker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which clips are cut, and how they are parcelled out: rows of `clips` -> CutOrder, between the pyramid and `cutting`.
+"""Which clips are cut, and how they are parcelled out: rows of `clips` -> CutOrder, which `stages.cut` takes.
 
 Every clip is cut under the plan it was measured with. A clip whose row does not say enough for that, as one made by an
 older Ziggurat, is not cut; its `media_why` says that its source must be curated again.

@@ -1,6 +1,6 @@
 """What a further name of a known video adds: the name itself, the columns of its list, and a caption for its clips.
 
-`landing` commits it for the same bytes under another name, `curate` for a name whose list has new columns since an
+`committer` commits it for the same bytes under another name, `curate` for a name whose list has new columns since an
 earlier run: in both nothing is decoded again.
 """
 

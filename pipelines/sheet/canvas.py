@@ -1,6 +1,6 @@
 """Drawing on a pixel array: fills, pictures fitted into a box, and text in OpenCV's built-in typeface.
 
-`sheet_layout` draws contact sheets with it. OpenCV 5 carries a variable TrueType face with a fallback for most of the
+`layout` draws contact sheets with it. OpenCV 5 carries a variable TrueType face with a fallback for most of the
 world's scripts, so no font of the machine and no other imaging package is needed.
 """
 

@@ -1,8 +1,8 @@
 """What the stages of curation take and give, and what each result commits.
 
-    Measure: Source    -> Landed | SameContent     (`measuring`)
-    Score:   clip ids  -> Scored                   (`scoring`)
-    Cut:     CutOrder  -> CutDone                  (`cutting`)
+    Measure: Source    -> Landed | SameContent     (`measure`)
+    Score:   clip ids  -> Scored                   (`score`)
+    Cut:     CutOrder  -> CutDone                  (`cut`)
 
 A stage never raises for a video's sake: whatever goes wrong with one is part of its result. `fault_of` tells which
 results are faults of ours rather than of the data.

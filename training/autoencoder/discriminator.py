@@ -1,6 +1,6 @@
 """The 3D PatchGAN discriminator of the autoencoder's second training phase (spec section 1.5).
 
-It says of every patch of a video whether it is real: 8x8x8 logits for 32 frames of 256x256. `ae_losses` turns them
+It says of every patch of a video whether it is real: 8x8x8 logits for 32 frames of 256x256. `losses` turns them
 into losses. Parameter names are those of the public code.
 """
 

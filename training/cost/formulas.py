@@ -1,4 +1,4 @@
-"""What training costs, by formula: tokens, FLOPs, MFU, GPU-days, money. `cost_tables` lays the report's tables out.
+"""What training costs, by formula: tokens, FLOPs, MFU, GPU-days, money. `tables` lays the report's tables out.
 
 It stands beside the flow: the trainer asks it for MFU, `ziggurat cost` prints it. Pure Python, no torch: the shape of
 a latent comes in as `models.base.LatentSpec`. What only a network itself tells, `cost_ae` counts.

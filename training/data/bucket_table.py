@@ -1,6 +1,6 @@
 """Bucket tables: which resolutions and lengths are trained, in what batches; their file, and the published ones.
 
-`buckets` sends clips through a table, `bucket_search` makes one for other hardware. The file is TOML:
+`buckets` sends clips through a table, `tuning.search` makes one for other hardware. The file is TOML:
 
     side_multiple = 16
     [buckets.256px]

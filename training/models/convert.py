@@ -101,7 +101,7 @@ def load_mmdit(
 def save_mmdit(
     model: MMDiT, target: Path | str, wanted: Layout | None = None, allowed: Allowed | None = None
 ) -> list[Path]:
-    """Write the model's weights in a layout, None for the model's own; the files written (`checkpoints.write`)."""
+    """Write the model's weights in a layout, None for the model's own; the files written (`weights.write`)."""
     own = layout_of(model.config)
     view = Converted(InMemory(model.state_dict(), "the model"), own, wanted or own, model.config)
     _refuse_unused(view, allowed or Allowed())

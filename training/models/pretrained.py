@@ -2,7 +2,7 @@
 
 A source is a file, a folder or `hub:OWNER/NAME`, which is how a user allows a download: nothing else here opens a
 connection. Libraries fill what a checkpoint lacks with random numbers and a log line; here that is an error. (A plain
-safetensors file is `checkpoints`' business.)
+safetensors file is `weights`' business.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The walk from noise to data: guided Euler steps on tokens. `sample` prepares what it needs and decodes its end.
+"""The walk from noise to data: guided Euler steps on tokens. `sampler` prepares what it needs and decodes its end.
 
     x <- x + (t_next - t) v,   t from 1 to 0   (spec section 4.1), v from the passes that `guidance` asks for
 

@@ -1,4 +1,4 @@
-"""The same bits from the same numbers: how `sample` has torch compute.
+"""The same bits from the same numbers: how `sampler` has torch compute.
 
 A sum over many numbers depends on how it was shared out, so the number of threads is fixed here, whatever the machine
 and its load allow. One thread by default: a count above what the machine grants may be cut down without a word.

@@ -1,7 +1,7 @@
 """Sampling: prompts and images become videos. The file to read first of `training`.
 
     prompts -> text states -+
-    images  -> condition   -+-> walk from noise (`walk`, guided by `guidance`) -> latent -> decode -> videos
+    images  -> condition   -+-> walk from noise (`denoise`, guided by `guidance`) -> latent -> decode -> videos
     seeds   -> noise       -+        `search` tries candidates on the way
 
 A seed gives one video, alone or in any batch: whatever is drawn for a sample depends on its seed alone (`seeds`). Alone

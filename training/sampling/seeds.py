@@ -1,6 +1,6 @@
 """Random numbers of a sample: drawn for it alone, from its seed and what they are for.
 
-`sample` asks for them wherever it draws. A sample's numbers depend on no other of its batch, and those for one purpose
+`sampler` asks for them wherever it draws. A sample's numbers depend on no other of its batch, and those for one purpose
 are not those for another: the noise that a video starts from says nothing of the candidates that a search tries.
 They are drawn on the CPU, so that a seed means the same on every device.
 """

@@ -21,7 +21,7 @@ from training.tuning.search import OutOfMemory, Shape, StepTimes
 
 @dataclass(frozen=True, slots=True)
 class StepMeasure:
-    """A `bucket_search.Measure`. `text`: tokens, their width, and the pooled width, of the encoder that will be used.
+    """A `search.Measure`. `text`: tokens, their width, and the pooled width, of the encoder that will be used.
 
     The median of `repeats` steps counts, after one that is not counted: the first one compiles and allocates.
     """

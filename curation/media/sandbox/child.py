@@ -1,10 +1,10 @@
 """The decoder child: the only process that lets libav and image decoders see untrusted bytes. Run by `decoder.py`.
 
-    python -m curation.media.sandbox.child SETUP        (`wire.Setup` as JSON)
+    python -m curation.media.sandbox.child SETUP        (`protocol.Setup` as JSON)
 
 Standard input is a Unix socket that brings requests, each with the descriptor of its video; answers go to standard
-output (see `wire.py`). Before the first request it loads all that it will need, limits itself (memory, no file written,
-no core dump; the parent limits its CPU and wall time), and gives up the rest of the user's reach (`confine.py`).
+output (see `protocol`). Before the first request it loads all that it will need, limits itself (memory, no file
+written, no core dump; the parent limits its CPU and wall time), and gives up the rest of the user's reach (`confine`).
 """
 
 from __future__ import annotations

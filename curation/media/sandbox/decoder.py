@@ -218,7 +218,7 @@ def _not_started(why: str) -> UserError:
 
 _STARTER: list[ThreadPoolExecutor] = []
 """One thread that starts all children and lives as long as this process. The kernel ends a child with the *thread* that
-started it (`cell.die_with`), and the thread that asks may be one of a pool.
+started it (`confine.die_with`), and the thread that asks may be one of a pool.
 """
 
 os.register_at_fork(after_in_child=_STARTER.clear)
@@ -246,7 +246,7 @@ def _environment(gpu: bool) -> dict[str, str]:
         "PYTHONPATH": _ROOT,
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        # One thread at the start: the cell binds the one that enters it and those that it starts (see `cell.confine`).
+        # One thread at the start: the cell binds the one that enters it and those that it starts (see `confine`).
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
         "LC_ALL": "C.UTF-8",
         # Keep freed pictures for the next ones: by default glibc gives them back and the kernel clears new pages.

@@ -1,7 +1,7 @@
 """Faults on purpose, for the tests of promises P3 and P19: what a decoder may do that fails, or that is taken over.
 
 Nothing happens unless the environment says ZIGGURAT_FAULTS=1. A mark in the source's name makes the child crash, hang,
-spin or balloon; a request of the kind "act" has it try what its cell (`cell.py`) must refuse.
+spin or balloon; a request of the kind "act" has it try what its cell (`cell/`) must refuse.
 """
 
 from __future__ import annotations

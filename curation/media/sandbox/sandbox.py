@@ -200,7 +200,7 @@ class _Answers:
     verdict: Verdict | None = None
 
     def take(self, message: Message) -> None:
-        """The next answer. One of `wire.UNLIKELY` where it is not of its kind's form."""
+        """The next answer. One of `protocol.UNLIKELY` where it is not of its kind's form."""
         match message.kind:
             case "facts":
                 self.facts = message.read(_FACTS)

@@ -71,7 +71,7 @@ class VideoDcAe(nn.Module):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        """The last convolution's kernel, where the adversarial loss is weighed (`ae_losses`)."""
+        """The last convolution's kernel, where the adversarial loss is weighed (`autoencoder.losses`)."""
         return self.get_parameter("decoder.project_out.op_list.2.conv.weight")
 
     def encode(self, video_B3THW: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which system calls a decoder needs once its libraries are loaded, and their numbers: the list of `cell_seccomp`.
+"""Which system calls a decoder needs once its libraries are loaded, and their numbers: the list of `seccomp`.
 
 An allow-list, because what is forgotten on a list of dangers is a hole, and what is forgotten here is a decoder that
 fails in the tests. What a newer libc may try first (numbers from 424 on, the same on every architecture) is answered as

@@ -1,6 +1,6 @@
 """The Landlock part of the decoder's cell: which files stay readable, no file writable, no TCP, no signal outwards.
 
-One part of `cell.confine`; the seccomp filter is the other. Each version of Landlock's interface knows more: files (1),
+One part of `confine`; the seccomp filter is the other. Each version of Landlock's interface knows more: files (1),
 moving between folders (2), truncating (3), TCP (4), devices' ioctl (5), signals and abstract Unix sockets (6). What the
 kernel lacks of it is what the seccomp filter refuses as well.
 """

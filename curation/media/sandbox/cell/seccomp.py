@@ -1,6 +1,6 @@
-"""The seccomp filter of the decoder's cell: a BPF program made from the allow-list in `cell_calls`, and its loading.
+"""The seccomp filter of the decoder's cell: a BPF program made from the allow-list in `calls`, and its loading.
 
-One part of `cell.confine`; Landlock is the other. The program looks at the architecture, the call's number and, for a
+One part of `confine`; Landlock is the other. The program looks at the architecture, the call's number and, for a
 few calls, at arguments held in registers; it cannot follow a pointer, which is why names of files are Landlock's part.
 """
 
