@@ -105,9 +105,10 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs that have worked on a pyramid, or show one."""
-    from pipelines.commands import videos
+    from pipelines.commands import render
+    from pipelines.commands.runs import runs
 
-    videos.show_runs(pyramid, run, as_json)
+    render.runs(runs(pyramid, run), run is not None, as_json)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -134,17 +135,18 @@ def query(
     as_json: JsonOption = False,
 ) -> None:
     """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-model NAME."""
-    from pipelines.commands import query
+    from pipelines.commands import query, render
+    from pipelines.commands import videos as listing
 
     request = query.Request(
-        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, as_json
+        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout
     )
-    if videos or status is not None or reason is not None:
-        from pipelines.commands.videos import show_videos
-
-        show_videos(request, videos, status, reason)
+    if videos:
+        render.videos(listing.videos(request, status, reason), as_json)
+    elif status is not None or reason is not None:
+        raise UserError("--status and --reason are of videos", "add --videos")
     else:
-        query.answer(request)
+        render.query(query.query(request), as_json)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -157,9 +159,11 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines.commands import conditions, tiers
+    from pipelines.commands import render
+    from pipelines.commands.conditions import conditions
+    from pipelines.commands.tiers import tiers
 
-    tiers.show_tiers(pyramid, move, conditions.conditions(context.args), as_json)
+    render.tiers(tiers(pyramid, move, conditions(context.args)), as_json)
 
 
 @app.command()
@@ -184,9 +188,10 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole history of a video or a clip."""
-    from pipelines.commands import conditions
+    from pipelines.commands import render
+    from pipelines.commands.why import why
 
-    conditions.tell_why(pyramid, name, as_json)
+    render.why(why(pyramid, name), as_json)
 
 
 @app.command()
@@ -198,9 +203,10 @@ def upkeep(
     as_json: JsonOption = False,
 ) -> None:
     """Build indexes, compact small files, remove what killed runs left behind."""
-    from pipelines.commands import tiers
+    from pipelines.commands import render
+    from pipelines.commands.upkeep import upkeep
 
-    tiers.run_upkeep(pyramid, keep_days, as_json)
+    render.upkeep(upkeep(pyramid, keep_days), keep_days, as_json)
 
 
 @app.command()

@@ -1,36 +1,27 @@
-"""What the command `query` does: arguments in, one query, and its rows to a screen, to standard output or to a place.
+"""`ziggurat query`: arguments in, one query, and its rows, their number, or a file or folder of them.
 
-A screen shows at most `TABLE_ROWS` rows and says how many there are; a file, a folder or `--json` gets all of them
-unless `--limit` is given, and then it is told how many were left out. Notes go to standard error.
+A file or a folder gets all rows unless `--limit` is given, and then it is told how many were left out.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
 
 from curation import outputs
 from curation.contract import SCORES
 from curation.errors import UserError
 from curation.pyramid import export, extra, lineage
-from curation.pyramid.conditions import TEXTS
 from curation.pyramid.extra import Own
 from curation.pyramid.naming import Pattern
 from curation.pyramid.query import Query
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
-from pipelines.commands.conditions import cell, conditions, number_or_range
-
-SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
-TABLE_ROWS = 100
+from pipelines.commands.conditions import conditions, number_or_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +39,40 @@ class Request:
     names: str | None = None
     count: bool = False
     timeout: float | None = None
-    as_json: bool = False
 
 
-def answer(request: Request) -> None:
-    """`ziggurat query`."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query gives: its rows (`query`, `columns`), or their `count`, or what was `saved`; and `notes` on it."""
+
+    query: Query
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+    count: int | None = None
+    saved: Saved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was written: `clips` rows or files at `output`; of files their `bytes`, and how many were `missing`."""
+
+    output: str
+    clips: int
+    bytes: int | None = None
+    missing: int = 0
+
+
+def query(request: Request) -> Answer:
+    """Ask, and write where an output is named; without one the rows are read by whoever takes the answer."""
     if request.output is not None:
         _check_output(request.output, request.names)
     elif request.names is not None:
         raise UserError("--names is for a folder of mp4 files", "name one with --output")
-    query = _query(request)
-    if request.count:
-        found = query.count()
-        print(json.dumps({"clips": found}) if request.as_json else found)
-    elif request.output is not None:
-        _write(query, request.output, request.names or "{clip_id}", request.as_json)
-    elif request.as_json:
-        export.json_lines(export.Rows.of(query), sys.stdout)
-    else:
-        _print_rows(query, selected(request.columns) or SHOWN)
-    for note in _notes(query, request.limit):
-        print(f"note: {note}", file=sys.stderr)
+    found = _query(request)
+    count = found.count() if request.count else None
+    output = None if request.count else request.output
+    saved = None if output is None else _save(found, output, request.names or "{clip_id}")
+    return Answer(found, selected(request.columns), tuple(_notes(found, request.limit)), count, saved)
 
 
 def _query(request: Request) -> Query:
@@ -132,43 +136,16 @@ def _check_output(output: str, names: str | None) -> None:
         outputs.check(output)
 
 
-def _write(query: Query, output: str, names: str, as_json: bool) -> None:
+def _save(query: Query, output: str, names: str) -> Saved:
     if outputs.suffix(output):
-        rows = export.save(export.Rows.of(query), output)
-        print(json.dumps({"output": output, "clips": rows}) if as_json else f"{output}: {rows} clips")
-        return
+        return Saved(output, export.save(export.Rows.of(query), output))
     done = export.videos(query, output, names)
-    told = {"output": output, "clips": done.files, "bytes": done.bytes}
-    print(json.dumps(told) if as_json else f"{output}: {done.files} clips, {done.bytes / 1e6:.1f} MB")
-    if done.missing:
-        print(f"note: {done.missing} clips of the query are not cut; see `ziggurat cut`", file=sys.stderr)
-
-
-def _print_rows(query: Query, columns: Sequence[str]) -> None:
-    """A table; nothing but a line on standard error where no clip is found."""
-    shown = query.columns(*columns)
-    most = TABLE_ROWS if query.rows is None else query.rows
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        text = name in TEXTS or name in lineage.NAMES
-        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name == "clip_id")
-    rows = 0
-    for batch in shown.limit(most).batches():
-        for row in batch.to_pylist():
-            table.add_row(*(cell(row[name]) for name in columns))
-        rows += batch.num_rows
-    if rows:
-        Console(width=max(Console().width, 120)).print(table)
-    total = query.limit(None).count()
-    if not total and not any(absent(query, score) for score in _asked(query)):
-        print("no clip is found", file=sys.stderr)
-    if query.rows is None and total > rows:
-        print(f"{rows} of {total} clips shown; more with --limit, all with --output", file=sys.stderr)
+    return Saved(output, done.files, done.bytes, done.missing)
 
 
 def _notes(query: Query, limit: int | None) -> list[str]:
     """What a person would otherwise take for all there is."""
-    nowhere = {score: told for score in _asked(query) if (told := absent(query, score)) is not None}
+    nowhere = {score: told for score in asked_scores(query) if (told := absent(query, score)) is not None}
     notes = list(nowhere.values())
     whole = query.limit(None)
     if limit is not None and (total := whole.count()) > limit:
@@ -181,7 +158,7 @@ def _notes(query: Query, limit: int | None) -> list[str]:
     return notes
 
 
-def _asked(query: Query) -> list[str]:
+def asked_scores(query: Query) -> list[str]:
     """Scores that the conditions or the order ask for."""
     asked = {one.column for one in query.conditions} | ({query.ordering[0]} if query.ordering else set())
     return [score for score in SCORES if score in asked]

@@ -24,7 +24,8 @@ from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
 from curation.pyramid.upkeep import upkeep
-from pipelines.commands.tiers import bounded_below, moved, show_tiers, still_to_do
+from pipelines.commands import render
+from pipelines.commands.tiers import bounded_below, moved, still_to_do, tiers
 from pipelines.config.adoption import choose
 from pipelines.config.filters import computable
 from pipelines.config.recipe import SHIPPED, differences, parsed
@@ -123,9 +124,9 @@ def test_a_moved_threshold_stays_moved(pyramid: Pyramid, tmp_path: Path, capsys:
         now = opened(pyramid.uri)
         assert now.tiers.effective("high") == {"motion": Range(4.0)}
         assert [row["tier"] for row in now.where(motion=3.0).to_table().to_pylist()] == ["low"]
-    show_tiers(pyramid.uri, None, {}, as_json=False)
+    render.tiers(tiers(pyramid.uri, None, {}), as_json=False)
     assert "motion 4.. (moved from 2..20)" in capsys.readouterr().out
-    show_tiers(pyramid.uri, None, {}, as_json=True)
+    render.tiers(tiers(pyramid.uri, None, {}), as_json=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["moved"] for row in rows] == [
         {},
@@ -134,7 +135,7 @@ def test_a_moved_threshold_stays_moved(pyramid: Pyramid, tmp_path: Path, capsys:
 
 
 def test_a_tier_below_that_bounds_a_moved_one_is_named(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
-    show_tiers(pyramid.uri, "high", {"motion": (0.5, 30.0)}, as_json=False)
+    render.tiers(tiers(pyramid.uri, "high", {"motion": (0.5, 30.0)}), as_json=False)
     said = capsys.readouterr()
     assert "high: of motion 0.5..30 only 1..30 passes; a tier below bounds it: low (1..)" in said.err
     inside = Range(1.5, 3.0)
@@ -144,7 +145,7 @@ def test_a_tier_below_that_bounds_a_moved_one_is_named(pyramid: Pyramid, capsys:
 def test_loosening_says_how_many_wait_and_for_what(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
     left = still_to_do(pyramid)
     assert left is not None and (left.scores, left.cut) == ({"text_area": 4}, 0)
-    show_tiers(pyramid.uri, "low", {"motion": (0.0, None)}, as_json=True)
+    render.tiers(tiers(pyramid.uri, "low", {"motion": (0.0, None)}), as_json=True)
     said = capsys.readouterr()
     assert f"clips wait: 5 for text_area; `ziggurat curate {pyramid.uri} --fill` does it all" in said.err
     assert [json.loads(line)["waiting"] for line in said.out.splitlines()] == [{"text_area": 5, "cut": 0}] * 2
@@ -159,7 +160,7 @@ def test_what_waits_is_what_the_next_run_does(pyramid: Pyramid) -> None:
     columns = ("text_area", "text_area_by", "text_area_why")
     rows = [{"clip_id": name, **dict(zip(columns, one, strict=True))} for name, one in zip(ids, said, strict=True)]
     Committer(pyramid).commit(Batch(clip_updates=[table(rows, CLIPS)]))
-    show_tiers(pyramid.uri, "low", {"motion": (0.0, None)}, as_json=True)
+    render.tiers(tiers(pyramid.uri, "low", {"motion": (0.0, None)}), as_json=True)
     left = still_to_do(opened(pyramid.uri))
     assert left is not None and left.scores == {"text_area": 2}
     found = Ledger(pyramid).stale_clips(

@@ -1,0 +1,297 @@
+"""How the answers of commands are shown: tables and lines for people, a JSON object a line for programs.
+
+`pipelines.cli` calls it with what a command gave. A screen shows at most `TABLE_ROWS` rows and says how many there are.
+Notes go to standard error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from curation.contract import REASONS, SCORES, Reason
+from curation.pyramid import export, lineage
+from curation.pyramid.about import Moved
+from curation.pyramid.conditions import TEXTS
+from curation.pyramid.export import Rows
+from curation.pyramid.ledger import History
+from curation.pyramid.query import Query
+from curation.pyramid.runs import Run, state
+from curation.pyramid.tiers import Range
+from curation.pyramid.upkeep import Upkept
+from curation.pyramid.videos import Listing
+from pipelines.commands.query import Answer, Saved, absent, asked_scores
+from pipelines.commands.tiers import TierTable
+from pipelines.commands.videos import VideosAnswer
+from pipelines.config.adoption import shown
+
+SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
+VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
+TABLE_ROWS = 100
+UPKEEP = {
+    "orphans": "stored frames and files without a clip, removed",
+    "twins": "rows stored twice, removed",
+    "stale_clips": "clips of an earlier plan, removed",
+    "redo": "videos that have lost clips: the next run does them again",
+    "copied_bytes": "bytes of frames and clips copied to merge small files",
+    "damaged": "files with a clip whose bytes no longer have their sha256, left as they are",
+    "puzzling": "videos whose count of clips nothing explains: see `ziggurat why`",
+    "freed_bytes": "bytes of old versions and of writers that died, freed",
+    "bytes_before": "bytes on disk before",
+    "bytes_after": "bytes on disk after",
+    "old_versions": "older versions that are kept, with the files that only they need",
+}
+"""What the counts of an upkeep mean."""
+
+
+def query(answer: Answer, as_json: bool) -> None:
+    """Of `query.query`."""
+    if answer.count is not None:
+        print(json.dumps({"clips": answer.count}) if as_json else answer.count)
+    elif answer.saved is not None:
+        _saved(answer.saved, as_json)
+    elif as_json:
+        export.json_lines(Rows.of(answer.query), sys.stdout)
+    else:
+        _clips(answer.query, answer.columns or SHOWN)
+    _notes(answer.notes)
+
+
+def videos(answer: VideosAnswer, as_json: bool) -> None:
+    """Of `videos.videos`."""
+    found = answer.listing
+    if answer.count is not None:
+        print(json.dumps({"videos": answer.count}) if as_json else answer.count)
+    elif answer.output is not None:
+        print(f"{answer.output}: {answer.saved} videos")
+    elif as_json:
+        export.json_lines(Rows(found.schema, found.batches()), sys.stdout)
+    else:
+        _videos(found if answer.chosen else found.columns(*VIDEO_COLUMNS))
+
+
+def tiers(table: TierTable, as_json: bool) -> None:
+    """Of `tiers.tiers`."""
+    if table.changed is not None:
+        print(f"{table.changed} clips are in another tier now; no score was computed", file=sys.stderr)
+    _notes(table.notes)
+    if as_json:
+        for row in table.as_data():
+            print(json.dumps(row))
+    else:
+        _tiers(table)
+    if table.left:
+        print(f"clips wait: {table.left}; `ziggurat curate {table.pyramid} --fill` does it all", file=sys.stderr)
+
+
+def why(found: History, as_json: bool) -> None:
+    """Of `why.why`."""
+    if as_json:
+        for kind, rows in (("video", found.videos), ("clip", found.clips)):
+            for row in rows:
+                print(json.dumps({"kind": kind, **row}, default=str))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for row in found.videos:
+        _tell_video(console, row)
+    for row in found.clips:
+        _tell_clip(console, row)
+    if found.cut:
+        console.print("more match; give a longer name")
+
+
+def runs(found: Sequence[Run], one: bool, as_json: bool) -> None:
+    """Of `runs.runs`; `one`: all that the record of the only one says."""
+    if as_json:
+        for run in found:
+            print(json.dumps(dataclasses.asdict(run) | {"state": state(run)}))
+    elif one:
+        _run(found[0])
+    else:
+        _runs(found)
+
+
+def upkeep(done: Upkept, keep_days: float, as_json: bool) -> None:
+    """Of `upkeep.upkeep`."""
+    counts = dataclasses.asdict(done)
+    if as_json:
+        print(json.dumps(counts))
+        return
+    for name, value in counts.items():
+        if value is not None:
+            print(f"{UPKEEP.get(name, name.replace('_', ' '))}: {value}")
+    if counts["old_versions"]:
+        print(f"older versions go {keep_days:g} days after they were replaced; --keep-days 0 frees theirs now")
+
+
+def _notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _saved(saved: Saved, as_json: bool) -> None:
+    if saved.bytes is None:
+        told = {"output": saved.output, "clips": saved.clips}
+        print(json.dumps(told) if as_json else f"{saved.output}: {saved.clips} clips")
+        return
+    told = {"output": saved.output, "clips": saved.clips, "bytes": saved.bytes}
+    print(json.dumps(told) if as_json else f"{saved.output}: {saved.clips} clips, {saved.bytes / 1e6:.1f} MB")
+    if saved.missing:
+        print(f"note: {saved.missing} clips of the query are not cut; see `ziggurat cut`", file=sys.stderr)
+
+
+def _clips(query: Query, columns: Sequence[str]) -> None:
+    """A table; nothing but a line on standard error where no clip is found."""
+    shown = query.columns(*columns)
+    most = TABLE_ROWS if query.rows is None else query.rows
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        text = name in TEXTS or name in lineage.NAMES
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name == "clip_id")
+    rows = 0
+    for batch in shown.limit(most).batches():
+        for row in batch.to_pylist():
+            table.add_row(*(_cell(row[name]) for name in columns))
+        rows += batch.num_rows
+    if rows:
+        Console(width=max(Console().width, 120)).print(table)
+    total = query.limit(None).count()
+    if not total and not any(absent(query, score) for score in asked_scores(query)):
+        print("no clip is found", file=sys.stderr)
+    if query.rows is None and total > rows:
+        print(f"{rows} of {total} clips shown; more with --limit, all with --output", file=sys.stderr)
+
+
+def _videos(found: Listing) -> None:
+    shown = found if found.rows is not None else found.limit(TABLE_ROWS)
+    table = Table(box=None, pad_edge=False)
+    for name in shown.selected:
+        table.add_column(name, overflow="fold")
+    rows = 0
+    for row in _rows(shown):
+        rows += 1
+        table.add_row(*(_cell(row[name]) for name in shown.selected))
+    Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
+    if (total := found.limit(None).count()) > rows:
+        print(f"{rows} of {total} videos; more with --limit or --output", file=sys.stderr)
+
+
+def _rows(found: Listing) -> Iterator[dict[str, Any]]:
+    for batch in found.batches():
+        yield from batch.to_pylist()
+
+
+def _tiers(found: TierTable) -> None:
+    before = {(one.tier, one.column): one for one in found.moved}
+    for row in found.rows:
+        title = f"{row.tier}: {row.clips} clips, {row.hours:.3f} hours ({row.share_clips:.0%} of clips)"
+        table = Table(title=title, title_justify="left")
+        for name in ("range", "drops alone", "no score", "drops after the others", "no score"):
+            table.add_column(name, justify="left" if name == "range" else "right")
+        for loss in row.losses:
+            bounds = f"{loss.column} {shown(loss.range)}{_mark(before.get((row.tier, loss.column)), loss.range)}"
+            table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
+        Console(width=max(Console().width, 120)).print(table)
+    gone = [one for one in found.moved if one.now is None]
+    for one in gone:
+        print(f"moved: {one.tier} has no range of its own for {one.column} now; the recipe has {shown(one.before)}")
+
+
+def _mark(one: Moved | None, in_force: Range) -> str:
+    """That a threshold was moved, and where to if a tier below holds it back."""
+    if one is None:
+        return ""
+    return f" (moved from {shown(one.before)}{'' if one.now == in_force else f' to {shown(one.now)}'})"
+
+
+def _nulls(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {why}" for why, count in reasons.items()) or "0"
+
+
+def _tell_video(console: Console, row: Mapping[str, Any]) -> None:
+    console.print(f"[bold]video {row['video_id']}[/]  {row['status']}")
+    if row["reason"]:
+        measured = "" if row["measured"] is None else f", measured {row['measured']:.6g}"
+        console.print(f"  {row['reason']}: {REASONS[Reason(row['reason'])]}{measured}")
+    if row["detail"]:
+        console.print(f"  detail: {row['detail']}", markup=False)
+    for uri in row["uris"] or ():
+        console.print(f"  {uri}", markup=False)
+    facts = ("duration_s", "fps", "width", "height", "codec", "profile", "bpp", "bytes", "clips")
+    console.print("  " + ", ".join(f"{name} {_cell(row[name])}" for name in facts if row[name] is not None))
+    console.print(
+        f"  settled {row['finished_at']} by job {row['job']}, attempt {row['attempts']}, {row['fingerprint']}"
+    )
+
+
+def _tell_making(console: Console, row: Mapping[str, Any]) -> None:
+    """What became of the source's pictures: how many of them, cropped, converted, and why no more."""
+    taken = (row["end_frame"] or 0) - (row["start_frame"] or 0)
+    said = [f"{row['frames']} frames from {taken} of the source"]
+    if row["crop"]:
+        said.append("crop {2}x{3} at {0},{1}".format(*row["crop"]))
+    said += [row[name] for name in ("conversion",) if row[name]]
+    if row["ended_by"]:
+        said.append(f"ends by {row['ended_by']}")
+    console.print(f"  {', '.join(said)}", markup=False)
+
+
+def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
+    console.print(
+        f"[bold]clip {row['clip_id']}[/]  {row['start_s']:.3f} to {row['end_s']:.3f} s (shot {row['shot']}, "
+        f"frames {row['start_frame']} to {row['end_frame']}), {row['width']}x{row['height']}, {row['fps']:.5g} fps"
+    )
+    _tell_making(console, row)
+    for score in SCORES:
+        value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
+        console.print(f"  {score:10} {_cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")
+    media = f"cut, sha256 {row['media']}" if row["media"] else f"not cut {row['media_why'] or ''}".strip()
+    console.print(f"  tier {row['tier'] or 'none'}; {media}")
+
+
+def _runs(found: Sequence[Run]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "started", "state", "recipe", "done", "rejected", "quarantined", "clips", "cut", "command"):
+        table.add_column(column, no_wrap=column == "run", overflow="fold")
+    for run in found:
+        counts = (str(run.account.get(key, 0)) for key in ("done", "rejected", "quarantined", "clips", "cut"))
+        table.add_row(run.run, run.started, state(run), _recipe(run), *counts, " ".join(run.command[1:]))
+    Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
+
+
+def _run(run: Run) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"run {run.run}  {state(run)}")
+    if run.stopped_by:
+        console.print(f"  stopped by: {run.stopped_by}")
+    console.print(f"  {' '.join(run.command)}")
+    console.print(f"  recipe {_recipe(run)}")
+    console.print(f"  started {run.started}, last beat {run.beat}, ended {run.ended or 'not'}")
+    stage = f"; at stage {run.stage}" if run.stage else ""
+    console.print(f"  process {run.process.pid} on {run.process.host}{stage}")
+    console.print(f"  nodes {', '.join(run.nodes) or 'none'}: {run.cpus or 0:g} processors, {run.gpus or 0:g} GPUs")
+    console.print("  " + ", ".join(f"{package} {version}" for package, version in run.versions.items()))
+    for key, value in run.account.items():
+        if value:
+            console.print(f"  {key}: {value}")
+    for notice in run.notices:
+        console.print(f"  note: {notice}")
+
+
+def _recipe(run: Run) -> str:
+    return run.recipe if run.recipe_version is None else f"{run.recipe} (version {run.recipe_version})"
+
+
+def _cell(value: Any) -> str:
+    """A value as it stands in a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
