@@ -26,9 +26,27 @@ app = typer.Typer(
     name="ziggurat",
     help="Turn raw video into a data pyramid and train video models on its tiers.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ziggurat {version('ziggurat')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Turn raw video into a data pyramid and train video models on its tiers."""
+
 
 PyramidArg = Annotated[str, typer.Argument(metavar="PYRAMID", help="Folder or URI of the pyramid.")]
 OwnRecipeOption = Annotated[
@@ -246,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
     try:
-        code = app(args=arguments, standalone_mode=False)  # an early exit comes back as its code
+        code = app(args=arguments, prog_name="ziggurat", standalone_mode=False)  # an early exit comes back as its code
         return code if isinstance(code, int) else 0
     except UserError as error:
         return _complain(error, given)
@@ -258,9 +276,14 @@ def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
         if (inner := of_the_user(error)) is not None:
             return _complain(inner, given)
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a mistake in the arguments, from click
-            print(f"ziggurat: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
-            return int(error.exit_code)  # type: ignore[attr-defined]
+            return _complain(UserError(error.format_message().rstrip("."), f"see `{_asked(error)} --help`"), given)  # type: ignore[attr-defined]
         raise
+
+
+def _asked(error: object) -> str:
+    """The command whose arguments are wrong."""
+    context = getattr(error, "ctx", None)
+    return context.command_path if context is not None else "ziggurat"
 
 
 def _complain(error: UserError, arguments: Sequence[str]) -> int:

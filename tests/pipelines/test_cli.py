@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert "\n" not in said
     assert "Traceback" not in said
     return said
+
+
+def test_an_option_that_is_not_there_leads_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["sheet", "p", "--colour"], ["sheet", "p", "--clips", "many"], ["sheet"]):
+        assert fails(capsys, *arguments).endswith("; see `ziggurat sheet --help`")
+    assert "see `ziggurat --help`" in fails(capsys, "sheets")
+
+
+def test_help_and_version_by_their_usual_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["-h"], ["sheet", "-h"]):
+        assert main(arguments) == 0
+        assert "Usage: ziggurat" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ziggurat {metadata.version('ziggurat')}\n"
 
 
 def test_mistakes_about_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
