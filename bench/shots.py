@@ -27,7 +27,7 @@ from curation.media.pictures.small import small_bgr
 from curation.media.shots.base import Boundary, ShotDetector
 from curation.media.shots.scene_rule import SceneRule
 from curation.media.shots.scene_score import FrameScore, SceneScore
-from curation.media.shots.table import DETECTORS, make, prepare
+from curation.media.shots.table import SEEKING, make, prepare
 
 TOLERANCE = 2
 MIN_CLIP_S = 2.0
@@ -212,7 +212,7 @@ def leave_one_out(grid: Grid, of_equals: Callable[[list[tuple[float, int]]], tup
 def available() -> list[str]:
     """The detectors that can be made here; says on standard error which cannot, and the remedy."""
     names: list[str] = []
-    for name in DETECTORS:
+    for name in SEEKING:
         try:
             prepare(name)
         except UserError as error:

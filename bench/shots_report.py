@@ -18,7 +18,7 @@ from bench.shots import (
 )
 from curation.media.shots.base import Boundary
 from curation.media.shots.scene_rule import SceneRule
-from curation.media.shots.table import DETECTORS
+from curation.media.shots.table import SEEKING
 
 ROWS = {
     "plain": f"scene score >= {PLAIN}",
@@ -28,7 +28,7 @@ ROWS = {
     "transnet": "TransNetV2 (`transnet`)",
 }
 NOT_MEASURED = "not measured"
-assert set(DETECTORS) < set(ROWS), "every detector has a row"
+assert set(SEEKING) < set(ROWS), "every detector has a row"
 
 Outcomes = dict[str, list[Outcome]]
 
@@ -81,6 +81,9 @@ three frames or fewer between two of another shot passes as a flash; a bright ex
 on and stays for more than three frames, is taken for a cut; a dissolve or fade of more than two mixed frames
 passes as part of a shot, see the last two columns. TransNetV2 gives those their length, for about 20 ms of
 one CPU core a frame.
+
+## No detector
+`detector = "none"` takes the whole of a source for one shot, for clips that are cut already.
 
 ## Result
 A boundary within {tolerance} frames of a labelled cut is a hit; one that touches a labelled gradual

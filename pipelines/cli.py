@@ -174,6 +174,9 @@ def tiers(
     move: Annotated[
         str | None, typer.Option(metavar="TIER", help="Move thresholds of this tier: --motion 1..8")
     ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Of --move: take the tier's own range of it away.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
@@ -181,7 +184,7 @@ def tiers(
     from pipelines.commands.conditions import conditions
     from pipelines.commands.tiers import tiers
 
-    render.tiers(tiers(pyramid, move, conditions(context.args)), as_json)
+    render.tiers(tiers(pyramid, move, conditions(context.args), unset or ()), as_json)
 
 
 @app.command()

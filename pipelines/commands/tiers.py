@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,33 @@ class TierTable:
         return {one.column: {"recipe": plain(one.before), "now": plain(one.now)} for one in changed}
 
 
-def tiers(uri: str, move: str | None = None, wanted: Mapping[str, Any] | None = None) -> TierTable:
-    """The tiers of a pyramid, after the thresholds `wanted` of the tier `move` have been moved."""
+def tiers(
+    uri: str, move: str | None = None, wanted: Mapping[str, Any] | None = None, unset: Sequence[str] = ()
+) -> TierTable:
+    """The tiers of a pyramid, after the thresholds `wanted` of the tier `move` have been moved, and its own ranges of
+    the columns `unset` taken away.
+    """
     pyramid = opened(uri)
     if not move:
-        if wanted:
+        if wanted or unset:
             raise UserError("thresholds are given without a tier", "name it with --move TIER")
         return _table(pyramid)
-    pyramid, changed, notes = moved(pyramid, move, wanted or {})
+    pyramid, changed, notes = moved(
+        pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)}
+    )
     return dataclasses.replace(_table(pyramid), changed=changed, left=still_to_do(pyramid), notes=tuple(notes))
+
+
+def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[str]) -> dict[str, Any]:
+    """Open ranges for the columns that lose theirs."""
+    own = next((step.ranges for step in tiers.steps if step.name == tier), {})
+    columns = [name.removeprefix("--").replace("-", "_") for name in unset]
+    for column in columns:
+        if column in wanted:
+            raise UserError(f"{column} is both moved and unset", "choose one")
+        if column not in own and tier in tiers.names:
+            raise UserError(f"tier {tier} has no range of its own for {column}", f"it has {', '.join(own) or 'none'}")
+    return dict.fromkeys(columns, (None, None))
 
 
 def _table(pyramid: Pyramid) -> TierTable:

@@ -46,11 +46,16 @@ class TransNetOptions(Options):
     threshold: float = Field(default=0.5, gt=0, lt=1)
 
 
+class NoOptions(Options):
+    """See `whole.WholeSource`."""
+
+
 OPTIONS: Mapping[str, type[Options]] = {
     "scene": SceneOptions,
     "adaptive": AdaptiveOptions,
     "content": ContentOptions,
     "transnet": TransNetOptions,
+    "none": NoOptions,
 }
 """Every detector's options by the name of the detector."""
 
@@ -67,7 +72,7 @@ def read(detector: str, options: Mapping[str, object]) -> Options:
         found = error.errors(include_url=False)[0]
         key = ".".join(map(str, found["loc"]))
         if found["type"] == "extra_forbidden":
-            allowed = ", ".join(kind.model_fields)
+            allowed = ", ".join(kind.model_fields) or "none"
             raise ValueError(f"{key}: no such option of {detector!r}; allowed are {allowed}") from None
         message = found["msg"]
         raise ValueError(f"{key} = {found['input']!r}: {message[0].lower()}{message[1:]}") from None

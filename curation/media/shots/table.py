@@ -44,13 +44,22 @@ def _transnet(options: Any, fps: float) -> ShotDetector:
     return TransNetShots(options.threshold)
 
 
+def _none(options: Any, fps: float) -> ShotDetector:
+    from curation.media.shots.whole import WholeSource
+
+    return WholeSource()
+
+
 DETECTORS: Mapping[str, Callable[[Any, float], ShotDetector]] = {
     "scene": _scene,
     "adaptive": _adaptive,
     "content": _content,
     "transnet": _transnet,
+    "none": _none,
 }
 """Every detector by the name that a recipe uses; `make` is the way to one."""
+SEEKING = tuple(name for name in DETECTORS if name != "none")
+"""Those that look for boundaries."""
 
 
 def make(detector: str, options: Mapping[str, object] | None = None, fps: float = 25.0) -> ShotDetector:

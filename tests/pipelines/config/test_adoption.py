@@ -134,6 +134,24 @@ def test_a_moved_threshold_stays_moved(pyramid: Pyramid, tmp_path: Path, capsys:
     ]
 
 
+def test_a_threshold_is_taken_away(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tiers(pyramid.uri, "high", unset=["motion"])
+    now = opened(pyramid.uri)
+    assert now.tiers.steps[1].ranges == {} and now.tiers.effective("high") == now.tiers.effective("low")
+    assert found.changed and [(one.column, one.now) for one in found.moved] == [("motion", None)]
+    render.tiers(found, as_json=False)
+    assert "high has no range of its own for motion now; the recipe has 2..20" in capsys.readouterr().out
+    for wanted, unset, message in (
+        ({}, ["motion"], "tier high has no range of its own for motion; it has none"),
+        ({"motion": (1.0, 2.0)}, ["motion"], "both moved and unset"),
+        ({}, ["colour"], "no range of its own for colour"),
+    ):
+        with pytest.raises(UserError, match=message):
+            tiers(pyramid.uri, "high", wanted, unset)
+    with pytest.raises(UserError, match="without a tier"):
+        tiers(pyramid.uri, unset=["motion"])
+
+
 def test_a_tier_below_that_bounds_a_moved_one_is_named(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
     render.tiers(tiers(pyramid.uri, "high", {"motion": (0.5, 30.0)}), as_json=False)
     said = capsys.readouterr()

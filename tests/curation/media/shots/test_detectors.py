@@ -15,7 +15,7 @@ from bench.shots import Measured, judge, measure, pool, read_labels, run_rule
 from curation.media.shots.base import Boundary, DetectorMissingError, ShotDetector
 from curation.media.shots.scene_rule import SceneRule
 from curation.media.shots.scene_score import SceneScore
-from curation.media.shots.table import DETECTORS, make
+from curation.media.shots.table import DETECTORS, SEEKING, make
 from curation.media.shots.transnet import load_network
 from tests.support import media
 
@@ -152,7 +152,7 @@ def montage(lengths: Sequence[int], seed: int = 3) -> list[np.ndarray]:
     return frames
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", SEEKING)
 def test_contract(name: str) -> None:
     detector = need(name)
     assert isinstance(detector, ShotDetector)
@@ -172,7 +172,7 @@ def test_contract_without_frames(name: str) -> None:
     assert need(name).finish() == []
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", SEEKING)
 def test_hard_cuts_of_a_synthetic_video(name: str, tmp_path: Path) -> None:
     need(name)
     path = media.scenes(tmp_path / "cuts.mp4", LENGTHS_S)

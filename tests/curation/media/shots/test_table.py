@@ -14,7 +14,7 @@ from curation.media.plan import Limits, ShotPlan
 from curation.media.sandbox.sandbox import Sandbox
 from curation.media.shots.base import DetectorMissingError
 from curation.media.shots.options import OPTIONS
-from curation.media.shots.table import DETECTORS, check, make
+from curation.media.shots.table import DETECTORS, SEEKING, check, make
 from pipelines.config.recipe import load
 from tests.support import media
 from tests.support.measuring import LENIENT
@@ -48,8 +48,20 @@ def test_a_wrong_option_is_one_line_that_says_what_is_allowed(case: str, tmp_pat
 
 def test_an_unknown_detector_is_one_line() -> None:
     for refuse in (check, make):
-        with pytest.raises(UserError, match="'magic'; one of scene, adaptive, content, transnet"):
+        with pytest.raises(UserError, match="'magic'; one of scene, adaptive, content, transnet, none"):
             refuse("magic", {})
+
+
+def test_without_a_detector_a_source_is_one_shot() -> None:
+    check("none", {})
+    path = media.sample("scenes.mp4")
+    with Sandbox(Limits()) as sandbox:
+        whole = sandbox.measure(path, path.name, replace(LENIENT, shots=ShotPlan("none")))
+        cut = sandbox.measure(path, path.name, LENIENT)
+    assert {clip.shot for clip in whole.clips} == {0} and len({clip.shot for clip in cut.clips}) > 1
+    assert whole.clips[-1].end_frame == cut.clips[-1].end_frame, "nothing of it is lost"
+    with pytest.raises(UserError, match="threshold: no such option of 'none'; allowed are none"):
+        check("none", {"threshold": 1.0})
 
 
 def test_every_detector_has_options_with_its_own_defaults() -> None:
@@ -101,7 +113,7 @@ def test_loading_the_network_leaves_torchs_settings_and_the_random_generators_al
     assert state() == before
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("detector", SEEKING)
 def test_each_detector_works_in_the_sandbox(detector: str) -> None:
     try:
         check(detector, {})
