@@ -26,8 +26,9 @@ from curation.pyramid.commit import Committer
 from curation.pyramid.failures import LASTING, PASSING
 from curation.pyramid.journal import Journal
 from curation.pyramid.ledger import Known, Ledger
+from curation.pyramid.lookup import chunks, select
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, chunks, select
+from curation.pyramid.store import Pyramid
 from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe

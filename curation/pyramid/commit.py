@@ -30,8 +30,9 @@ import pyarrow.compute as pc
 from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
 from curation.pyramid import merge, tail
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
+from curation.pyramid.lookup import chunks, select
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, chunks, select
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
 from curation.pyramid.upsert import Upsert, committed
 

@@ -19,8 +19,9 @@ from pyarrow import ipc
 
 from curation.pyramid.commit import Batch, Committer, joined
 from curation.pyramid.files import Files
+from curation.pyramid.lookup import chunks
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, chunks
+from curation.pyramid.store import Pyramid
 
 FOLDER = "journal"
 _ENTRY = ".arrow"

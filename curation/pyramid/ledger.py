@@ -22,9 +22,10 @@ from curation.inputs import own_columns
 from curation.pyramid import conditions
 from curation.pyramid.conditions import Between, Condition, Present
 from curation.pyramid.failures import kind
+from curation.pyramid.lookup import chunks, select
 from curation.pyramid.names import Names
 from curation.pyramid.search import Question, search
-from curation.pyramid.store import Pyramid, chunks, select
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import MEASURES, Tiers
 
 if TYPE_CHECKING:

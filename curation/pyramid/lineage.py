@@ -143,7 +143,7 @@ class Joined:
         return batch
 
     def _read(self, ids: list[str]) -> None:
-        from curation.pyramid.store import select
+        from curation.pyramid.lookup import select
 
         if not ids:
             return

@@ -21,7 +21,8 @@ from curation.errors import UserError
 from curation.pyramid import conditions
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.conditions import Between
-from curation.pyramid.store import Pyramid, chunks
+from curation.pyramid.lookup import chunks
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
 
 _COMMIT_ROWS = 20_000

@@ -17,26 +17,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curation.contract import BLOB_FIELD, CLIPS, FORMAT_VERSION, MEDIA_PLAIN, SAMPLES, VIDEOS
 from curation.errors import UserError
-from curation.identity import FAMILY
 from curation.pyramid import about as about_file
 from curation.pyramid import address, recipes
 from curation.pyramid.about import About
 from curation.pyramid.files import Files
+from curation.pyramid.lookup import chunks, firsts
 from curation.pyramid.query import Query
 from curation.pyramid.retry import explained, retrying
 from curation.pyramid.tiers import Tiers
 
 if TYPE_CHECKING:
     import lance
-
-_T = TypeVar("_T")
 
 STORAGE_VERSION = "2.2"
 """Lance file format: the first one with blob v2, under which small and large clips are both stored well."""
@@ -285,7 +282,7 @@ class Pyramid:
         """(clip_id, bytes, sha256) of the clips that have been cut; few at a time, to bound memory."""
         dataset = self.dataset("media")
         for ids in chunks(clip_ids, 2000):
-            rows = _firsts(dataset, ids, "sha256")
+            rows = firsts(dataset, ids, "sha256")
             for start in range(0, len(rows), 16):
                 some = rows[start : start + 16]
                 files = dataset.take_blobs(BLOB_FIELD, addresses=[row["_rowaddr"] for row in some])
@@ -298,7 +295,7 @@ class Pyramid:
         """(clip_id, JPEG frames) of the clips that were measured; a few at a time."""
         dataset = self.dataset("samples")
         for ids in chunks(clip_ids, 64):
-            for row in _firsts(dataset, ids, "frames"):
+            for row in firsts(dataset, ids, "frames"):
                 yield row["clip_id"], row["frames"]
 
     def __getstate__(self) -> tuple[str, About, dict[str, str] | None]:
@@ -307,54 +304,6 @@ class Pyramid:
     def __setstate__(self, state: tuple[str, About, dict[str, str] | None]) -> None:
         self.uri, self.about, self.storage_options = state
         self._session = None
-
-
-def chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """`values` in lists of up to `size`."""
-    chunk: list[_T] = []
-    for value in values:
-        chunk.append(value)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def select(
-    dataset: lance.LanceDataset,
-    key: str,
-    values: list[str],
-    columns: list[str],
-    with_row_address: bool = False,
-    fragments: list[Any] | None = None,
-) -> pa.Table:
-    """Rows whose `key` is one of `values`, which travel as typed literals; of all fragments or some."""
-    return dataset.scanner(
-        columns=columns,
-        filter=pc.field(key).isin(pa.array(values, pa.string())),
-        with_row_address=with_row_address,
-        fragments=fragments,
-        use_scalar_index=fragments is None and _by_index(dataset, values),
-    ).to_table()
-
-
-def _by_index(dataset: lance.LanceDataset, values: list[str]) -> bool:
-    """Whether values of a key are looked up in its index, or by one pass over the column.
-
-    A long list touches most pages of an index in random order: one pass over it is then cheaper. Measured at 2 M rows
-    (1000 ids: 160 ms against 100) and at 10 M (20 ids: 30 ms against 900). The clips of one video lie in one page.
-    """
-    pages = len({value[:FAMILY] for value in values})
-    return pages <= max(100, dataset.count_rows() // 5000)
-
-
-def _firsts(dataset: lance.LanceDataset, ids: list[str], column: str) -> list[dict[str, Any]]:
-    """Of media or samples the first row of each clip: a second one is there until its committer has removed
-    it.
-    """
-    rows = select(dataset, "clip_id", ids, ["clip_id", column], with_row_address=True).to_pylist()
-    return list({row["clip_id"]: row for row in sorted(rows, key=lambda row: -row["_rowaddr"])}.values())
 
 
 def _looked_up(place: str, storage_options: Mapping[str, str] | None) -> About | None:

@@ -27,9 +27,10 @@ from curation.pyramid import access, indexes, journal
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
 from curation.pyramid.files import is_remote
+from curation.pyramid.lookup import chunks, select
 from curation.pyramid.names import Names
 from curation.pyramid.retry import is_conflict, retrying
-from curation.pyramid.store import NAMES, Pyramid, chunks, select
+from curation.pyramid.store import NAMES, Pyramid
 
 if TYPE_CHECKING:
     import lance

@@ -28,8 +28,9 @@ import pyarrow as pa
 
 from curation.pyramid import access
 from curation.pyramid.columns import writable
+from curation.pyramid.lookup import select
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, schema, select
+from curation.pyramid.store import Pyramid, schema
 
 if TYPE_CHECKING:
     import lance

@@ -13,7 +13,8 @@ import pyarrow as pa
 from curation.contract import CLIPS, VIDEOS, Source
 from curation.inputs import own_columns
 from curation.pyramid.commit import Batch
-from curation.pyramid.store import Pyramid, chunks, select
+from curation.pyramid.lookup import chunks, select
+from curation.pyramid.store import Pyramid
 from curation.rows import GIVEN
 
 

@@ -23,10 +23,11 @@ from curation.contract import SCORES
 from curation.errors import UserError
 from curation.pyramid import conditions
 from curation.pyramid.lineage import source_name
+from curation.pyramid.lookup import select
 from curation.pyramid.query import Query
 from curation.pyramid.retention import tier_report
 from curation.pyramid.retier import opened
-from curation.pyramid.store import Pyramid, select
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import MEASURES
 from pipelines.sheet.canvas import Canvas, decoded, printable
 from pipelines.sheet.layout import PAGE, Sheet, Tile, arrange, draw_badge, draw_frames, draw_sheet

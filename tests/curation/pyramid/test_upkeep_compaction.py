@@ -15,7 +15,8 @@ from curation.pyramid import upkeep as upkeep_module
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import GROWTH, SMALL, compact, plan
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
-from curation.pyramid.store import Pyramid, select
+from curation.pyramid.lookup import select
+from curation.pyramid.store import Pyramid
 from curation.pyramid.upkeep import upkeep
 from tests.curation.pyramid.build import TIERS, clip_ids, whole_video
 
