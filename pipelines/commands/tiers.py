@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation.contract import SCORES
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import SCORES, Status
 from curation.errors import UserError
 from curation.pyramid.about import Moved
 from curation.pyramid.retention import TierRow, tier_report
@@ -59,7 +62,8 @@ def tiers(
     pyramid, changed, notes = moved(
         pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)}
     )
-    return dataclasses.replace(_table(pyramid), changed=changed, left=still_to_do(pyramid), notes=tuple(notes))
+    found = _table(pyramid)
+    return dataclasses.replace(found, changed=changed, left=still_to_do(pyramid), notes=(*found.notes, *notes))
 
 
 def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +79,22 @@ def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[st
 
 
 def _table(pyramid: Pyramid) -> TierTable:
-    return TierTable(pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved))
+    behind = _under_other_plans(pyramid)
+    told = f"videos under another plan than the recipe's: {behind}; curate their sources again, and they follow"
+    return TierTable(
+        pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved), notes=(told,) if behind else ()
+    )
+
+
+def _under_other_plans(pyramid: Pyramid) -> int:
+    """Settled videos that were measured under another plan than that of the recipe kept: it was replaced, and the run
+    that replaced it has not come to them.
+    """
+    if (text := pyramid.recipe_text()) is None:
+        return 0
+    plan = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}").plan.fingerprint
+    others = (pc.field("fingerprint") != plan) & pc.field("status").isin(pa.array([Status.DONE, Status.REJECTED]))
+    return pyramid.dataset("videos").scanner(columns=["video_id"], filter=others).count_rows()
 
 
 def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyramid, int, list[str]]:

@@ -134,6 +134,18 @@ def test_a_moved_threshold_stays_moved(pyramid: Pyramid, tmp_path: Path, capsys:
     ]
 
 
+def test_videos_under_another_plan_than_the_recipe_s_are_counted(
+    pyramid: Pyramid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after `--replace-recipe` in a run that was stopped."""
+    plan = parsed(TEXT, "x").plan.fingerprint
+    Committer(pyramid).commit(whole_video(pyramid, "v2", 1, plan))
+    render.tiers(tiers(pyramid.uri), as_json=True)
+    assert "note: videos under another plan than the recipe's: 1; " in capsys.readouterr().err
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 5, plan))
+    assert tiers(pyramid.uri).notes == ()
+
+
 def test_a_threshold_is_taken_away(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
     found = tiers(pyramid.uri, "high", unset=["motion"])
     now = opened(pyramid.uri)
