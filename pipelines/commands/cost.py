@@ -31,8 +31,8 @@ def check_gpu(name: str) -> None:
     gpu_named(name)
 
 
-def show(
-    frames: int | None,
+def cost(
+    frames: int,
     size: str,
     autoencoder: str,
     gpu: str,
@@ -40,17 +40,13 @@ def show(
     samples: int,
     step_seconds: float | None,
     dit_seconds: float | None,
-    as_json: bool,
-) -> None:
-    """The command: all tables without `frames`, else one shape."""
-    if frames is None:
-        _tables(as_json)
-        return
+) -> tables.ShapeReport:
+    """What one shape costs; the report's tables are `tables.report()`."""
     found = re.fullmatch(r"(\d+)x(\d+)", size)
     if not found:
         raise UserError(f"size {size!r}", "write WIDTHxHEIGHT, as in 336x192")
     width, height = int(found[1]), int(found[2])
-    shape = tables.shape(
+    return tables.shape(
         autoencoder,
         frames,
         height,
@@ -61,12 +57,14 @@ def show(
         step_seconds=step_seconds,
         dit_seconds=dit_seconds,
     )
+
+
+def show(shape: tables.ShapeReport, title: str, as_json: bool) -> None:
+    """One shape, as a table or as a JSON object."""
     if as_json:
         print(json.dumps(asdict(shape)))
         return
-    table = Table(
-        "", "", title=f"{frames} x {width}x{height}, {autoencoder}, {gpus} {shape.gpu.name}", show_header=False
-    )
+    table = Table("", "", title=f"{title} {shape.gpu.name}", show_header=False)
     rows: dict[str, Any] = {
         "video tokens": shape.sample.video_tokens,
         "tokens with text": shape.sample.length,
@@ -83,8 +81,8 @@ def show(
     Console().print(table)
 
 
-def _tables(as_json: bool) -> None:
-    report = tables.report()
+def show_tables(report: tables.Report, as_json: bool) -> None:
+    """The report's tables, or a JSON object for each of their rows."""
     for name, title in TITLES.items():
         rows = getattr(report, name)
         if as_json:

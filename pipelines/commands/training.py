@@ -123,7 +123,10 @@ def cost(
     cost.check_gpu(gpu)
     if frames is None:
         _refuse(context, set(context.params) - {"frames", "as_json"}, "without --frames: the tables are the report's")
-    cost.show(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds, as_json)
+        cost.show_tables(cost.tables.report(), as_json)
+        return
+    shape = cost.cost(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds)
+    cost.show(shape, f"{frames} x {size}, {autoencoder}, {gpus}", as_json)
 
 
 @app.command()

@@ -47,28 +47,47 @@ class Finding:
         return "ok" if self.present else "MISSING" if self.needed else "absent"
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All findings, and why the recipe, or the model that is named, cannot start; None where it can."""
+
+    findings: tuple[Finding, ...]
+    wrong: UserError | None = None
+
+
 def report(recipe: str, as_json: bool, model: str | None = None) -> None:
-    """Print the findings; a `UserError` at the end where the recipe, or the model that is named, could not start."""
+    """`ziggurat doctor`: the findings shown; a `UserError` at the end where something could not start."""
+    found = health(recipe, model)
+    show(found.findings, as_json)
+    if found.wrong is not None:
+        raise found.wrong
+
+
+def health(recipe: str, model: str | None = None) -> Health:
+    """What is found on this machine, for a recipe and a model file."""
     try:
-        loaded, wrong = load(recipe), None
+        loaded, unread = load(recipe), None
     except UserError as error:
-        loaded, wrong = None, error  # the rest of the report is worth reading all the same
+        loaded, unread = None, error  # the rest of the report is worth reading all the same
     of_model = [] if model is None else [*weights_of(modelfile.load(model))]
     findings = [*examine(loaded)]
     tried = [*trials(loaded)] if loaded else []
-    blocked = wrong or (blocks(loaded, [*findings, *tried]) if loaded else None)
-    findings += [*tried, *of_model]
+    blocked = unread or (blocks(loaded, [*findings, *tried]) if loaded else None)
     starts = "starts here" if blocked is None else f"does not start: {blocked.cause}"
     remedy = "" if blocked is None else blocked.remedy
-    findings.append(Finding("recipe", recipe, blocked is None, starts, remedy, needed=True))
-    show(findings, as_json)
-    if wrong is not None:
-        raise wrong
-    if model is None and blocked is not None:
-        raise UserError(f"the recipe {recipe} cannot start: {blocked.cause}", blocked.remedy)
+    verdict = Finding("recipe", recipe, blocked is None, starts, remedy, needed=True)
+    wrong = unread or _lacking(of_model, model)
+    if wrong is None and model is None and blocked is not None:
+        wrong = UserError(f"the recipe {recipe} cannot start: {blocked.cause}", blocked.remedy)
+    return Health((*findings, *tried, *of_model, verdict), wrong)
+
+
+def _lacking(of_model: Sequence[Finding], model: str | None) -> UserError | None:
+    """The first of a model's needs that is not there."""
     for finding in of_model:
         if finding.needed and not finding.present:
-            raise UserError(f"the model {model} lacks {finding.name} ({finding.value})", finding.get)
+            return UserError(f"the model {model} lacks {finding.name} ({finding.value})", finding.get)
+    return None
 
 
 def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
