@@ -16,8 +16,7 @@ from curation.media.sandbox import decoder
 from curation.media.sandbox.cell.confine import Level
 from pipelines.cli import main
 from pipelines.config.recipe import load
-from pipelines.doctor import checks, packages, selftest
-from pipelines.doctor.report import report
+from pipelines.doctor import checks, packages, report, selftest
 from pipelines.execution import answering
 from tests.support import jobs, media
 
@@ -136,7 +135,8 @@ def test_a_run_says_what_its_decoder_s_process_lacks(tmp_path: Path) -> None:
     """In a process of its own: Ray settles once a process how it authenticates, and another test joins without."""
     level = Level(0, True)
     code = (
-        "import sys; from curation.media import decoder; from curation.media.sandbox.cell.confine import Level; "
+        "import sys; from curation.media.sandbox import decoder; "
+        "from curation.media.sandbox.cell.confine import Level; "
         "from pipelines.cli import main; heard = decoder.Decoder._greeting; "
         f"decoder.Decoder._greeting = lambda self: heard(self) and {level!r}; sys.exit(main(sys.argv[1:]))"
     )

@@ -16,7 +16,9 @@ from tests.support import jobs
 
 HEAD = """
 import os, signal, threading, time
-from pipelines import cli, cluster, jobs, landing, selftest
+from pipelines import cli
+from pipelines.doctor import selftest
+from pipelines.execution import cluster, committer, jobs
 
 def send(after=0.0):
     threading.Timer(after, os.kill, (os.getpid(), int(os.environ["SIGNAL"]))).start()
@@ -44,18 +46,18 @@ def joining(*given, **options):
 cluster._init = joining
 """,
     "a result is committed": """
-commit = landing.Landing._commit
+commit = committer.Landing._commit
 def committing(self, results):
     send()
     commit(self, results)
-landing.Landing._commit = committing
+committer.Landing._commit = committing
 """,
     "a commit hangs": """
 def hanging(self, results):
     send()
     send(1.0)
     time.sleep(600)
-landing.Landing._commit = hanging
+committer.Landing._commit = hanging
 """,
 }
 LINES = {

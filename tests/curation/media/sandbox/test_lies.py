@@ -49,9 +49,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     """Have the children run this code after the prelude."""
 
     def write(code: str) -> None:
-        package = tmp_path / "curation" / "media"
+        package = tmp_path / "curation" / "media" / "sandbox"
         package.mkdir(parents=True)
-        for folder in (package.parent, package):
+        for folder in (package.parents[1], package.parent, package):
             (folder / "__init__.py").touch()
         (package / "child.py").write_text(PRELUDE + code)
         monkeypatch.setattr(decoder, "_ROOT", str(tmp_path))
