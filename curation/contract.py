@@ -17,10 +17,8 @@ from enum import StrEnum
 import pyarrow as pa
 
 FORMAT_VERSION = 2
-"""Version of a pyramid on disk: its layout, and how rows are written to it. A pyramid of a newer version is refused,
-never guessed at; one of an older version is read, and the first commit raises its version (`Pyramid.upgraded`).
-
-2: rows of `clips` and `videos` are written by `upsert`, which must never meet the `merge_insert` of version 1.
+"""Version of a pyramid on disk. A newer one is refused; an older one is read, and the first commit raises its version.
+2: rows of `clips` and `videos` are written by `pyramid.upsert`, which must never meet the `merge_insert` of version 1.
 """
 
 SCORES = ("motion", "sharpness", "jitter", "text_area", "aesthetic")

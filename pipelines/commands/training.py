@@ -67,32 +67,7 @@ def sample(
         _refuse(context, {"candidates", "metric"}, "without --search-steps")
     if size is not None:
         _refuse(context, {"resolution", "aspect"}, "beside --size")
-    wish = command.Wish(
-        prompts=tuple(prompts or ()),
-        model=model,
-        resolution=resolution,
-        aspect=aspect,
-        size=size,
-        frames=frames,
-        fps=fps,
-        motion=motion,
-        negative=negative,
-        kind=kind,
-        references=tuple(reference or ()),
-        fit=fit,
-        via_image=via_image,
-        steps=steps,
-        guidance=guidance,
-        image_guidance=image_guidance,
-        text_oscillation=text_oscillation,
-        image_oscillation=image_oscillation,
-        dynamic_image=dynamic_image,
-        seed=seed,
-        search_steps=search_steps,
-        candidates=candidates,
-        metrics=tuple(metric or ("aesthetic_quality", "imaging_quality")),
-    )
-    command.run(wish, to, as_json)
+    command.run(command.Wish.of_command(context.params), to, as_json)
 
 
 def _refuse(context: typer.Context, names: set[str], why: str) -> None:

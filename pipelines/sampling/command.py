@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from training.sampling.denoise import Settings
     from training.sampling.sampler import Request, Sampled, Sampler
     from training.sampling.search import Search
+
+
+METRICS = ("aesthetic_quality", "imaging_quality")
+"""VBench's metrics that judge candidates where none are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,16 @@ class Wish:
     search_steps: str | None
     candidates: int
     metrics: tuple[str, ...]
+
+    @classmethod
+    def of_command(cls, given: Mapping[str, Any]) -> Wish:
+        """What was typed, by the names of the command's parameters."""
+        lists = {
+            "prompts": tuple(given["prompts"] or ()),
+            "references": tuple(map(Path, given["reference"] or ())),
+            "metrics": tuple(given["metric"] or METRICS),
+        }
+        return cls(**lists, **{field.name: given[field.name] for field in fields(cls) if field.name not in lists})
 
     @classmethod
     def of_line(cls, line: Line) -> Wish:
