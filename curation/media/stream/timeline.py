@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from curation.contract import Ending
 from curation.media.stream.mpeg4 import NotCoded
-from curation.media.stream.rates import Run, runs
+from curation.media.stream.rates import Run, runs, typical
 from curation.media.stream.recovery import pictures_until_clean
 
 _COUNTED = "mov"
@@ -174,8 +174,8 @@ def _pictures_of(fields: np.ndarray) -> np.ndarray:
     if len(fields) < 2:
         return np.zeros(len(fields), np.int64)
     steps = np.diff(fields)
-    places = np.concatenate([[0], np.cumsum(np.maximum(1, np.rint(steps / np.median(steps)).astype(np.int64)))])
-    return places // 2
+    places = np.cumsum(np.maximum(1, np.rint(steps / (typical(steps) or 1)).astype(np.int64)))
+    return np.concatenate([[0], places]) // 2
 
 
 def _leading_fields(stamps: np.ndarray) -> np.ndarray:
