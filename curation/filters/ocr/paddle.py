@@ -72,16 +72,16 @@ class PaddleEngine:
             self._reader = _predictor(TextRecognition, _READER, reader, reader_description(reader))
 
     def boxes(self, frame: np.ndarray) -> np.ndarray:
-        """See `ocr.TextEngine`."""
+        """See `base.TextEngine`."""
         return _found(self._detector, frame)
 
     def glimpse(self, frame: np.ndarray) -> np.ndarray:
-        """See `ocr.TextEngine`."""
+        """See `base.TextEngine`."""
         assert self._gate is not None, "made without a gate: parameters.gate is 0"
         return _found(self._gate, frame)
 
     def read(self, crop: np.ndarray) -> tuple[str, float]:
-        """See `ocr.TextEngine`."""
+        """See `base.TextEngine`."""
         assert self._reader is not None, "made without a reader: parameters.reading is None"
         found = self._reader.predict(crop)[0]
         return str(found["rec_text"]), float(found["rec_score"])

@@ -24,6 +24,9 @@ class RapidEngine:
             params={
                 # Its log goes to standard output and warns of every frame without text.
                 "Global.log_level": "critical",
+                # A crop is read as it is: enlarged to a size of its own it reads as something else.
+                "Global.use_preprocess_img": False,
+                "Global.use_vertical_padding": False,
                 "EngineConfig.onnxruntime.intra_op_num_threads": 1,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
                 # With an explicit path it neither looks for nor downloads a model.

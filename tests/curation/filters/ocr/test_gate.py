@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.filters.ocr.base import DETECTOR_FILE, OcrParameters, shipped_models, text_area_fingerprint
+from curation.filters.ocr.base import (
+    DETECTOR_FILE,
+    READER_FILE,
+    OcrParameters,
+    shipped_models,
+    text_area_fingerprint,
+)
 from curation.filters.ocr.detector import normalised, planes
 from curation.filters.ocr.table import text_area
 from curation.filters.ocr.text_area import TextArea
@@ -216,6 +222,20 @@ def test_the_detector_finds_what_rapidocr_finds(ocr: TextArea) -> None:
         assert sorted(map(np.ndarray.tolist, ours)) == sorted(
             np.asarray([] if theirs is None else theirs).round().tolist()
         )
+
+
+def test_a_crop_is_read_as_it_is(ocr: TextArea) -> None:
+    """Whatever its size: the package enlarges a narrow one on its own account, and then reads otherwise, or fails."""
+    from rapidocr import RapidOCR
+
+    plain = {"Global.log_level": "critical", "Global.use_preprocess_img": False, "Global.use_vertical_padding": False}
+    rapid = RapidOCR(params={**plain, "Rec.model_path": str(shipped_models() / READER_FILE)})
+    line = written(("Hi! 27 foxes", 60, 80))[50:100, 55:400]
+    for height in (10, 14, 20, 28, 40):
+        crop = cv2.resize(line, (round(line.shape[1] * height / line.shape[0]), height))
+        theirs = rapid(crop, use_det=False, use_cls=False, use_rec=True)
+        assert ocr._engine.read(crop) == (theirs.txts[0], pytest.approx(theirs.scores[0]))
+    assert ocr._engine.read(np.zeros((10, 2100, 3), np.uint8))[1] < 0.7
 
 
 ASK = """
