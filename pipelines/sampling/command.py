@@ -106,8 +106,9 @@ class Wish:
 
 def run(wish: Wish, to: str, as_json: bool) -> None:
     """The command. UserError for whatever the user can mend, before the networks are loaded where it can be told."""
-    folder = SampleFolder(to)
+    networks.need_torch()
     job = _prepared(wish)
+    folder = SampleFolder(to)
     sampler = _loaded(job.model)
     making = _Making(folder, as_json)
     making.all_of(job, sampler)
@@ -119,9 +120,11 @@ def again(source: str, to: str, as_json: bool) -> bool:
 
     UserError: lines that cannot be read, or whose model or references have changed.
     """
-    folder, lines = SampleFolder(to), samples_file.read(source)
+    networks.need_torch()
+    lines = samples_file.read(source)
     for line in lines:
         line.check_sources()
+    folder = SampleFolder(to)
     making, sampler, loaded, same = _Making(folder, as_json), None, None, True
     for line in lines:
         job = _prepared(Wish.of_line(line))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def sampler(model: ModelFile) -> Sampler:
     """All that sampling needs. UserError: a package, a file, a preset or a device that is not there."""
-    _need_torch()
+    need_torch()
     from training.models import build
     from training.sampling.sampler import Sampler
 
@@ -35,7 +35,7 @@ def sampler(model: ModelFile) -> Sampler:
 
 def latent_spec(model: ModelFile) -> LatentSpec:
     """The shape of the model's latents, before any network is loaded."""
-    _need_torch()
+    need_torch()
     from training.models import build
 
     return build.latent_spec(model.spec.autoencoder)
@@ -43,7 +43,7 @@ def latent_spec(model: ModelFile) -> LatentSpec:
 
 def image_model(model: ModelFile) -> ImageModel:
     """The model that draws a first frame."""
-    _need_torch()
+    need_torch()
     from training.models import build
 
     return build.image_model(model.spec)
@@ -51,7 +51,7 @@ def image_model(model: ModelFile) -> ImageModel:
 
 def scorer(section: QualitySection, metrics: Sequence[str], device: str, fps: float) -> VBenchScorer:
     """VBench's metrics with weights from the model file."""
-    _need_torch()
+    need_torch()
     from training.quality import score
 
     paths = section.model_dump(exclude={"weights"})
@@ -75,7 +75,8 @@ def room_for(what: str) -> Iterator[None]:
         raise UserError(f"too little memory for {what}", remedy) from error
 
 
-def _need_torch() -> None:
+def need_torch() -> None:
+    """`UserError` where torch is not installed: before a module is imported that needs it."""
     try:
         import torch  # noqa: F401 - what is asked is whether it is there
     except ImportError:

@@ -27,7 +27,7 @@ from curation.errors import UserError
 from pipelines.cli import main
 from pipelines.config import modelfile
 from pipelines.sampling import networks, pictures
-from tests.support import media, store
+from tests.support import jobs, media, store
 from tests.support.measuring import measured
 
 SMALL = ("--size", "96x64", "--frames", "8", "--steps", "3")
@@ -381,12 +381,14 @@ def test_a_folder_in_an_object_store(capsys: pytest.CaptureFixture[str], monkeyp
         assert "holds samples already; choose a new folder" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_without_torch_it_says_how_to_get_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert main(["sample", "a fox", "--to", str(tmp_path), *SMALL]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith("torch is not installed; pip install -e '.[train]'")
+@pytest.mark.parametrize("asked", [["a fox"], ["a fox", "--model", "none.toml"], ["--again", "none.jsonl"]])
+def test_without_torch_it_says_how_to_get_it(tmp_path: Path, asked: list[str]) -> None:
+    """In a process that has imported nothing of `training` yet."""
+    code = "import sys; sys.modules['torch'] = None; from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "sample", *asked, "--to", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=jobs.ROOT)
+    assert done.stderr == "ziggurat: torch is not installed; pip install -e '.[train]'\n"
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])
