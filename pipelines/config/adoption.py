@@ -14,6 +14,9 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
 from pipelines.config.recipe import Recipe, differences, parsed, text_of
 
+ADD_TIERS = "add [[tiers]] to its recipe, and curate with --replace-recipe"
+"""What to do with a pyramid that has no tiers."""
+
 DEFAULT = "small"
 """The recipe of a new pyramid where none is named."""
 

@@ -9,24 +9,22 @@ from dataclasses import dataclass
 
 from curation.contract import Source
 from curation.errors import UserError
-from curation.filters.base import WEIGHTS_MISSING
 from curation.inputs.sources import Listing, Refused, list_sources
 from curation.pyramid.census import census
 from curation.pyramid.retier import opened
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
 from pipelines import curate as path
-from pipelines.config.adoption import Choice, choose
-from pipelines.config.filters import Ready, listed
+from pipelines.config.adoption import ADD_TIERS, Choice, choose
+from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
 from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account
+from pipelines.execution.notices import of_cutting, of_files, of_recipe
 from pipelines.execution.recording import Recording
 from pipelines.execution.starting import started
 from pipelines.progress.display import Display, results_only
-
-MANY_FILES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,8 @@ def run_cut(uri: str, tier: str, options: Options) -> int:
 
 def _check_tier(tier: str, tiers: Tiers) -> None:
     if tier not in tiers.names:
-        raise UserError(f"no tier {tier!r}", f"there are {', '.join(tiers.names) or 'none'}")
+        there = f"there are {', '.join(tiers.names)}" if tiers.names else f"the pyramid has none: {ADD_TIERS}"
+        raise UserError(f"no tier {tier!r}", there)
 
 
 def _choice(uri: str, options: Options) -> Choice:
@@ -130,7 +129,9 @@ def _running(
     with started(display, recipe, machine, places, options.address, options.cpus) as (resources, of_checks):
         pyramid, notices = choice.adopt(uri)
         pyramid = opened(pyramid.uri, pyramid.storage_options)
-        notices = _about_filters(filters) + of_checks + notices
+        notices = of_recipe(recipe, pyramid, filters) + of_checks + notices
+        if listing is not None:
+            notices += of_cutting(recipe, pyramid)
         for notice in notices:
             print(f"note: {notice}", file=sys.stderr)
         with Recording(pyramid, account, display).kept() as record:
@@ -140,7 +141,7 @@ def _running(
             if listing is not None:
                 account.passed_over = listing.tally.passed_over
                 notices = notices + listing.notices()
-            record.notices, record.exit = notices + _advice(pyramid), account.exit_code
+            record.notices, record.exit = notices + of_files(pyramid), account.exit_code
             display.summary(census(pyramid), list(record.notices))
 
 
@@ -155,17 +156,3 @@ def _checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:
         yield from entries
 
     return again()
-
-
-def _advice(pyramid: Pyramid) -> list[str]:
-    """Past some thousand small files every commit and lookup takes a third of a second."""
-    files = pyramid.scattered()
-    return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
-
-
-def _about_filters(filters: Sequence[Ready]) -> list[str]:
-    return [
-        f"{filter_.score} is not computed: weights are missing (see `ziggurat doctor`)"
-        for filter_ in filters
-        if filter_.why == WEIGHTS_MISSING
-    ]

@@ -150,6 +150,8 @@ class Display:
             account = self.account
             fields = {
                 **self.figures(),
+                "eta_s": 0.0,
+                "eta_without": [],
                 "recovered": account.recovered,
                 "settled_before": account.settled_before,
                 "same_content": account.same_content,

@@ -1,0 +1,56 @@
+"""What the person must know of a run before it starts and at its end, beside the figures.
+
+`jobs` prints them as notes before the first video, the summary repeats them, and the run's record keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from curation.filters.base import WEIGHTS_MISSING
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import Range
+from pipelines.config.filters import Ready
+from pipelines.config.recipe import Recipe
+
+MANY_FILES = 2000
+
+
+def of_recipe(recipe: Recipe, pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
+    """What this recipe leaves undone: scores, and tiers that stay empty."""
+    return [*_of_filters(filters), *_of_tiers(pyramid, filters)]
+
+
+def of_cutting(recipe: Recipe, pyramid: Pyramid) -> list[str]:
+    """That a run which measures cuts nothing, although there is what to cut."""
+    if recipe.cut.tier is not None or not pyramid.tiers.steps:
+        return []
+    return [f"clips are measured and not cut: cut.tier is none; see `ziggurat cut {pyramid.uri} --tier TIER`"]
+
+
+def of_files(pyramid: Pyramid) -> list[str]:
+    """Past some thousand small files every commit and lookup takes a third of a second."""
+    files = pyramid.scattered()
+    return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
+
+
+def _of_filters(filters: Sequence[Ready]) -> list[str]:
+    return [
+        f"{filter_.score} is not computed: weights are missing (see `ziggurat doctor`)"
+        for filter_ in filters
+        if filter_.why == WEIGHTS_MISSING
+    ]
+
+
+def _of_tiers(pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
+    """Tiers that no new clip can be in: their ranges, or those of a tier below, bound a score that is not made."""
+    tiers = pyramid.tiers
+    if not tiers.steps:
+        return ["the recipe has no tiers: everything is measured, and no clip is in any"]
+    missing = {filter_.score for filter_ in filters if filter_.make is None}
+    notices = []
+    for name in tiers.names:
+        ranges = tiers.effective(name)
+        if asked := [column for column in ranges if column in missing and ranges[column] != Range()]:
+            notices.append(f"no new clip can be in tier {name}: it bounds {', '.join(asked)}, which is not computed")
+    return notices
