@@ -237,9 +237,9 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Show versions, codecs, models and processors: what is there, what is missing, and how to get it."""
-    from pipelines.doctor import report as checks
+    from pipelines.doctor.report import report
 
-    checks.report(recipe, as_json, model)
+    report(recipe, as_json, model)
 
 
 app.add_typer(training.app)
@@ -279,14 +279,18 @@ def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
         if (inner := of_the_user(error)) is not None:
             return _complain(inner, given)
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a mistake in the arguments, from click
-            return _complain(UserError(error.format_message().rstrip("."), f"see `{_asked(error)} --help`"), given)  # type: ignore[attr-defined]
+            if not (cause := error.format_message().rstrip(".")):  # type: ignore[attr-defined]
+                return int(error.exit_code)  # type: ignore[attr-defined]  # nothing was asked for: the help is shown
+            return _complain(UserError(cause, f"see `{_asked(error, given)} --help`"), given)
         raise
 
 
-def _asked(error: object) -> str:
-    """The command whose arguments are wrong."""
-    context = getattr(error, "ctx", None)
-    return context.command_path if context is not None else "ziggurat"
+def _asked(error: object, given: Sequence[str]) -> str:
+    """The command whose arguments are wrong: click does not always say."""
+    if (context := getattr(error, "ctx", None)) is not None:
+        return context.command_path
+    known = getattr(typer.main.get_command(app), "commands", {})
+    return f"ziggurat {given[0]}" if given and given[0] in known else "ziggurat"
 
 
 def _complain(error: UserError, arguments: Sequence[str]) -> int:

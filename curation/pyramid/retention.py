@@ -41,7 +41,7 @@ class FilterLoss:
 class TierRow:
     """What a tier keeps: clips, hours and their shares of all clips; and its filters in the recipe's order.
 
-    `clips` plus what every filter drops after the others (null or not) is the number of all clips.
+    `clips` plus what every filter drops after those before it (null or not) is the number of all clips.
     """
 
     tier: str

@@ -1,1 +1,1 @@
-"""One module a command, called by `pipelines.cli` with what was typed."""
+"""What commands do with what was typed: a module each, but for `training`, which declares three. `render` prints."""

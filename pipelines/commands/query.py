@@ -64,15 +64,21 @@ class Saved:
 
 def query(request: Request) -> Answer:
     """Ask, and write where an output is named; without one the rows are read by whoever takes the answer."""
+    check_count(request)
     if request.output is not None:
         _check_output(request.output, request.names)
     elif request.names is not None:
         raise UserError("--names is for a folder of mp4 files", "name one with --output")
     found = _query(request)
     count = found.count() if request.count else None
-    output = None if request.count else request.output
-    saved = None if output is None else _save(found, output, request.names or "{clip_id}")
+    saved = None if request.output is None else _save(found, request.output, request.names or "{clip_id}")
     return Answer(found, selected(request.columns), tuple(_notes(found, request.limit)), count, saved)
+
+
+def check_count(request: Request) -> None:
+    """UserError for an output beside `--count`, which would be ignored."""
+    if request.count and request.output is not None:
+        raise UserError("--output has no effect beside --count", "leave one of the two out")
 
 
 def _query(request: Request) -> Query:

@@ -29,7 +29,7 @@ from curation.pyramid.videos import Listing
 from pipelines.commands.query import Answer, Saved, absent, asked_scores
 from pipelines.commands.tiers import TierTable
 from pipelines.commands.videos import VideosAnswer
-from pipelines.config.adoption import shown
+from pipelines.config.adoption import ADD_TIERS, shown
 
 SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
 VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
@@ -86,6 +86,8 @@ def tiers(table: TierTable, as_json: bool) -> None:
             print(json.dumps(row))
     else:
         _tiers(table)
+    if not table.rows:
+        print(f"this pyramid has no tiers; {ADD_TIERS}", file=sys.stderr)
     if table.left:
         print(f"clips wait: {table.left}; `ziggurat curate {table.pyramid} --fill` does it all", file=sys.stderr)
 
@@ -172,12 +174,14 @@ def _videos(found: Listing) -> None:
     shown = found if found.rows is not None else found.limit(TABLE_ROWS)
     table = Table(box=None, pad_edge=False)
     for name in shown.selected:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "video_id")
     rows = 0
     for row in _rows(shown):
         rows += 1
         table.add_row(*(_cell(row[name]) for name in shown.selected))
     Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
+    if not rows:
+        print("no video is found", file=sys.stderr)
     if (total := found.limit(None).count()) > rows:
         print(f"{rows} of {total} videos; more with --limit or --output", file=sys.stderr)
 
@@ -192,7 +196,7 @@ def _tiers(found: TierTable) -> None:
     for row in found.rows:
         title = f"{row.tier}: {row.clips} clips, {row.hours:.3f} hours ({row.share_clips:.0%} of clips)"
         table = Table(title=title, title_justify="left")
-        for name in ("range", "drops alone", "no score", "drops after the others", "no score"):
+        for name in ("range", "drops alone", "no score", "drops after those above", "no score"):
             table.add_column(name, justify="left" if name == "range" else "right")
         for loss in row.losses:
             bounds = f"{loss.column} {shown(loss.range)}{_mark(before.get((row.tier, loss.column)), loss.range)}"

@@ -59,6 +59,8 @@ def tiers(
         if wanted or unset:
             raise UserError("thresholds are given without a tier", "name it with --move TIER")
         return _table(pyramid)
+    if not wanted and not unset:
+        raise UserError(f"no threshold of {move} is given", "write --COLUMN low..high, or --unset COLUMN")
     pyramid, changed, notes = moved(
         pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)}
     )
@@ -79,20 +81,25 @@ def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[st
 
 
 def _table(pyramid: Pyramid) -> TierTable:
-    behind = _under_other_plans(pyramid)
-    told = f"videos under another plan than the recipe's: {behind}; curate their sources again, and they follow"
-    return TierTable(
-        pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved), notes=(told,) if behind else ()
-    )
+    return TierTable(pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved), notes=tuple(_plans(pyramid)))
 
 
-def _under_other_plans(pyramid: Pyramid) -> int:
-    """Settled videos that were measured under another plan than that of the recipe kept: it was replaced, and the run
-    that replaced it has not come to them.
+def _plans(pyramid: Pyramid) -> list[str]:
+    """That videos were measured under another plan than that of the recipe kept: it was replaced, and the run that
+    replaced it has not come to them. Of a recipe that cannot be read, why not: the tiers are shown all the same.
     """
     if (text := pyramid.recipe_text()) is None:
-        return 0
-    plan = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}").plan.fingerprint
+        return []
+    try:
+        plan = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}").plan.fingerprint
+    except UserError as error:
+        return [str(error)]
+    behind = _under_other_plans(pyramid, plan)
+    told = f"videos under another plan than the recipe's: {behind}; curate their sources again, and they follow"
+    return [told] if behind else []
+
+
+def _under_other_plans(pyramid: Pyramid, plan: str) -> int:
     others = (pc.field("fingerprint") != plan) & pc.field("status").isin(pa.array([Status.DONE, Status.REJECTED]))
     return pyramid.dataset("videos").scanner(columns=["video_id"], filter=others).count_rows()
 
@@ -107,9 +114,10 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyram
         for column, bounds in ranges.items():
             tiers = tiers.moved(tier, column, bounds)
     except ValueError as error:
-        raise UserError(str(error), "move it elsewhere") from None
+        raise UserError(str(error), f"see `ziggurat tiers {pyramid.uri}` for its tiers and their ranges") from None
     changed = retier(pyramid.with_tiers(tiers))
-    missing = [told for score in ranges if score in SCORES and (told := absent(pyramid.query(), score)) is not None]
+    bounded = [column for column, bounds in ranges.items() if bounds != Range() and column in SCORES]
+    missing = [told for score in bounded if (told := absent(pyramid.query(), score)) is not None]
     return pyramid.refreshed(), changed, [*bounded_below(tiers, tier, ranges), *missing]
 
 

@@ -100,6 +100,8 @@ def cost(
         _refuse(context, set(context.params) - {"frames", "as_json"}, "without --frames: the tables are the report's")
         cost.show_tables(cost.tables.report(), as_json)
         return
+    if step_seconds is None:
+        _refuse(context, {"dit_seconds"}, "without --step-seconds")
     shape = cost.cost(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds)
     cost.show(shape, f"{frames} x {size}, {autoencoder}, {gpus}", as_json)
 

@@ -11,7 +11,7 @@ from curation.pyramid import videos as listed
 from curation.pyramid.export import Rows
 from curation.pyramid.retier import opened
 from curation.pyramid.videos import Listing
-from pipelines.commands.query import Request, selected
+from pipelines.commands.query import Request, check_count, selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ def videos(request: Request, status: str | None, reason: str | None) -> VideosAn
     of_clips = (request.wanted, request.tier, request.order, request.version, request.names, request.timeout)
     if any(argument for argument in of_clips):
         raise UserError("conditions on clips do not go with --videos", "use --status, --reason, --columns, --limit")
+    check_count(request)
     if request.output is not None:
         if outputs.suffix(request.output) not in export.TABLES:
             raise UserError(f"cannot write {request.output} for videos", "name a .jsonl, .csv or .parquet file")

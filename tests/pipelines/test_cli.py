@@ -34,8 +34,9 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_an_option_that_is_not_there_leads_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["sheet", "p", "--colour"], ["sheet", "p", "--clips", "many"], ["sheet"]):
+    for arguments in (["sheet", "p", "--colour"], ["sheet", "p", "--clips", "many"], ["sheet"], ["sheet", "p", "--to"]):
         assert fails(capsys, *arguments).endswith("; see `ziggurat sheet --help`")
+    assert fails(capsys, "sample", "fox", "--frames").endswith("; see `ziggurat sample --help`")
     assert "see `ziggurat --help`" in fails(capsys, "sheets")
 
 
@@ -43,8 +44,35 @@ def test_help_and_version_by_their_usual_names(capsys: pytest.CaptureFixture[str
     for arguments in (["-h"], ["sheet", "-h"]):
         assert main(arguments) == 0
         assert "Usage: ziggurat" in capsys.readouterr().out
+    assert main([]) == 2  # asked for nothing
+    printed = capsys.readouterr()
+    assert "Usage: ziggurat" in printed.out and not printed.err
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ziggurat {metadata.version('ziggurat')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("query", "p", "--count", "--output", "a.jsonl"), "--output has no effect beside --count"),
+        (("query", "p", "--videos", "--count", "--output", "a.jsonl"), "--output has no effect beside --count"),
+        (("tiers", "p", "--move", "low"), "no threshold of low is given"),
+        (("cost", "--frames", "5", "--dit-seconds", "3"), "--dit-seconds has no effect without --step-seconds"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    pyramid: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], why: str
+) -> None:
+    assert why in fails(capsys, *(str(pyramid) if one == "p" else one for one in arguments))
+
+
+def test_an_empty_table_says_that_it_is_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pyramid = Pyramid.create(tmp_path / "p", Tiers(()), "test")
+    assert main(["query", pyramid.uri, "--videos"]) == 0
+    assert capsys.readouterr().err == "no video is found\n"
+    assert main(["tiers", pyramid.uri]) == 0
+    assert "no tiers; add [[tiers]]" in capsys.readouterr().err
+    assert "add [[tiers]]" in fails(capsys, "cut", pyramid.uri, "--tier", "low")
 
 
 def test_mistakes_about_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,6 +146,12 @@ def test_videos_under_another_plan_than_the_recipe_s_are_counted(
     assert tiers(pyramid.uri).notes == ()
 
 
+def test_tiers_are_shown_whatever_the_recipe_says(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pyramid, "recipe_text", lambda self: TEXT + "[rules]\nof_another_version = 1\n")
+    found = tiers(pyramid.uri)
+    assert len(found.rows) == 2 and "of_another_version" in found.notes[0]
+
+
 def test_a_threshold_is_taken_away(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
     found = tiers(pyramid.uri, "high", unset=["motion"])
     now = opened(pyramid.uri)
