@@ -15,19 +15,25 @@ import pyarrow as pa
 
 from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Span, Status, Verdict
 from curation.identity import clip_id, older_clip_id
-from curation.media.measures import blur, jitter, motion
+from curation.media.measures.blur import sharpness_fingerprint
+from curation.media.measures.jitter import JITTER_FINGERPRINT
+from curation.media.measures.motion import motion_fingerprint
+from curation.media.plan import MediaPlan
 from curation.media.results import ClipMeasure
-
-FRAME_FINGERPRINTS: Mapping[str, str] = {
-    "motion": motion.FINGERPRINT,
-    "sharpness": blur.FINGERPRINT,
-    "jitter": jitter.FINGERPRINT,
-}
-assert tuple(FRAME_FINGERPRINTS) == FRAME_SCORES
-
 
 GIVEN = "given"
 """The maker of a caption that came with the list."""
+
+
+def frame_fingerprints(plan: MediaPlan) -> dict[str, str]:
+    """What makes each of `FRAME_SCORES` under a plan."""
+    found = {
+        "motion": motion_fingerprint(plan.score_side),
+        "sharpness": sharpness_fingerprint(plan.score_side),
+        "jitter": JITTER_FINGERPRINT,
+    }
+    assert tuple(found) == FRAME_SCORES
+    return found
 
 
 def nameless_id(uri: str) -> str:
@@ -76,7 +82,7 @@ def videos_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def clips_table(
     video_id: str,
-    plan: str,
+    plan: MediaPlan,
     clips: Sequence[ClipMeasure],
     why: Mapping[str, str],
     caption: str | None = None,
@@ -85,19 +91,19 @@ def clips_table(
     """New rows of `clips`. `why`: for each score that comes later, why it is still null; `caption`: the list's own;
     `there`: the ids of clips that the video has already, of which one may be of the older form.
     """
-    rows = []
+    rows, plan_id, made_by = [], plan.fingerprint, frame_fingerprints(plan)
     for clip in clips:
         row: dict[str, Any] = {name: getattr(clip, name) for name in _SPAN}
         row |= {
-            "clip_id": _name(video_id, clip, plan, there),
+            "clip_id": _name(video_id, clip, plan_id, there),
             "video_id": video_id,
-            "plan": plan,
+            "plan": plan_id,
             "crop": [clip.crop.x, clip.crop.y, clip.crop.width, clip.crop.height],
             "laplacian": list(clip.laplacian),
         }
         if caption is not None:
             row |= {"caption": caption, "caption_model": GIVEN}
-        for score, by in FRAME_FINGERPRINTS.items():
+        for score, by in made_by.items():
             row |= {score: getattr(clip, score), f"{score}_by": by}
         row |= {f"{score}_why": text for score, text in why.items()}
         rows.append(row)

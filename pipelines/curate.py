@@ -29,7 +29,7 @@ from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.lookup import chunks, select
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
-from curation.rows import FRAME_FINGERPRINTS, nameless_id, video_row
+from curation.rows import frame_fingerprints, nameless_id, video_row
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.execution.cluster import Resources
@@ -143,7 +143,7 @@ def curate(
     with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name) as job:
         ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
-            stale = _stale_uris(ledger)
+            stale = _stale_uris(ledger, recipe.plan)
         plans.keep(pyramid.files, recipe.plan)  # before the first row that names it
         again = job.again
         for window in _windows(entries, recipe.run.window, watch):
@@ -169,7 +169,9 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     """Settle sources: their rows, clips, frame scores and sample frames."""
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {filter_.score: filter_.why for filter_ in job.filters}
-    make = MeasureStage(job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.foreman))
+    make = MeasureStage(
+        job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.foreman, frame_fingerprints(plan))
+    )
     gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
     stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
     with job.stage("measure", make.give_up) as landing:
@@ -262,9 +264,9 @@ def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Sourc
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
 
 
-def _stale_uris(ledger: Ledger) -> set[str]:
-    """The names of videos with a frame score that another version of its filter made."""
-    stale = ledger.stale_videos(FRAME_FINGERPRINTS)
+def _stale_uris(ledger: Ledger, plan: MediaPlan) -> set[str]:
+    """The names of videos with a frame score that another version of its filter made, or at another size."""
+    stale = ledger.stale_videos(frame_fingerprints(plan))
     return {uri for known in ledger.lookup(stale).values() for uri in known.uris}
 
 
@@ -290,6 +292,7 @@ class _Claims:
 
     pyramid: Pyramid
     foreman: Any
+    made_by: Mapping[str, str]
 
     def __call__(self) -> _Claims:
         return self
@@ -298,11 +301,11 @@ class _Claims:
         return Ledger(self.pyramid).lookup([video_id]).get(video_id)
 
     def stale(self, video_id: str) -> tuple[str, ...]:
-        columns = [f"{score}_by" for score in FRAME_FINGERPRINTS]
+        columns = [f"{score}_by" for score in self.made_by]
         rows = self.pyramid.where(video_id=video_id).columns(*columns).to_table()
         return tuple(
             score
-            for score, by in FRAME_FINGERPRINTS.items()
+            for score, by in self.made_by.items()
             if any(found not in (by, None) for found in rows[f"{score}_by"].to_pylist())
         )
 

@@ -17,9 +17,10 @@ from curation.media.measures.blur import laplacian_variance, sharpness
 from curation.media.measures.borders import Borders
 from curation.media.measures.jitter import Jitter
 from curation.media.measures.motion import Motion
-from curation.media.pictures.geometry import Plane, clip_size, displayed, fit, upright, view
+from curation.media.measures.scored import ScoredSize
+from curation.media.pictures.geometry import Plane, clip_size, displayed, upright, view
 from curation.media.pictures.small import small_bgr
-from curation.media.plan import ClipPlan
+from curation.media.plan import MediaPlan
 from curation.media.results import ClipMeasure
 from curation.media.stream.rates import Cadence
 
@@ -57,28 +58,29 @@ class OpenClip:
     def __init__(
         self,
         facts: Facts,
-        plan: ClipPlan,
+        plan: MediaPlan,
         cadence: Cadence,
         shot: int,
         tick: int,
         key_s: float = 0.0,
         conversion: str | None = None,
     ) -> None:
-        self._facts, self._plan, self._cadence, self._shot = facts, plan, cadence, shot
+        self._facts, self._plan, self._cadence, self._shot = facts, plan.clips, cadence, shot
+        self._score_side = plan.score_side
         self._conversion = conversion
         self._first_tick = self._last_tick = tick
-        self._least, self._most = plan.lengths(float(cadence.fps))
+        self._least, self._most = plan.clips.lengths(float(cadence.fps))
         big = max(1.0, facts.coded_width * facts.coded_height / _GRID_PIXELS)
         self._grid = max(1, round(cadence.rate / CANDIDATES_PER_S * big**0.5))
         self._motion, self._jitter = Motion(), Jitter()
-        self._borders = Borders(plan.border_limit)
+        self._borders = Borders(plan.clips.border_limit)
         self._candidates: list[_Kept] = []
         self._last: _Kept | None = None
         self._checks: list[int] = []
         self._start_frame = -1
         self._start_s, self._key_s = 0.0, key_s
         self._inside = Crop(0, 0, facts.coded_width // 2 * 2, facts.coded_height // 2 * 2)
-        self._size = self._clip_size(self._inside)
+        self._scored = self._scored_size()
 
     @property
     def frames(self) -> int:
@@ -101,7 +103,7 @@ class OpenClip:
             self._look_for_borders(source.planes[0])
         y, u, v = source.planes
         inside = self._inside
-        self._motion.push(self._fitted(y))
+        self._motion.push(self._scored.for_motion(view(y, inside)))
         self._jitter.push(small_bgr(view(y, inside), view(u, inside, 2), view(v, inside, 2)))
 
     def close(self, end_frame: int, ending: Ending) -> ClipMeasure | None:
@@ -113,8 +115,8 @@ class OpenClip:
         width, height = clip_size(crop, self._facts, self._plan.max_side)
         grid = self._candidates if self._candidates[-1].tick == self._last.tick else [*self._candidates, self._last]
         variances = tuple(
-            laplacian_variance(self._fitted(_nearest(grid, self._at((i + 0.5) / LAPLACIANS)).planes[0]))
-            for i in range(LAPLACIANS)
+            laplacian_variance(self._scored.for_sharpness(view(frame.planes[0], crop)))
+            for frame in (_nearest(grid, self._at((i + 0.5) / LAPLACIANS)) for i in range(LAPLACIANS))
         )
         return ClipMeasure(
             shot=self._shot,
@@ -149,15 +151,10 @@ class OpenClip:
         if self._plan.remove_borders:
             self._borders.push(luma)
             self._inside = self._borders.crop()
-            self._size = self._clip_size(self._inside)
+            self._scored = self._scored_size()
 
-    def _fitted(self, plane: Plane) -> Plane:
-        """The inside of a luma plane at the clip's size, still as coded (not rotated): no score depends on that."""
-        return fit(view(plane, self._inside), *self._size)
-
-    def _clip_size(self, crop: Crop) -> tuple[int, int]:
-        width, height = clip_size(crop, self._facts, self._plan.max_side)
-        return (height, width) if self._facts.rotation in (90, 270) else (width, height)
+    def _scored_size(self) -> ScoredSize:
+        return ScoredSize.of(self._inside, self._facts, self._plan.max_side, self._score_side)
 
     def _sample(self, frame: av.VideoFrame, crop: Crop) -> bytes:
         shown = displayed(frame.width, frame.height, self._facts.sar, 0)

@@ -96,15 +96,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class MediaPlan:
-    """Everything that decides which clips a video has and how they are measured."""
+    """Everything that decides which clips a video has and how they are measured.
+
+    `score_side`: the short side, in pixels, of the pictures on which motion and sharpness are measured; 0 is the
+    clip's own size. It decides values and no clip, so scores carry it in their own fingerprints.
+    """
 
     rules: Rules = field(default_factory=Rules)
     shots: ShotPlan = field(default_factory=ShotPlan)
     clips: ClipPlan = field(default_factory=ClipPlan)
     hwaccel: Literal["none", "cuda"] = "none"
+    score_side: int = 0
 
     @property
     def fingerprint(self) -> str:
         parts = asdict(self)
-        parts.pop("hwaccel")
+        del parts["hwaccel"], parts["score_side"]
         return fingerprint("plan", PLAN_VERSION, parts)

@@ -121,9 +121,7 @@ class Segment:
         if self._cadence.leads(waiting.index):
             start = 0 if self._timeline.by_order else self._timeline.start_before(waiting.index)
             key_s = float(self._timeline.times[start])
-            self._clip = OpenClip(
-                self._facts, self._plan.clips, self._cadence, self.shot, tick, key_s, self._conversion.text
-            )
+            self._clip = OpenClip(self._facts, self._plan, self._cadence, self.shot, tick, key_s, self._conversion.text)
 
     def _close(self, end_frame: int, ending: Ending) -> Iterator[ClipMeasure]:
         if self._clip is not None:

@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 from curation.contract import SCORES, Status
 from curation.errors import UserError
 from curation.pyramid.about import Moved
+from curation.pyramid.ledger import Ledger
 from curation.pyramid.retention import TierRow, tier_report
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
 from curation.pyramid.waiting import Waiting, Wanted, waiting
+from curation.rows import frame_fingerprints
 from pipelines.commands.query import absent
 from pipelines.config.adoption import shown
 from pipelines.config.filters import computable
@@ -85,18 +87,22 @@ def _table(pyramid: Pyramid) -> TierTable:
 
 
 def _plans(pyramid: Pyramid) -> list[str]:
-    """That videos were measured under another plan than that of the recipe kept: it was replaced, and the run that
-    replaced it has not come to them. Of a recipe that cannot be read, why not: the tiers are shown all the same.
+    """That videos were measured otherwise than the recipe kept says: it was replaced, and the run that replaced it has
+    not come to them. Of a recipe that cannot be read, why not: the tiers are shown all the same.
     """
     if (text := pyramid.recipe_text()) is None:
         return []
     try:
-        plan = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}").plan.fingerprint
+        plan = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}").plan
     except UserError as error:
         return [str(error)]
-    behind = _under_other_plans(pyramid, plan)
-    told = f"videos under another plan than the recipe's: {behind}; curate their sources again, and they follow"
-    return [told] if behind else []
+    behind = {
+        "videos under another plan than the recipe's": _under_other_plans(pyramid, plan.fingerprint),
+        "videos with motion, sharpness or jitter measured otherwise than the recipe says": sum(
+            1 for _ in Ledger(pyramid).stale_videos(frame_fingerprints(plan))
+        ),
+    }
+    return [f"{what}: {count}; curate their sources again, and they follow" for what, count in behind.items() if count]
 
 
 def _under_other_plans(pyramid: Pyramid, plan: str) -> int:

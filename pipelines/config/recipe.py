@@ -154,6 +154,9 @@ class AestheticSection(Section):
 
 
 class FiltersSection(Section):
+    """`score_side`: the short side of the pictures on which motion and sharpness are measured; 0 is the clip's own."""
+
+    score_side: int = Field(default=0, ge=0, le=4320)
     ocr: OcrSection = OcrSection()
     aesthetic: AestheticSection = AestheticSection()
 
@@ -234,6 +237,7 @@ class Recipe(Section):
             ShotPlan(self.shots.detector, self.shots.options, self.shots.trim_frames),
             ClipPlan(**self.clips.model_dump()),
             self.run.hwaccel,
+            self.filters.score_side,
         )
 
     @property

@@ -127,7 +127,7 @@ class Measure:
             return Landed(row, replaces=replaces, decoded=found.tally.decoded)
         said = own_columns.united(known.extra if known else None, raw.source.extra)
         there = self._claims.clips(raw.video_id) if known and known.clips else frozenset()
-        clips = clips_table(raw.video_id, self._plan_id, found.clips, self._set.why, own_columns.caption(said), there)
+        clips = clips_table(raw.video_id, self._set.plan, found.clips, self._set.why, own_columns.caption(said), there)
         if stale:
             return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))

@@ -69,3 +69,18 @@ def test_nothing_is_computed_when_nothing_is_stale_or_a_threshold_moves(made: tu
     assert (again.summary["frames_decoded"], again.summary["scored"], again.summary["done"]) == (0, {}, 0)
     assert again.summary["settled_before"] == len(jobs.LENGTHS)
     assert {clip: row["motion"] for clip, row in rows(pyramid).items()} == {c: r["motion"] for c, r in before.items()}
+
+
+def test_another_side_of_scores_measures_again_and_changes_nothing_else(made: tuple[Path, Path, str]) -> None:
+    videos, pyramid, _ = made
+    before = rows(pyramid)
+    text = jobs.RECIPE.replace("[filters.ocr]", "[filters]\nscore_side = 120\n[filters.ocr]", 1)
+    other = jobs.recipe(pyramid.parent, text)
+    arguments = ("curate", str(videos), "--to", str(pyramid), "--recipe", other, "--cpus", "2", "--json")
+    again = jobs.run(*arguments, "--replace-recipe")
+    after = rows(pyramid)
+    assert again.code == 0, again.error
+    assert again.summary["cut"] == 0 and again.summary["scored"] == {}
+    changed = {name for clip, row in before.items() for name in row if row[name] != after[clip][name]}
+    assert changed == {"motion", "motion_by", "sharpness", "sharpness_by", "laplacian"} and set(before) == set(after)
+    assert jobs.curate(videos, pyramid, other).summary["frames_decoded"] == 0

@@ -13,7 +13,11 @@ import cv2
 from curation.identity import fingerprint
 from curation.media.pictures.geometry import Plane
 
-FINGERPRINT = fingerprint("laplacian", 1, {"ksize": 1, "frames": 5})
+
+def sharpness_fingerprint(score_side: int) -> str:
+    """Of scores at this short side (`MediaPlan.score_side`)."""
+    side = {"side": score_side} if score_side else {}
+    return fingerprint("laplacian", 1, {"ksize": 1, "frames": 5} | side)
 
 
 def laplacian_variance(luma: Plane) -> float:

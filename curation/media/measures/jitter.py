@@ -13,7 +13,7 @@ import numpy as np
 from curation.identity import fingerprint
 from curation.media.pictures.small import WIDTH
 
-FINGERPRINT = fingerprint("content-value", 1, {"width": WIDTH, "weights": [1, 1, 1, 0]})
+JITTER_FINGERPRINT = fingerprint("content-value", 1, {"width": WIDTH, "weights": [1, 1, 1, 0]})
 
 
 class Jitter:

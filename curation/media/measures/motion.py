@@ -1,7 +1,8 @@
 """Motion: libavfilter's VMAF motion score, computed with vector code (report, section 2.1.2).
 
 Each frame's luma is smoothed by VMAF's five taps; a frame's score is the mean absolute difference to the frame before,
-0 for the first. A clip's `motion` is the mean over its frames, at the clip's own size. Runs inside the measuring pass.
+0 for the first. A clip's `motion` is the mean over its frames. Runs inside the measuring pass, which hands it pictures
+of the clip's own size, or of one that is the same for all clips (`MediaPlan.score_side`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ _SCALE = 128
 
 _ROW_TAPS = TAPS * _SCALE
 _BORDER = cv2.BORDER_REFLECT_101 | cv2.BORDER_ISOLATED
-FINGERPRINT = fingerprint("vmafmotion", 1, TAPS.tolist())
+
+
+def motion_fingerprint(score_side: int) -> str:
+    """Of scores at this short side (`MediaPlan.score_side`)."""
+    taps = TAPS.tolist()
+    return fingerprint("vmafmotion", 1, {"taps": taps, "side": score_side} if score_side else taps)
 
 
 class Motion:
@@ -30,7 +36,7 @@ class Motion:
         self._sum = 0.0
 
     def push(self, luma: Plane) -> None:
-        """The clip's next frame: luma at the clip's size. A frame of another size starts a new comparison."""
+        """The clip's next frame: luma at the size of scores. A frame of another size starts a new comparison."""
         # The frame before the last one lends its memory: fresh pages for every frame cost as much as the comparison.
         smooth = cv2.sepFilter2D(luma, cv2.CV_16S, _ROW_TAPS, TAPS, dst=self._spare, borderType=_BORDER)
         if self._before is not None and self._before.shape == smooth.shape:

@@ -78,10 +78,11 @@ def clip_size(crop: Crop, facts: Facts, max_side: int) -> tuple[int, int]:
     """Even width and height of a clip, upright, square pixels, longer side at most `max_side`."""
     width, height = displayed(crop.width, crop.height, facts.sar, facts.rotation)
     scale = min(1.0, max_side / max(width, height))
-    return _even(width * scale), _even(height * scale)
+    return even(width * scale), even(height * scale)
 
 
-def _even(size: float) -> int:
+def even(size: float) -> int:
+    """The nearest even number, 2 at least: video in 4:2:0 has no other sizes."""
     return max(2, round(size / 2) * 2)
 
 

@@ -12,6 +12,9 @@ import pytest
 
 from curation.contract import Reason
 from curation.media.clip_builder import SAMPLE_SIDE
+from curation.media.measures.motion import Motion
+from curation.media.measures.scored import ScoredSize
+from curation.media.pictures.geometry import view
 from curation.media.plan import ClipPlan, MediaPlan, ShotPlan
 from curation.media.probe import Unfit
 from tests.support import media
@@ -92,6 +95,39 @@ def test_measures_tell_still_from_moving_and_sharp_from_blurred(tmp_path: Path) 
     blurred = media.write(tmp_path / "b.mp4", media.picture("testsrc2", seconds=3).filter("gblur", sigma=6), crf=18)
     assert measured(blurred).clips[0].sharpness < 0.1 * measured(media.sample("plain.mp4")).clips[0].sharpness
     assert len(moving.laplacian) == 5
+
+
+def test_scores_at_one_side_mean_the_same_at_every_size(tmp_path: Path) -> None:
+    """Own sizes tell a video and its small copy apart, a side in common hardly does."""
+    source = media.sample("scenes.mp4")
+    small = media.write(tmp_path / "small.mp4", media.ffmpeg.input(str(source)).filter("scale", 160, -2), crf=10)
+    off = {}
+    for side in (0, 90):
+        large, copy = (measured(path, replace(LENIENT, score_side=side)).clips[-1] for path in (source, small))
+        off[side] = np.abs(np.log([large.motion / copy.motion, large.sharpness / copy.sharpness]))
+    assert np.all(off[90] < 0.6 * off[0]) and off[90][0] < 0.02
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "letterboxed.mp4"])
+def test_scores_are_those_of_the_pictures_at_the_side(name: str) -> None:
+    """Of the picture inside its borders; a clip that is smaller than the side is enlarged."""
+    path = media.sample(name)
+    for side in (64, 480):
+        (clip,) = measured(path, replace(LENIENT, score_side=side)).clips
+        size, motion = ScoredSize.of(clip.crop, measured(path).facts, 1080, side), Motion()
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                luma = np.asarray(frame.planes[0], np.uint8).reshape(frame.height, frame.planes[0].line_size)
+                motion.push(size.for_motion(view(luma, clip.crop)))
+        assert clip.motion == pytest.approx(motion.mean(clip.frames), rel=1e-6)
+
+
+def test_the_side_of_scores_changes_no_clip() -> None:
+    own, common = (measured(media.sample("scenes.mp4"), replace(LENIENT, score_side=side)) for side in (0, 90))
+    assert replace(LENIENT, score_side=90).fingerprint == LENIENT.fingerprint
+    scores = {"motion": 0.0, "sharpness": 0.0, "laplacian": ()}
+    assert [replace(clip, **scores) for clip in own.clips] == [replace(clip, **scores) for clip in common.clips]
+    assert all(a.sharpness != b.sharpness for a, b in zip(own.clips, common.clips, strict=True))
 
 
 def test_ten_bit_and_wide_chroma_are_measured() -> None:

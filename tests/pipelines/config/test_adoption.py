@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
 from curation.pyramid.upkeep import upkeep
+from curation.rows import frame_fingerprints
 from pipelines.commands import render
 from pipelines.commands.tiers import bounded_below, moved, still_to_do, tiers
 from pipelines.config.adoption import choose
@@ -143,7 +145,20 @@ def test_videos_under_another_plan_than_the_recipe_s_are_counted(
     render.tiers(tiers(pyramid.uri), as_json=True)
     assert "note: videos under another plan than the recipe's: 1; " in capsys.readouterr().err
     Committer(pyramid).commit(whole_video(pyramid, "v1", 5, plan))
-    assert tiers(pyramid.uri).notes == ()
+    assert not any("another plan" in note for note in tiers(pyramid.uri).notes)
+
+
+def test_videos_with_scores_of_another_side_are_counted(pyramid: Pyramid) -> None:
+    ids = pyramid.query().ids()
+    for side, told in ((360, True), (0, False)):
+        made_by = frame_fingerprints(MediaPlan(score_side=side))
+        columns = {
+            name: [value] * len(ids)
+            for score, by in made_by.items()
+            for name, value in ((score, 1.0), (f"{score}_by", by))
+        }
+        Committer(pyramid).commit(Batch(clip_updates=[pa.table({"clip_id": ids} | columns)]))
+        assert any("measured otherwise than the recipe says: 1;" in note for note in tiers(pyramid.uri).notes) == told
 
 
 def test_tiers_are_shown_whatever_the_recipe_says(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
