@@ -6,8 +6,9 @@ first, and the fragments of `videos` that they were made from. Rows written sinc
 or the tail says of a video stands in the place of what an older one says. A run that finds a tail of some length makes
 a file of it, merged with the newest ones that are not much larger: a row is read once, and written again a few times.
 
-The files are a cache that proves itself: the videos in files and tail together must be as many as there are rows. Where
-they are not (a row was deleted), or where there is no index, all rows are read.
+The files are a cache that proves itself: the videos in files and tail together must be as many as there are rows, and
+no fragment may have fewer deleted rows than when it was read. Where they are not (a row was deleted), where one has (an
+older version was restored, or the machine's fall took the last ones), or where there is no index, all rows are read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from curation.contract import Source, Status
 from curation.pyramid.failures import TRIED_AGAIN
 from curation.pyramid.files import is_remote
 from curation.pyramid.retry import retrying
-from curation.pyramid.search import identity
+from curation.pyramid.search import identity, is_known
 from curation.pyramid.store import Pyramid
 
 if TYPE_CHECKING:
@@ -88,28 +89,37 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """The files: their parts by file name, the number of videos in all of them, and the fragments that they were made
-    from, by their `search.identity`.
+    from: how many rows of each were deleted, by their `search.identity`.
     """
 
     parts: Mapping[str, Part]
     videos: int
-    fragments: frozenset[str]
+    fragments: Mapping[str, int]
+
+    def is_of(self, fragments: Mapping[str, Any]) -> bool:
+        """Whether a dataset of these fragments may have come from the one that the files were made from: a row never
+        comes back but with an older version.
+        """
+        return all(is_known(fragments[name], self.fragments) for name in self.fragments.keys() & fragments.keys())
 
 
-_NOTHING = Kept({}, 0, frozenset())
+_NOTHING = Kept({}, 0, {})
 
 
 class Names:
     """The names in the latest version of `videos`: those of the files, and of the tail over them."""
 
     def __init__(self, pyramid: Pyramid) -> None:
+        found = _read(pyramid) or _NOTHING  # before the rows: it is never of a later version
         dataset = pyramid.dataset("videos")
         fragments = {identity(one): one for one in dataset.get_fragments()}
-        self._kept = _read(pyramid) or _NOTHING
+        self._kept = found if found.is_of(fragments) else _NOTHING
         self._tail = _part(_rows(dataset, [one for name, one in fragments.items() if name not in self._kept.fragments]))
         if self._kept.videos + self._fresh() != dataset.count_rows():
             self._kept, self._tail = _NOTHING, _part(_rows(dataset, list(fragments.values())))
-        self._rows, self._fragments = dataset.count_rows(), frozenset(fragments)
+        self._untrue = found is not self._kept
+        self._rows = dataset.count_rows()
+        self._fragments = {name: one.metadata.num_deletions for name, one in fragments.items()}
         self._parts = [*self._kept.parts.values(), self._tail]
 
     def _fresh(self) -> int:
@@ -137,14 +147,16 @@ class Names:
         return found
 
     def keep(self, pyramid: Pyramid) -> None:
-        """Make a file of the tail, unless it is short."""
-        if len(self._tail.videos) <= FEW:
+        """Make a file of the tail, unless it is short; of a short one too where the index lies, before it seems true
+        again.
+        """
+        if len(self._tail.videos) <= FEW and not self._untrue:
             return
         kept, merged = dict(self._kept.parts), self._tail
         while kept and len(next(reversed(kept.values())).videos) <= GROWTH * len(merged.videos):
             merged = _merged(kept.popitem()[1], merged)
         name = f"{FOLDER}/{uuid.uuid4().hex}.bin"
-        index = {"files": [*kept, name], "videos": self._rows, "fragments": sorted(self._fragments)}
+        index = {"files": [*kept, name], "videos": self._rows, "fragments": self._fragments}
 
         def write() -> None:
             pyramid.files.write(name, _packed(merged), durable=False)
@@ -218,9 +230,10 @@ def _read(pyramid: Pyramid) -> Kept | None:
     try:
         index = json.loads(content)
         parts = {str(name): _unpacked(_mapped(pyramid, str(name))) for name in index["files"]}
-        return Kept(parts, int(index["videos"]), frozenset(index["fragments"]))
-    except (ValueError, KeyError, TypeError, struct.error):
-        return None
+        fragments = {str(name): int(deleted) for name, deleted in index["fragments"].items()}
+        return Kept(parts, int(index["videos"]), fragments)
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return None  # also of the older shape, which did not count the deleted rows
 
 
 def _mapped(pyramid: Pyramid, name: str) -> bytes | mmap.mmap:

@@ -6,8 +6,10 @@ fragments under `searched/`, one small file for each question. The next one read
 takes as long however many clips there are, and however many of them lack the score and are not to get it.
 
 The memory is a cache. Without it, after a moved threshold (another question) and after a compaction (other fragments) a
-search reads everything once. A fragment is known by its files and never had more deleted rows than when it was read:
-one that `restore` brings back has fewer, and is read again.
+search reads everything once. A fragment is known by its files, and has never had more deleted rows than now: one that
+`restore` brings back has fewer than when it was read, and is read again. The count is all there is to tell by, so a
+look has to come before as many other rows of that fragment are deleted; whoever restores a version runs once, or
+removes the folder.
 """
 
 from __future__ import annotations
@@ -53,19 +55,20 @@ def search(pyramid: Pyramid, question: Question, columns: Sequence[str], remembe
     """Batches of `columns` of the clips that answer a question. `remember`: keep where nothing was found, once all has
     been read.
     """
+    remembered = _remembered(pyramid, question)  # before the rows: it is never of a later version
     dataset = pyramid.dataset("clips")
-    nothing = _remembered(pyramid, question)
-    left = [one for one in dataset.get_fragments() if not _is_known(one, nothing)]
+    known = {identity(one) for one in dataset.get_fragments() if is_known(one, remembered)}
+    left = [one for one in dataset.get_fragments() if identity(one) not in known]
     found: set[int] = set()
     if left:
         for batch in _batches(dataset, question, columns, left):
             found.update(np.unique(batch["_rowaddr"].to_numpy() >> np.uint64(32)).tolist())
             yield batch.select(list(columns))
     fresh = {identity(one): one.metadata.num_deletions for one in left if one.fragment_id not in found}
-    if remember and fresh:
-        there = {identity(one) for one in dataset.get_fragments()}
-        kept = {name: count for name, count in nothing.items() if name in there} | fresh
-        content = json.dumps({"question": question.words, "nothing": kept}).encode()
+    restored = [one for one in left if identity(one) in remembered]
+    if remember and (fresh or restored):
+        nothing = {name: count for name, count in remembered.items() if name in known} | fresh
+        content = json.dumps({"question": question.words, "nothing": nothing}).encode()
         retrying(f"cannot write to {pyramid.uri}", lambda: pyramid.files.write(question.file, content, durable=False))
 
 
@@ -77,9 +80,12 @@ def identity(fragment: Any) -> str:
     return hashlib.blake2b(names.encode(), digest_size=12).hexdigest()
 
 
-def _is_known(fragment: Any, nothing: Mapping[str, int]) -> bool:
-    deleted = nothing.get(identity(fragment))
-    return deleted is not None and fragment.metadata.num_deletions >= deleted
+def is_known(fragment: Any, deleted: Mapping[str, int]) -> bool:
+    """Whether a fragment was read before, by the numbers of deleted rows that fragments had then: `restore` gives some
+    of them back.
+    """
+    then = deleted.get(identity(fragment))
+    return then is not None and fragment.metadata.num_deletions >= then
 
 
 def _remembered(pyramid: Pyramid, question: Question) -> dict[str, int]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 from pathlib import Path
@@ -113,6 +114,37 @@ def test_a_row_that_is_deleted_is_settled_no_more(pyramid: Pyramid, monkeypatch:
     assert read == [0, 19, 0], "everything is read, once, and the file is right again"
 
 
+def test_a_version_that_is_restored_is_read_again(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    before = pyramid.dataset("videos").version
+    commit(pyramid, row(3, fingerprint="q"))
+    assert settled(pyramid, 20, plan="q") == {3}
+    pyramid.dataset("videos", before).restore()
+    assert settled(pyramid, 20, plan="q") == set() and settled(pyramid, 20) == set(range(20))
+
+
+def test_an_index_that_lies_does_not_come_true_again(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    before = pyramid.dataset("videos").version
+    commit(pyramid, row(3, fingerprint="q"))
+    assert settled(pyramid, 20, plan="q") == {3}
+    pyramid.dataset("videos", before).restore()
+    monkeypatch.setattr(names_module, "FEW", 256)
+    assert settled(pyramid, 20, plan="q") == set()
+    commit(pyramid, row(4, fingerprint="q"))
+    assert settled(pyramid, 20, plan="q") == {4}, "as many rows are deleted as when 3 was the one"
+
+
+def test_an_index_of_the_shape_before_is_none(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    assert settled(pyramid, 20) == set(range(20))
+    path = Path(pyramid.uri, INDEX)
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"fragments": list(index["fragments"])}))
+    assert Names(pyramid)._kept.parts == {}
+    assert settled(pyramid, 25) == set(range(20)) and Names(pyramid)._kept.parts
+
+
 def test_an_upkeep_changes_nothing_and_makes_the_file(pyramid: Pyramid) -> None:
     for number in range(12):
         commit(pyramid, row(number))
@@ -151,12 +183,12 @@ def test_there_are_few_files_however_many_starts_there_were(pyramid: Pyramid) ->
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
 def test_it_is_what_reading_all_rows_would_say(seed: int) -> None:
-    """Through commits, deletions, merges of fragments and starts in any order."""
+    """Through commits, deletions, merges of fragments, restored versions and starts in any order."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         pyramid = Pyramid.create(f"{folder}/p", TIERS, "test")
         for _ in range(8):
-            what = rng.choice(["commit", "commit", "commit", "delete", "compact", "start"])
+            what = rng.choice(["commit", "commit", "commit", "delete", "compact", "start", "restore"])
             if what == "commit":
                 some = rng.sample(range(30), rng.randrange(1, 8))
                 commit(pyramid, *(row(number, fingerprint=rng.choice([PLAN, "q", None])) for number in some))
@@ -164,6 +196,10 @@ def test_it_is_what_reading_all_rows_would_say(seed: int) -> None:
                 pyramid.dataset("videos").delete(f"video_id = 'v{rng.randrange(30)}'")
             elif what == "compact":
                 pyramid.dataset("videos").optimize.compact_files()
+            elif what == "restore":  # and a start, as a run begins with one
+                latest = pyramid.dataset("videos").version
+                pyramid.dataset("videos", max(1, latest - rng.randrange(3))).restore()
+                Ledger(pyramid, remember=True).settled([], PLAN)
             else:
                 Ledger(pyramid, remember=True).settled([], PLAN)
         there = pyramid.dataset("videos").to_table(columns=["bytes", "fingerprint"]).to_pylist()

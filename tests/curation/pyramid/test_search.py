@@ -102,6 +102,8 @@ def test_a_version_that_is_restored_is_read_again(pyramid: Pyramid) -> None:
     assert lacking(pyramid) == []
     pyramid.dataset("clips", before).restore()
     assert lacking(pyramid) == ["a"]
+    commit(pyramid, row("b", motion=0.0, jitter=1.0, jitter_by="j"))
+    assert lacking(pyramid) == ["a"], "as many rows are deleted as when a was the one"
 
 
 def test_a_column_that_is_written_anew_is_read_again(pyramid: Pyramid) -> None:
