@@ -43,10 +43,14 @@ WORTH = 8192
 
 def create(pyramid: Pyramid, name: str, columns: Iterable[str]) -> None:
     """Make the indexes on `columns` that are missing."""
+    for column in missing(pyramid, name, columns):
+        retrying(f"index on {name}.{column}", lambda column=column: make(pyramid, name, column))
+
+
+def missing(pyramid: Pyramid, name: str, columns: Iterable[str]) -> list[str]:
+    """Those of `columns` that have no index."""
     present = {column for index in pyramid.dataset(name).describe_indices() for column in index.field_names}
-    for column in columns:
-        if column not in present:
-            retrying(f"index on {name}.{column}", lambda column=column: _create(pyramid, name, column))
+    return [column for column in columns if column not in present]
 
 
 def renew(pyramid: Pyramid, name: str) -> None:
@@ -57,10 +61,11 @@ def renew(pyramid: Pyramid, name: str) -> None:
         parts = dataset.stats.index_stats(index.name)["segments"]
         pages = sum(int(part.get("num_pages", 0)) for part in parts)
         if pages and index.num_rows_indexed > 2 * _page_rows(name, column) * pages:
-            retrying(f"index on {name}.{column}", lambda column=column: _create(pyramid, name, column))
+            retrying(f"index on {name}.{column}", lambda column=column: make(pyramid, name, column))
 
 
-def _create(pyramid: Pyramid, name: str, column: str) -> None:
+def make(pyramid: Pyramid, name: str, column: str) -> None:
+    """Make one index of all rows, in the place of one that is there. Raises as Lance does."""
     from lance.indices import IndexConfig
 
     config = IndexConfig("btree", {"zone_size": _page_rows(name, column)})

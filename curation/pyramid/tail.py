@@ -5,8 +5,9 @@ half a second for 2,000. So whoever commits a 32nd version merges the small frag
 extends the indexes. A row is copied a few times at most, by the rule of `compaction.plan`.
 
 The oldest fragment stays out: every insert names it (`upsert`), and a merge of it would be refused, or refuse inserts.
-Nothing here is needed for what is right, only for what is fast: another writer's commit that comes between makes Lance
-refuse a step, which then waits for the next 32 versions.
+Nothing here is needed for what is right, only for what is fast. So nothing here fails a commit: where another writer's
+comes between, Lance refuses a step, which then waits for the next 32 versions, as does one that meets any other fault.
+Only what the next write would meet as well, a full disk or a store that does not answer, goes through.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from curation.errors import UserError
 from curation.pyramid import indexes
 from curation.pyramid.compaction import TARGET_ROWS, plan
 from curation.pyramid.retry import is_conflict, retrying
@@ -29,6 +31,8 @@ MERGED = ("videos", "clips")
 """`samples` and `media` hold the bytes: only `upkeep` merges their fragments."""
 
 _log = logging.getLogger(__name__)
+_said: set[tuple[str, str]] = set()
+"""Which steps of which pyramid have been warned of: a lasting fault comes back every 32 versions."""
 
 
 def due(before: int, after: int, every: int | None = None) -> bool:
@@ -40,14 +44,28 @@ def due(before: int, after: int, every: int | None = None) -> bool:
 
 
 def tend(pyramid: Pyramid, name: str) -> None:
-    """Merge small fragments and extend the indexes, each unless another commit comes first."""
-    steps: list[Callable[[], Any]] = [lambda: indexes.extend(pyramid, name)]
+    """Merge small fragments, make the indexes that commits look rows up by, and extend all: each unless another commit
+    comes first. UserError where the disk is full and such; what else fails is said, once in a process.
+    """
+    steps: dict[str, Callable[[], Any]] = {
+        f"index on {name}.{column}": lambda column=column: _index(pyramid, name, column)
+        for column in indexes.LOOKED_UP[name]
+    }
     if name in MERGED:
-        steps.insert(0, lambda: merge(pyramid, name))
-    if pyramid.dataset(name).count_rows() >= indexes.WORTH:
-        steps.insert(0, lambda: indexes.create(pyramid, name, indexes.LOOKED_UP[name]))
-    for step in steps:
-        retrying(f"keeping {name} short", lambda step=step: _unless_refused(name, step))
+        steps[f"merge of {name}"] = lambda: merge(pyramid, name)
+    steps[f"extension of the indexes of {name}"] = lambda: indexes.extend(pyramid, name)
+    for what, step in steps.items():
+        try:
+            retrying(what, step, conflicts=1)
+        except UserError:
+            raise
+        except Exception as error:  # whatever it is, the rows are there and can be found
+            _told(pyramid.uri, what, error)
+
+
+def _index(pyramid: Pyramid, name: str, column: str) -> None:
+    if pyramid.dataset(name).count_rows() >= indexes.WORTH and indexes.missing(pyramid, name, [column]):
+        indexes.make(pyramid, name, column)
 
 
 def merge(pyramid: Pyramid, name: str) -> None:
@@ -66,10 +84,10 @@ def merge(pyramid: Pyramid, name: str) -> None:
         committed(dataset, lance.LanceOperation.Update(removed_fragment_ids=gone, new_fragments=written))
 
 
-def _unless_refused(name: str, step: Callable[[], Any]) -> None:
-    try:
-        step()
-    except (OSError, RuntimeError, ValueError) as error:
-        if not is_conflict(error):
-            raise
-        _log.debug("the tail of %s waits: another commit came first", name)
+def _told(uri: str, what: str, error: Exception) -> None:
+    if is_conflict(error):
+        _log.debug("%s waits: another commit came first", what)
+        return
+    level = logging.DEBUG if (uri, what) in _said else logging.WARNING
+    _said.add((uri, what))
+    _log.log(level, "%s: %s fails, and lookups get slower until an upkeep: %r", uri, what, error)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.errors import UserError
 from curation.pyramid import indexes, tail
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import GROWTH
@@ -88,6 +89,82 @@ def test_a_commit_that_comes_between_makes_the_tail_wait(pyramid: Pyramid, monke
     tail.tend(pyramid, "clips")
     assert pyramid.query().count() == before == len(pyramid.dataset("clips").to_table())
     assert pyramid.where(clip_id="0011c").columns("sharpness").to_table()["sharpness"].to_pylist()[0] is not None
+
+
+STEPS = [(tail, "merge"), (indexes, "make"), (indexes, "extend")]
+FAULTS = [RuntimeError("a page is damaged"), KeyError("clip_id")]
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("module", "step"), STEPS)
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_what_fails_of_the_tail_is_said_once_and_fails_no_commit(
+    pyramid: Pyramid,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    module: object,
+    step: str,
+    fault: Exception,
+) -> None:
+    tried: list[str] = []
+
+    def broken(_: Pyramid, name: str, *more: object) -> None:
+        tried.append("/".join(map(str, (name, *more))))
+        raise fault
+
+    monkeypatch.setattr(module, step, broken)
+    for number in range(10):
+        Committer(pyramid).commit(whole_video(pyramid, f"v{number}", 2))
+    assert pyramid.query().count() == 20 and pyramid.dataset("videos").count_rows() == 10
+    assert len(list(pyramid.media(pyramid.query().ids()))) == 20
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == len(set(said)) == len(set(tried)) < len(tried), said
+    assert all(repr(fault) in one for one in said)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("module", "step"), STEPS)
+def test_a_full_disk_ends_the_commit_in_the_tail_too(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch, module: object, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, step, full)
+    left = list(range(10))
+
+    def commit_all() -> None:
+        while left:
+            Committer(pyramid).commit(whole_video(pyramid, f"v{left[-1]}", 2))
+            left.pop()
+
+    with pytest.raises(UserError, match="no space left"):
+        commit_all()
+    monkeypatch.undo()
+    commit_all()
+    assert pyramid.query().count() == 20 == len(list(pyramid.media(pyramid.query().ids())))
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("module", "step"), STEPS)
+def test_each_step_is_refused_once_and_waits(
+    pyramid: Pyramid,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    module: object,
+    step: str,
+) -> None:
+    commit_clip(pyramid, 0)
+    tried: list[object] = []
+
+    def refused(_: Pyramid, *more: object) -> None:
+        tried.append(more)
+        raise OSError("Retryable commit conflict for version 7")
+
+    monkeypatch.setattr(module, step, refused)
+    tail.tend(pyramid, "clips")
+    assert len(tried) == len(set(tried)) >= 1, "each column has an index of its own"
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 @pytest.mark.usefixtures("short")
