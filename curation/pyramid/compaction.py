@@ -8,8 +8,12 @@ refers to.
 `commit` takes the row of a clip with the lowest address for the first ever committed, and a moved row has a
 new, higher address. Two rules keep that true. A fragment stays as it is while one of its clips has a second
 row. And the new fragment's number is reserved before it is checked that nobody has appended such a second row
-meanwhile: what is appended later gets a higher number. Lance refuses the transaction when a row of the group
-was deleted meanwhile; the group is then tried again.
+meanwhile: what is appended later gets a higher number.
+
+While a group is copied, others delete rows, append, and extend the indexes, every 32 versions (`tail`). Lance would
+refuse the transaction for each extension that covers a fragment of the group since the version it is made from. So it
+is made from the latest version, once that has the fragments just as they were copied, and again from the next where an
+extension comes first after all. Where a fragment has changed (a row of it was deleted), the group is copied again.
 """
 
 from __future__ import annotations
@@ -26,8 +30,9 @@ import numpy as np
 from curation.contract import BLOB_FIELD
 from curation.pyramid.access import SCAN_ROWS
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
-from curation.pyramid.retry import is_conflict, retrying
+from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.pyramid.upsert import committed
 
 if TYPE_CHECKING:
     import lance
@@ -167,7 +172,6 @@ def _merge(
     damaged: set[int],
 ) -> bool:
     """Put one new fragment in the place of a group's; False where the group must be looked at anew."""
-    import lance
 
     ticket = retrying(f"compaction of {name}", lambda: _copied(pyramid, name, dataset, group, damaged))
     if any(fragment.fragment_id in damaged for fragment in group):
@@ -180,29 +184,29 @@ def _merge(
     twins.look(latest)
     if not any(fragment.fragment_id in twins.fragments for fragment in group):
         old = [*(fragment.metadata for fragment in group), place]
-        rewrite = lance.LanceOperation.Rewrite(
-            [lance.LanceOperation.RewriteGroup(old, [dataclasses.replace(written[0], id=number)])],
-            # None: an index takes rows of fragments that are gone for deleted and those of the new one for not
-            # indexed, until `upkeep` extends it; to rewrite it for every group would copy it as often.
-            [],
-        )
-        if retrying(f"compaction of {name}", lambda: _committed(pyramid, name, rewrite, dataset.version)):
+        new = dataclasses.replace(written[0], id=number)
+        if retrying(f"compaction of {name}", lambda: _put(pyramid, name, old, new)):
             return True
     address = place.id << 32
     retrying(f"compaction of {name}", lambda: pyramid.dataset(name).delete(f"_rowaddr = {address}"))
     return False
 
 
-def _committed(pyramid: Pyramid, name: str, operation: Any, version: int) -> bool:
+def _put(pyramid: Pyramid, name: str, old: list[Any], new: Any) -> bool:
+    """Put a fragment in the place of others, of which it is a copy; False where one of them is not as it was. Raises as
+    Lance does where another commit comes between.
+    """
     import lance
 
-    try:
-        options = pyramid.storage_options
-        lance.LanceDataset.commit(pyramid.dataset(name), operation, read_version=version, storage_options=options)
-    except (OSError, RuntimeError, ValueError) as error:
-        if not is_conflict(error):
-            raise
+    dataset = pyramid.dataset(name)
+    there = {fragment.fragment_id: fragment.metadata for fragment in dataset.get_fragments()}
+    if new.id in there:
+        return True  # by an attempt whose answer was lost
+    if any(there.get(one.id) != one for one in old):
         return False
+    # No rewritten index: it takes rows of fragments that are gone for deleted and those of the new one for not
+    # indexed, until `upkeep` extends it; to rewrite it for every group would copy it as often.
+    committed(dataset, lance.LanceOperation.Rewrite([lance.LanceOperation.RewriteGroup(old, [new])], []))
     return True
 
 
@@ -220,12 +224,8 @@ def _reserve(pyramid: Pyramid, name: str) -> tuple[lance.LanceDataset, Any, int]
     content: Any = {"samples": [], "media": b""}[name]
     (placeholder,) = read_ticket(write(pyramid.uri, [("", content)], pyramid.storage_options))[1]
     dataset = pyramid.dataset(name)
-    latest = lance.LanceDataset.commit(
-        dataset,
-        lance.LanceOperation.Append([placeholder, FragmentMetadata(id=0, files=[], physical_rows=0)]),
-        read_version=dataset.version,
-        storage_options=pyramid.storage_options,
-    )
+    empty = FragmentMetadata(id=0, files=[], physical_rows=0)
+    latest = committed(dataset, lance.LanceOperation.Append([placeholder, empty]))
     path = placeholder.files[0].path
     place = next(one.metadata for one in reversed(latest.get_fragments()) if one.metadata.files[0].path == path)
     return latest, place, place.id + 1

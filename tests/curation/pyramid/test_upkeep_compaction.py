@@ -8,9 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lance
 import pytest
 
-from curation.pyramid import compaction
+from curation.pyramid import compaction, indexes, tail
 from curation.pyramid import upkeep as upkeep_module
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import GROWTH, SMALL, compact, plan
@@ -156,7 +157,7 @@ def test_a_merged_fragment_holds_about_the_target(filled: Pyramid) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH)
-@pytest.mark.parametrize("function", ["_reserve", "_committed"])
+@pytest.mark.parametrize("function", ["_reserve", "_put"])
 def test_a_commit_while_rows_are_copied_loses_nothing(
     filled: Pyramid, monkeypatch: pytest.MonkeyPatch, name: str, function: str
 ) -> None:
@@ -166,6 +167,64 @@ def test_a_commit_while_rows_are_copied_loses_nothing(
     after = contents(filled)
     assert {one: after[one] for one in before} == before and len(after) == len(before) + 3
     assert len(numbers(filled, name)) == 2
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("function", ["_reserve", "_put", "committed"])
+def test_indexes_that_are_extended_beside_it_make_it_copy_nothing_twice(
+    filled: Pyramid, monkeypatch: pytest.MonkeyPatch, name: str, function: str
+) -> None:
+    """Of each group that is copied, every time: an extension before its number is reserved, before the latest version
+    is looked at, and after that.
+    """
+    monkeypatch.setattr(tail, "EVERY", 4)
+    monkeypatch.setattr(indexes, "WORTH", 1)
+    monkeypatch.setattr(indexes, "GROWTH", 1000)  # each extension covers all fragments
+    original, copied = getattr(compaction, function), compaction._copied
+    due: list[str] = []
+    copies: list[set[int]] = []
+
+    def extended(*arguments: Any) -> Any:
+        if due and (function != "committed" or isinstance(arguments[1], lance.LanceOperation.Rewrite)):
+            due.pop()
+            fill(filled, f"later {len(copies)}")
+            tail.tend(filled, name)
+            (part,) = filled.dataset(name).describe_indices()[0].segments
+            covered.append(set(part.fragment_ids))
+        return original(*arguments)
+
+    def counted(*arguments: Any) -> str:
+        copies.append({fragment.fragment_id for fragment in arguments[3]})
+        due.append("an extension")
+        return copied(*arguments)
+
+    covered: list[set[int]] = []
+    before, old = contents(filled), set(numbers(filled, name))
+    monkeypatch.setattr(compaction, function, extended)
+    monkeypatch.setattr(compaction, "_copied", counted)
+    assert compact(filled, name, int(8.5 * max(compaction._sizes(filled.dataset(name)).values()))).copied_bytes
+    assert len(copies) == 2
+    assert all(group <= some for group, some in zip(copies, covered, strict=True)), "each was covered meanwhile"
+    assert sorted(number for group in copies for number in group) == sorted(old), "each was copied once"
+    assert not old & set(numbers(filled, name))
+    after = contents(filled)
+    assert {one: after[one] for one in before} == before and len(after) == len(before) + 3 * len(copies)
+    monkeypatch.undo()
+    upkeep(filled)
+    assert contents(filled) == after
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_fragments_with_deleted_rows_are_merged_beside_commits(
+    filled: Pyramid, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    gone = clip_ids("v3", 3)[0]
+    Committer(filled).delete_clips([gone])
+    before = contents(filled)
+    filled.dataset(name).delete(f"clip_id = '{gone}'")
+    in_the_middle(monkeypatch, lambda: filled.dataset(name).create_scalar_index("clip_id", "BTREE"))
+    assert compact(filled, name).copied_bytes
+    assert len(numbers(filled, name)) == 1 and contents(filled) == before
 
 
 def test_a_second_row_appended_meanwhile_never_comes_before_the_first(
@@ -187,7 +246,7 @@ def test_a_second_row_appended_after_the_number_is_reserved(filled: Pyramid, mon
     before = contents(filled)
     ids = clip_ids("v3", 3)
     twins = [(name, b"another encoder made this") for name in ids]
-    in_the_middle(monkeypatch, lambda: append_media(filled, twins), "_committed")
+    in_the_middle(monkeypatch, lambda: append_media(filled, twins), "_put")
     compact(filled, "media")
     assert len(numbers(filled, "media")) == 2
     assert contents(filled) == before
@@ -207,11 +266,12 @@ def test_clips_with_two_rows_stay_where_they_are(filled: Pyramid) -> None:
     assert (done.twins, done.orphans) == (3, 0) and contents(filled) == before
 
 
-def test_a_deletion_meanwhile_wins(filled: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("function", ["_reserve", "_put"])
+def test_a_deletion_meanwhile_wins(filled: Pyramid, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     (row,) = select(
         filled.dataset("media"), "clip_id", clip_ids("v3", 1), ["clip_id"], with_row_address=True
     ).to_pylist()
-    in_the_middle(monkeypatch, lambda: filled.dataset("media").delete(f"_rowaddr = {row['_rowaddr']}"))
+    in_the_middle(monkeypatch, lambda: filled.dataset("media").delete(f"_rowaddr = {row['_rowaddr']}"), function)
     stale = filled.dataset("media")
     compact(filled, "media")
     rows = filled.dataset("media").to_table(columns=["clip_id"])["clip_id"].to_pylist()
@@ -222,7 +282,7 @@ def test_a_deletion_meanwhile_wins(filled: Pyramid, monkeypatch: pytest.MonkeyPa
     assert filled.dataset("media").count_rows() == 3 * VIDEOS - 1
 
 
-@pytest.mark.parametrize("function", ["_reserve", "_committed"])
+@pytest.mark.parametrize("function", ["_reserve", "_put"])
 def test_killed_in_the_middle(filled: Pyramid, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     before = contents(filled)
 
@@ -234,7 +294,7 @@ def test_killed_in_the_middle(filled: Pyramid, monkeypatch: pytest.MonkeyPatch, 
         upkeep(filled)
     assert contents(filled) == before
     done = upkeep(filled, keep=timedelta(0), idle=True)
-    assert done.twins == 0 and done.orphans == (function == "_committed"), "the placeholder"
+    assert done.twins == 0 and done.orphans == (function == "_put"), "the placeholder"
     assert [len(numbers(filled, name)) for name in BOTH] == [1, 1]
     assert [filled.dataset(name).count_rows() for name in BOTH] == [3 * VIDEOS] * 2
     assert contents(filled) == before
