@@ -26,7 +26,7 @@ from curation.pyramid.commit import Committer
 from curation.pyramid.failures import LASTING, PASSING
 from curation.pyramid.journal import Journal
 from curation.pyramid.ledger import Known, Ledger
-from curation.pyramid.lookup import chunks, select
+from curation.pyramid.lookup import chunks
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.rows import frame_fingerprints, nameless_id, video_row
@@ -210,21 +210,19 @@ def cut(job: Job, tier: str, again: Collection[str] = ()) -> None:
     reason, once each.
     """
     ledger = Ledger(job.pyramid, remember=True)
-    failed = (clip_id for batch in ledger.failed_media(tier, again) for clip_id in batch[0].to_pylist())
-    for some in chunks(failed, CLIPS_IN_HAND) if again else ():
-        rows = select(job.pyramid.dataset("clips"), "clip_id", some, list(ORDER_COLUMNS))
-        _cut(job, rows.to_pylist())
-    # What is cut is not found again once it has landed; a clip that cannot be cut is not, with its reason.
-    while _cut(job, ledger.uncut(tier, ORDER_COLUMNS, CLIPS_IN_HAND)):
-        pass
+    if again:
+        for rows in ledger.uncut_again(tier, ORDER_COLUMNS, CLIPS_IN_HAND, again):
+            _cut(job, rows)
+    for rows in ledger.uncut(tier, ORDER_COLUMNS, CLIPS_IN_HAND):
+        _cut(job, rows)
 
 
-def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Cut the clips of some rows; False where there is nothing to do for them."""
+def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Cut the clips of some rows; a clip that cannot be cut gets its reason."""
     with job.watch.searching("looking up what is to be cut"):
         wanted = list(orders(job.pyramid, rows, job.recipe.run.hwaccel))
     if not wanted:
-        return False
+        return
     make = CutStage(job.place, job.recipe.encoding, job.recipe.limits)
     stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0, give_up=make.give_up)
     with job.stage("cut") as landing:
@@ -232,7 +230,6 @@ def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> bool:
             if isinstance(result, CutDone):
                 landing.put(Delivery(result))
         job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], landing)
-    return True
 
 
 def stages(filters: Sequence[Ready], tier: str | None) -> list[str]:

@@ -1,8 +1,8 @@
 """Conditions of a query as data: a known column, a kind of test, typed values. Nothing here builds a string
 to parse.
 
-`expression` turns conditions into one Arrow expression whose values are typed literals, `holds` judges a row
-in plain Python by the same rules (the oracle of the tests). Null and NaN satisfy no range; float32 columns
+`expression` turns conditions into one Arrow expression whose values are typed literals, `holds` judges a row in plain
+Python by the same rules: rows in hand, and as the oracle of the tests. Null and NaN satisfy no range; float32 columns
 are compared as float32; a bound beyond an integer column's range is always or never met, not an error.
 """
 
@@ -91,6 +91,12 @@ def expression(conditions: Iterable[Condition]) -> pc.Expression | None:
     for part in map(_expression, conditions):
         whole = part if whole is None else whole & part
     return whole
+
+
+def columns(conditions: Iterable[Condition]) -> set[str]:
+    """The stored columns that conditions read."""
+    named = {one.column for one in conditions}
+    return named if DURATION not in named else named - {DURATION} | {"start_s", "end_s"}
 
 
 def holds(conditions: Iterable[Condition], row: Mapping[str, Any]) -> bool:

@@ -7,10 +7,9 @@ content known (`lookup`, after hashing); which clips need one score again (`stal
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice
 from operator import and_, or_
 from typing import TYPE_CHECKING, Any
 
@@ -165,18 +164,44 @@ class Ledger:
             words = {"score": score, "failed by": fingerprint, "where": words["where"]}
             yield from self._search(_failed(words, failed, f"{score}_why", again), columns)
 
-    def uncut(self, tier: str, columns: Collection[str], limit: int) -> list[dict[str, Any]]:
-        """The first `limit` clips of a tier that have neither been cut nor failed to be."""
+    def uncut(self, tier: str, columns: Collection[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
+        """`columns` of the clips of a tier that have neither been cut nor failed to be, up to `at_once` at a time.
+
+        One search finds them all. Each list is looked up when it is asked for and holds what is still to be cut then:
+        hours lie between, and another run may have cut what this one found.
+        """
         bounds = [*self._bounds(tier), Present("media", False), Present("media_why", False)]
         question = Question({"uncut": list(map(str, bounds))}, _and(None, bounds))
-        rows = (row for batch in self._search(question, columns) for row in batch.to_pylist())
-        return list(islice(rows, limit))
+        yield from self._still(self._search(question, ("clip_id",)), bounds, (None,), columns, at_once)
+
+    def uncut_again(
+        self, tier: str, columns: Collection[str], at_once: int, again: Collection[str]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """As `uncut`, of the clips whose cutting failed for a reason that `again` names."""
+        bounds = [*self._bounds(tier), Present("media", False)]
+        yield from self._still(self.failed_media(tier, again), bounds, again, columns, at_once)
 
     def failed_media(self, tier: str, again: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Batches (`clip_id`) of the clips of a tier whose cutting failed, for a reason that `again` names."""
         bounds = [*self._bounds(tier), Present("media", False), Present("media_why", True)]
         words = {"failed media": list(map(str, bounds))}
         yield from self._search(_failed(words, _and(None, bounds), "media_why", again), ("clip_id",))
+
+    def _still(
+        self,
+        found: Iterator[pa.RecordBatch],
+        bounds: Sequence[Condition],
+        kinds: Collection[str | None],
+        columns: Collection[str],
+        at_once: int,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """`columns` of the clips found that satisfy `bounds` by now, and whose `media_why` is of one of `kinds`."""
+        read = sorted({*columns, *conditions.columns(bounds), "media_why"})
+        for some in chunks((clip_id for batch in found for clip_id in batch["clip_id"].to_pylist()), at_once):
+            rows = select(self.pyramid.dataset("clips"), "clip_id", some, read).to_pylist()
+            left = [row for row in rows if conditions.holds(bounds, row) and kind(row["media_why"]) in kinds]
+            if left:
+                yield [{name: row[name] for name in columns} for row in left]
 
     def _bounds(self, tier: str) -> list[Between]:
         ranges = self.pyramid.tiers.effective(tier)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,67 @@ def test_a_column_that_is_written_anew_is_read_again(pyramid: Pyramid) -> None:
     assert lacking(pyramid) == ["a"]
 
 
+def uncut(pyramid: Pyramid, at_once: int = 5, again: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """Lists of the clips of the tier `low` that are to be cut, or with `again` to be cut again."""
+    ledger = Ledger(pyramid, remember=True)
+    columns = ["clip_id"]
+    for rows in ledger.uncut_again("low", columns, at_once, again) if again else ledger.uncut("low", columns, at_once):
+        assert all(list(one) == columns for one in rows)
+        yield sorted(one["clip_id"] for one in rows)
+
+
 def test_clips_that_are_not_cut_are_found_until_they_are(pyramid: Pyramid, read: list[int]) -> None:
     commit(pyramid, row("a"), row("b"), row("c", motion=0.0), row("d", media_why="broken"))
-    ledger = Ledger(pyramid, remember=True)
-    assert [one["clip_id"] for one in ledger.uncut("low", ["clip_id"], 1)] == ["a"]
-    assert [one["clip_id"] for one in ledger.uncut("low", ["clip_id"], 5)] == ["a", "b"]
+    assert list(uncut(pyramid)) == [["a", "b"]]
     commit(pyramid, row("a", media="x"), row("b", media="x"))
-    assert ledger.uncut("low", ["clip_id"], 5) == [] == ledger.uncut("low", ["clip_id"], 5)
-    assert read == [1, 1, 2]
+    assert list(uncut(pyramid)) == [] == list(uncut(pyramid))
+    assert read == [1, 2]
+
+
+def test_all_that_is_to_be_cut_is_found_by_one_search(pyramid: Pyramid, read: list[int]) -> None:
+    for name in "abcde":
+        commit(pyramid, row(name), row(name + "0", motion=0.0))
+    done: list[list[str]] = []
+    for some in uncut(pyramid, 2):
+        commit(pyramid, *(row(name, media="x") for name in some))
+        done += [some]
+    assert [len(some) for some in done] == [2, 2, 1] and sorted(one for some in done for one in some) == [*"abcde"]
+    assert read == [5]
+    commit(pyramid, row("f0", motion=0.0))
+    assert list(uncut(pyramid)) == [] and read == [5, 5 + 3 + 1], "where it has found some it looks once more"
+    assert list(uncut(pyramid)) == [] and len(read) == 2, "what it has read is remembered"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"media": "x"}, {"media_why": "broken"}, {"motion": 0.5}, None],
+    ids=["cut", "failed", "below the tier", "deleted"],
+)
+def test_what_is_not_to_be_cut_any_more_when_its_turn_comes_is_left_out(
+    pyramid: Pyramid, change: dict[str, Any] | None
+) -> None:
+    """Another run cuts a clip, or fails to, or gives it another score, or deletes it, after the search has found it."""
+    commit(pyramid, *(row(name) for name in "abcdef"))
+    lists = uncut(pyramid, 2)
+    assert next(lists) == ["a", "b"]
+    if change is None:
+        Committer(pyramid).delete_clips(["d", "e", "f"])
+    else:
+        commit(pyramid, *(row(name) | change for name in "def"))
+    assert list(lists) == [["c"]], "and no empty list"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"media": "x"}, {"media_why": "broken"}, {"motion": 0.5}],
+    ids=["cut", "failed otherwise", "below the tier"],
+)
+def test_what_is_not_to_be_cut_again_any_more_is_left_out(pyramid: Pyramid, change: dict[str, Any]) -> None:
+    commit(pyramid, *(row(name, media_why="unreadable: the network") for name in "abcd"), row("e"))
+    lists = uncut(pyramid, 2, (PASSING,))
+    assert next(lists) == ["a", "b"]
+    commit(pyramid, row("d") | change)
+    assert list(lists) == [["c"]]
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,0 +1,110 @@
+"""What `curate.cut` gives to be cut: each clip of the tier once, whatever else is written meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from curation.media.plan import ClipPlan, MediaPlan
+from curation.pyramid import plans, search
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.failures import PASSING
+from curation.pyramid.store import Pyramid
+from pipelines import curate
+from pipelines.config.recipe import Recipe, load
+from pipelines.stages.results import CutOrder, Place
+from tests.curation.pyramid.build import TIERS, clips, videos
+
+PLAN = MediaPlan(clips=ClipPlan(max_fps=30.0))
+
+
+def row(number: int, **more: Any) -> dict[str, Any]:
+    clip = {"clip_id": f"c{number}", "video_id": f"v{number}", "crop": [0, 0, 64, 64], "plan": PLAN.fingerprint}
+    place = {"start_s": 0.0, "end_s": 2.0, "key_s": 0.0, "shot": 0, "fps": 25.0, "start_frame": 0, "end_frame": 50}
+    size = {"frames": 50, "width": 64, "height": 64, "first_check": 1, "last_check": 2, "all_check": 3}
+    return clip | place | size | {"motion": 2.0, "motion_by": "m"} | more
+
+
+@dataclass
+class Job:
+    """Stands in for `curate.Job`: what it is to run is noted and counts as cut, and two clips more are cut by another
+    run each time.
+    """
+
+    pyramid: Pyramid
+    recipe: Recipe
+    also: list[int] = field(default_factory=list)
+    given: list[list[str]] = field(default_factory=list)
+    watch: Any = None
+
+    def __post_init__(self) -> None:
+        self.watch = self
+
+    @property
+    def place(self) -> Place:
+        return Place(self.pyramid.uri, None)
+
+    def searching(self, what: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def run(self, items: Iterable[CutOrder], stages: object, landing: object) -> None:
+        names = sorted(clip.clip_id for order in items for clip in order.clips)
+        self.given.append(names)
+        others = [f"c{self.also.pop()}" for _ in self.also[:2]]
+        rows = [{"clip_id": name, "media": "x"} for name in {*names, *others}]
+        Committer(self.pyramid).commit(Batch(clip_updates=[clips(*rows)]))
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr(curate, "CLIPS_IN_HAND", 3)
+    pyramid = Pyramid.create(tmp_path / "p", TIERS, "test")
+    plans.keep(pyramid.files, PLAN)
+    return Job(pyramid, load("small"))
+
+
+def add(job: Job, *rows: dict[str, Any], settled: bool = True) -> None:
+    ledger = videos(*({"video_id": one["video_id"], "uris": ["/x"], "status": "done", "bytes": 9} for one in rows))
+    Committer(job.pyramid).commit(Batch(clips=clips(*rows), videos=ledger if settled else None))
+
+
+def cut(job: Job, again: tuple[str, ...] = ()) -> list[str]:
+    curate.cut(cast("curate.Job", job), "low", again)
+    return [name for names in job.given for name in names]
+
+
+def test_each_clip_is_cut_once_and_found_by_one_search(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[object] = []
+    batches = search._batches
+    monkeypatch.setattr(search, "_batches", lambda *what: searches.append(what) or batches(*what))
+    add(job, *(row(number) for number in range(8)))
+    assert sorted(cut(job)) == [f"c{number}" for number in range(8)] and len(job.given) == 3
+    assert len(searches) == 1
+    assert len(cut(job)) == 8, "and none by another run"
+
+
+def test_what_another_run_cuts_meanwhile_is_not_cut_again(job: Job) -> None:
+    add(job, *(row(number) for number in range(8)))
+    job.also = [7, 6]
+    assert sorted(cut(job)) == [f"c{number}" for number in range(6)]
+
+
+def test_what_another_run_cuts_meanwhile_is_not_tried_again(job: Job) -> None:
+    add(job, *(row(number, media_why="unreadable: the network") for number in range(8)))
+    job.also = [7, 6]
+    assert cut(job) == []
+    assert sorted(cut(job, (PASSING,))) == [f"c{number}" for number in range(6)]
+
+
+def test_clips_whose_videos_are_still_to_come_keep_no_others_from_being_cut(job: Job) -> None:
+    add(job, *(row(number) for number in range(4)), settled=False)
+    add(job, *(row(number) for number in range(4, 8)))
+    assert sorted(cut(job)) == ["c4", "c5", "c6", "c7"]
