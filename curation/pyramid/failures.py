@@ -6,6 +6,9 @@ failed: the next run tries those clips again. The others say something of the da
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
 from curation.contract import Reason
 
 _PASSING = frozenset({Reason.UNREADABLE, Reason.INTERNAL, Reason.WORKER_LOST, Reason.TIMED_OUT})
@@ -33,13 +36,19 @@ def reason_of(why: str) -> Reason | None:
 
 PASSING = "passing"
 LASTING = "lasting"
+_KINDS: Mapping[str, str] = MappingProxyType(
+    {**{str(reason): PASSING if reason in _PASSING else LASTING for reason in Reason}, MEASURE_AGAIN: PASSING}
+)
+"""The kind of a failure by what stands before the colon."""
 
 
 def kind(why: str | None) -> str | None:
     """`PASSING` for a failure of ours or of the network, `LASTING` for one of the data, None for what is no failure."""
-    if why is None:
-        return None
-    reason = reason_of(why)
-    if reason is None:
-        return PASSING if why.startswith(MEASURE_AGAIN) else None
-    return PASSING if reason in _PASSING else LASTING
+    return None if why is None else _KINDS.get(why.partition(":")[0])
+
+
+def beginnings(kinds: Collection[str]) -> list[str]:
+    """What stands before the colon in all failures of some kinds, sorted: `kind` goes by nothing else, so whoever
+    remembers what it said can tell by them whether it would say the same today.
+    """
+    return sorted(begins for begins, of in _KINDS.items() if of in kinds)

@@ -20,7 +20,7 @@ from curation.contract import FRAME_SCORES, SCORES, Source, Status
 from curation.inputs import own_columns
 from curation.pyramid import conditions
 from curation.pyramid.conditions import Between, Condition, Present
-from curation.pyramid.failures import kind
+from curation.pyramid.failures import beginnings, kind
 from curation.pyramid.lookup import chunks, select
 from curation.pyramid.names import Names
 from curation.pyramid.search import Question, search
@@ -242,7 +242,7 @@ def _failed(words: Mapping[str, Any], test: pc.Expression, why: str, again: Coll
     def chosen(batch: pa.RecordBatch) -> pa.Array:
         return pa.array([kind(text) in kinds for text in batch[why].to_pylist()], pa.bool_())
 
-    return Question({**words, "again": sorted(kinds)}, test, chosen, (why,))
+    return Question({**words, "again": beginnings(kinds)}, test, chosen, (why,))
 
 
 def _and(test: pc.Expression | None, bounds: Iterable[Condition]) -> pc.Expression:

@@ -156,7 +156,7 @@ class Names:
         while kept and len(next(reversed(kept.values())).videos) <= GROWTH * len(merged.videos):
             merged = _merged(kept.popitem()[1], merged)
         name = f"{FOLDER}/{uuid.uuid4().hex}.bin"
-        index = {"files": [*kept, name], "videos": self._rows, "fragments": self._fragments}
+        index = {"files": [*kept, name], "videos": self._rows, "fragments": self._fragments, "again": sorted(_AGAIN)}
 
         def write() -> None:
             pyramid.files.write(name, _packed(merged), durable=False)
@@ -223,17 +223,21 @@ def _unpacked(content: bytes | mmap.mmap) -> Part:
 
 
 def _read(pyramid: Pyramid) -> Kept | None:
-    """What the files hold; None where there are none, or where one is gone or damaged: none is written durably."""
+    """What the files hold; None where there are none, or where one is gone or damaged (none is written durably), or
+    where they were made by other rules.
+    """
     content = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(INDEX))
     if content is None:
         return None
     try:
         index = json.loads(content)
+        if index["again"] != sorted(_AGAIN):  # a name of another reason was left out, or was not
+            return None
         parts = {str(name): _unpacked(_mapped(pyramid, str(name))) for name in index["files"]}
         fragments = {str(name): int(deleted) for name, deleted in index["fragments"].items()}
         return Kept(parts, int(index["videos"]), fragments)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return None  # also of the older shape, which did not count the deleted rows
+        return None  # also of an older shape, which did not say as much
 
 
 def _mapped(pyramid: Pyramid, name: str) -> bytes | mmap.mmap:

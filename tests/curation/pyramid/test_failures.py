@@ -6,7 +6,7 @@ import pytest
 
 from curation.contract import Reason
 from curation.filters.base import NO_SAMPLES, WEIGHTS_MISSING
-from curation.pyramid.failures import LASTING, MEASURE_AGAIN, PASSING, failure, kind, reason_of
+from curation.pyramid.failures import LASTING, MEASURE_AGAIN, PASSING, beginnings, failure, kind, reason_of
 
 AGAIN = {"unreadable", "internal_error", "worker_lost", "timed_out"}
 
@@ -28,3 +28,9 @@ def test_what_is_no_failure_is_of_no_kind(why: str | None) -> None:
 
 def test_a_clip_of_an_older_version_is_looked_at_again() -> None:
     assert kind(f"{MEASURE_AGAIN}: curate its source again") == PASSING
+
+
+def test_beginnings_tell_all_that_is_of_a_kind() -> None:
+    assert set(beginnings([PASSING])) == AGAIN | {MEASURE_AGAIN}
+    assert set(beginnings([PASSING, LASTING])) == {*map(str, Reason), MEASURE_AGAIN} and beginnings([]) == []
+    assert all(kind(begins) == kind(f"{begins}: x") == LASTING for begins in beginnings([LASTING]))

@@ -145,6 +145,14 @@ def test_an_index_of_the_shape_before_is_none(pyramid: Pyramid) -> None:
     assert settled(pyramid, 25) == set(range(20)) and Names(pyramid)._kept.parts
 
 
+def test_an_index_by_other_reasons_to_try_again_is_none(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an upgrade whose `failures` tries videos again that an older one did not."""
+    commit(pyramid, row(0), row(1, status="quarantined", reason="broken"))
+    assert settled(pyramid, 2) == {0, 1}
+    monkeypatch.setattr(names_module, "_AGAIN", names_module._AGAIN | {"broken"})
+    assert settled(pyramid, 2) == {0}
+
+
 def test_an_upkeep_changes_nothing_and_makes_the_file(pyramid: Pyramid) -> None:
     for number in range(12):
         commit(pyramid, row(number))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.pyramid import failures
 from curation.pyramid import search as search_module
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.failures import PASSING
@@ -70,6 +71,16 @@ def test_another_question_is_another_memory(pyramid: Pyramid) -> None:
     moved = pyramid.with_tiers(pyramid.tiers.moved("low", "motion", Range(0.1)))
     commit(moved, row("d", motion=0.5))
     assert lacking(moved) == ["d"], "a moved threshold"
+
+
+def test_a_failure_that_is_of_another_kind_today_is_found(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an upgrade whose `failures` tries again what an older one did not."""
+    commit(pyramid, row("a", jitter=None, jitter_by="j", jitter_why="broken: y"), row("b", media_why="broken: y"))
+    commit(pyramid, row("b", jitter=1.0, jitter_by="j"))
+    assert lacking(pyramid, again=(PASSING,)) == [] == list(uncut(pyramid, again=(PASSING,)))
+    monkeypatch.setattr(failures, "_KINDS", {**failures._KINDS, "broken": PASSING})
+    assert lacking(pyramid, again=(PASSING,)) == ["a"]
+    assert list(uncut(pyramid, again=(PASSING,))) == [["b"]]
 
 
 def test_a_reader_writes_nothing(pyramid: Pyramid) -> None:
