@@ -17,9 +17,11 @@ import hashlib
 import json
 import mmap
 import struct
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,7 @@ GROWTH = 8
 """A file is merged with a newer one that has an eighth of its videos or more: there are about log8(videos) files."""
 FEW = 256
 """Rows of a tail that are read again rather than kept in a file."""
+_SUFFIX = ".bin"
 _MAGIC = b"names 1\n"
 _COLUMNS = ["video_id", "uris", "modified", "bytes", "fingerprint", "status", "reason"]
 _AGAIN = frozenset(map(str, TRIED_AGAIN))
@@ -117,7 +120,7 @@ class Names:
         self._tail = _part(_rows(dataset, [one for name, one in fragments.items() if name not in self._kept.fragments]))
         if self._kept.videos + self._fresh() != dataset.count_rows():
             self._kept, self._tail = _NOTHING, _part(_rows(dataset, list(fragments.values())))
-        self._untrue = found is not self._kept
+        self._found = found
         self._rows = dataset.count_rows()
         self._fragments = {name: one.metadata.num_deletions for name, one in fragments.items()}
         self._parts = [*self._kept.parts.values(), self._tail]
@@ -150,21 +153,50 @@ class Names:
         """Make a file of the tail, unless it is short; of a short one too where the index lies, before it seems true
         again.
         """
-        if len(self._tail.videos) <= FEW and not self._untrue:
+        if len(self._tail.videos) <= FEW and self._found is self._kept:
             return
         kept, merged = dict(self._kept.parts), self._tail
         while kept and len(next(reversed(kept.values())).videos) <= GROWTH * len(merged.videos):
             merged = _merged(kept.popitem()[1], merged)
-        name = f"{FOLDER}/{uuid.uuid4().hex}.bin"
+        name = f"{FOLDER}/{int(time.time()):x}-{uuid.uuid4().hex}{_SUFFIX}"  # when it was begun: see `tidy`
         index = {"files": [*kept, name], "videos": self._rows, "fragments": self._fragments, "again": sorted(_AGAIN)}
 
         def write() -> None:
             pyramid.files.write(name, _packed(merged), durable=False)
             pyramid.files.write(INDEX, json.dumps(index).encode(), durable=False)
-            for old in self._kept.parts.keys() - kept.keys():
+            for old in self._found.parts.keys() - kept.keys():
                 pyramid.files.remove(old)
 
         retrying(f"cannot write to {pyramid.uri}", write)
+
+
+def tidy(pyramid: Pyramid, settle: timedelta) -> None:
+    """Remove the files that the index does not name: those of a start that was killed before it wrote the index, and of
+    all but the last of starts that wrote one at the same time. Not those begun less than `settle` ago, which an index
+    may be about to name; were one removed all the same, by a clock that is wrong, the next start would read all rows.
+    """
+    what, before = f"files of names in {pyramid.uri}", time.time() - settle.total_seconds()
+    there = retrying(what, lambda: pyramid.files.names(FOLDER, _SUFFIX))
+    named = _named(retrying(what, lambda: pyramid.files.read(INDEX)))  # after the list: it names what it names by now
+    for name in there:
+        if name not in named and _begun(name) <= before:
+            retrying(what, lambda name=name: pyramid.files.remove(name))
+
+
+def _named(index: bytes | None) -> frozenset[str]:
+    try:
+        return frozenset(json.loads(index or b"{}")["files"])
+    except (ValueError, KeyError, TypeError):
+        return frozenset()  # none, or damaged: its files are of no use
+
+
+def _begun(name: str) -> int:
+    """Seconds since 1970, by the name of a file; 0 for the names that older versions gave, which do not say it."""
+    start, dash, _ = name.removeprefix(f"{FOLDER}/").partition("-")
+    try:
+        return int(start, 16) if dash else 0
+    except ValueError:
+        return 0
 
 
 def _rows(dataset: lance.LanceDataset, fragments: list[Any]) -> Iterator[tuple[Any, ...]]:

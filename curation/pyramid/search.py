@@ -55,7 +55,7 @@ def search(pyramid: Pyramid, question: Question, columns: Sequence[str], remembe
     """Batches of `columns` of the clips that answer a question. `remember`: keep where nothing was found, once all has
     been read.
     """
-    remembered = _remembered(pyramid, question)  # before the rows: it is never of a later version
+    remembered = _remembered(pyramid, question.file)  # before the rows: it is never of a later version
     dataset = pyramid.dataset("clips")
     known = {identity(one) for one in dataset.get_fragments() if is_known(one, remembered)}
     left = [one for one in dataset.get_fragments() if identity(one) not in known]
@@ -70,6 +70,18 @@ def search(pyramid: Pyramid, question: Question, columns: Sequence[str], remembe
         nothing = {name: count for name, count in remembered.items() if name in known} | fresh
         content = json.dumps({"question": question.words, "nothing": nothing}).encode()
         retrying(f"cannot write to {pyramid.uri}", lambda: pyramid.files.write(question.file, content, durable=False))
+
+
+def tidy(pyramid: Pyramid) -> None:
+    """Remove the memories of no fragment that is there: of questions that nobody has asked since the last compaction.
+
+    A search that writes one anew in this moment loses it, and reads everything once more.
+    """
+    what = f"memories of searches in {pyramid.uri}"
+    for file in retrying(what, lambda: pyramid.files.names(FOLDER, ".json")):
+        remembered = _remembered(pyramid, file)  # before the rows: it is never of a later version
+        if not remembered.keys() & {identity(one) for one in pyramid.dataset("clips").get_fragments()}:
+            retrying(what, lambda file=file: pyramid.files.remove(file))
 
 
 def identity(fragment: Any) -> str:
@@ -88,8 +100,8 @@ def is_known(fragment: Any, deleted: Mapping[str, int]) -> bool:
     return then is not None and fragment.metadata.num_deletions >= then
 
 
-def _remembered(pyramid: Pyramid, question: Question) -> dict[str, int]:
-    content = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(question.file))
+def _remembered(pyramid: Pyramid, file: str) -> dict[str, int]:
+    content = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(file))
     try:
         return {} if content is None else {str(k): int(v) for k, v in json.loads(content)["nothing"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):

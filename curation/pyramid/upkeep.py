@@ -3,7 +3,7 @@
 Commits what killed runs left in the journal, builds and extends indexes, measures the statistics that queries choose
 by, compacts `clips` and `videos`, merges the small fragments of `media` and `samples` (see `compaction`: large ones are
 not copied), removes rows that nothing refers to, puts right what two jobs with different plans may have left, and
-deletes old versions and files of writers that died.
+deletes old versions, files of writers that died, and what the caches (`names`, `search`) have no use for any more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from curation import identity
 from curation.contract import SCORES, VIDEOS, Status
 from curation.errors import UserError
-from curation.pyramid import access, indexes, journal
+from curation.pyramid import access, indexes, journal, names, search
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
 from curation.pyramid.files import is_remote
@@ -77,9 +77,9 @@ def upkeep(
     wait.
 
     Versions older than `keep` go, tagged ones (`Pyramid.pin`) stay. Rows of media and samples without a clip
-    go when they are older than `settle`, for a commit writes them before the clip. `idle` says that no job is
-    running anywhere: then also files that no version refers to go, which may else belong to a commit under
-    way.
+    go when they are older than `settle`, for a commit writes them before the clip; and so do files of names, which are
+    written before their index. `idle` says that no job is running anywhere: then also files that no version refers to
+    go, which may else belong to a commit under way.
     """
     with _only_holder(pyramid):
         # First: what a killed run's entries refer to would else be removed as nobody's.
@@ -96,6 +96,8 @@ def upkeep(
             _index(pyramid, name)
         _measure(pyramid)
         Names(pyramid).keep(pyramid)
+        names.tidy(pyramid, settled)
+        search.tidy(pyramid)
         freed = sum(_clean(pyramid, name, keep, idle) for name in NAMES)
         return Upkept(
             orphans=orphans,

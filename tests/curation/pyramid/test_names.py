@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from curation.contract import Source
 from curation.pyramid import names as names_module
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.files import Files
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.names import FOLDER, INDEX, Names
 from curation.pyramid.store import Pyramid
@@ -176,6 +178,67 @@ def test_a_file_that_is_gone_is_made_again(pyramid: Pyramid) -> None:
     for path in Path(pyramid.uri, FOLDER).glob("*.bin"):
         path.unlink()
     assert settled(pyramid, 25) == set(range(20))
+
+
+def files(pyramid: Pyramid) -> set[str]:
+    return {path.name for path in Path(pyramid.uri, FOLDER).glob("*.bin")}
+
+
+def in_use(pyramid: Pyramid) -> set[str]:
+    return {Path(name).name for name in json.loads(Path(pyramid.uri, INDEX).read_text())["files"]}
+
+
+def test_the_files_of_an_index_that_is_not_true_are_removed(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    for number in range(3):
+        assert settled(pyramid, 20) == set(range(number, 20))
+        pyramid.dataset("videos").delete(f"video_id = 'v{number}'")
+    assert settled(pyramid, 20) == set(range(3, 20))
+    assert files(pyramid) == in_use(pyramid) and len(files(pyramid)) == 1
+
+
+def test_files_that_no_index_names_go_with_an_upkeep(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    starts = [Names(pyramid) for _ in range(3)]
+    for start in starts:
+        start.keep(pyramid)
+    assert len(files(pyramid)) == 3 and len(in_use(pyramid)) == 1
+    upkeep(pyramid)
+    assert len(files(pyramid)) == 3, "they are young"
+    upkeep(pyramid, settle=timedelta(0))
+    assert files(pyramid) == in_use(pyramid) and len(files(pyramid)) == 1
+    assert settled(pyramid, 25) == set(range(20)) and Names(pyramid)._kept.parts
+
+
+def test_a_file_that_an_index_is_about_to_name_stays(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upkeep comes between the file and its index."""
+    commit(pyramid, *(row(number) for number in range(20)))
+    write = Files.write
+    between: list[set[str]] = []
+
+    def late(self: Files, name: str, content: bytes, durable: bool = True) -> None:
+        if name == INDEX and not between:
+            between.append(files(pyramid))
+            names_module.tidy(pyramid, timedelta(hours=1))
+        write(self, name, content, durable)
+
+    monkeypatch.setattr(Files, "write", late)
+    assert settled(pyramid, 20) == set(range(20))
+    (made,) = between
+    assert made == files(pyramid) == in_use(pyramid) and len(made) == 1 and Names(pyramid)._kept.parts
+
+
+def test_a_file_of_an_older_version_counts_as_old(pyramid: Pyramid) -> None:
+    commit(pyramid, *(row(number) for number in range(20)))
+    assert settled(pyramid, 20) == set(range(20))
+    used = in_use(pyramid)
+    for name in ("0" * 32, "x-y"):
+        Path(pyramid.uri, FOLDER, f"{name}.bin").write_bytes(b"")
+    names_module.tidy(pyramid, timedelta(hours=1))
+    assert files(pyramid) == used
+    Path(pyramid.uri, INDEX).write_bytes(b"{")
+    names_module.tidy(pyramid, timedelta(0))
+    assert files(pyramid) == set(), "a damaged index names none"
 
 
 def test_there_are_few_files_however_many_starts_there_were(pyramid: Pyramid) -> None:

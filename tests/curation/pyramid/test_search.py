@@ -18,6 +18,7 @@ from curation.pyramid.ledger import Ledger
 from curation.pyramid.search import FOLDER
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
+from curation.pyramid.upkeep import upkeep
 from tests.curation.pyramid.build import TIERS, clips
 
 
@@ -188,6 +189,25 @@ def test_what_is_not_to_be_cut_again_any_more_is_left_out(pyramid: Pyramid, chan
     assert next(lists) == ["a", "b"]
     commit(pyramid, row("d") | change)
     assert list(lists) == [["c"]]
+
+
+def test_memories_of_no_fragment_that_is_there_go_with_an_upkeep(pyramid: Pyramid, read: list[int]) -> None:
+    def memories() -> set[str]:
+        return {path.name for path in Path(pyramid.uri, FOLDER).iterdir()}
+
+    commit(pyramid, row("a", motion=0.0))
+    commit(pyramid, row("b", motion=0.0))
+    for by in ("j1", "j2", "j3"):
+        assert lacking(pyramid, by) == []
+    old = memories()
+    assert len(old) == 3
+    pyramid.dataset("clips").optimize.compact_files()
+    assert lacking(pyramid, "j") == []
+    (used,) = memories() - old
+    Path(pyramid.uri, FOLDER, "damaged.json").write_bytes(b"{")
+    upkeep(pyramid)
+    assert memories() == {used}
+    assert lacking(pyramid, "j") == [] and read == [2, 2, 2, 1], "what is remembered still holds"
 
 
 @settings(max_examples=15, deadline=None)
