@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from curation.contract import CLIPS, FRAME_SCORES, SAMPLES, VIDEOS, Source
 from curation.identity import clip_id
-from curation.pyramid import access, indexes
+from curation.pyramid import access, indexes, names, search
 from curation.pyramid.commit import Batch
 from curation.pyramid.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.store import NAMES, Pyramid, media_schema
@@ -28,11 +28,15 @@ _MEDIA = b"\x00" * 64
 
 
 def build(folder: Path, rows: int) -> Pyramid:
-    """The pyramid of `rows` clips in `folder`, with the indexes and statistics that `upkeep` makes; made once."""
+    """The pyramid of `rows` clips in `folder`, with the indexes and statistics that `upkeep` makes; made once. One that
+    was there forgets what starts and searches have kept, for the first ones are measured too.
+    """
     import lance
 
     found = Pyramid.find(folder)
     if found is not None and found.dataset("videos").count_rows():
+        for kept in (names.FOLDER, search.FOLDER):
+            found.files.remove_folder(kept)
         return found
     pyramid = Pyramid.open_or_create(folder, TIERS, "bench")
     for name in NAMES:  # `videos` last: it says that the others are whole

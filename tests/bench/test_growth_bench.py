@@ -9,6 +9,7 @@ import pytest
 
 from bench import growth
 from bench.growth_paper import Slope
+from curation.pyramid import names, search
 from curation.pyramid.store import Pyramid
 
 
@@ -30,6 +31,16 @@ def test_every_kind_of_work_is_measured_at_every_size(
         pyramid = Pyramid.open(tmp_path / "p" / str(rows))
         assert pyramid.query().count() == rows + 4 * growth.VIDEOS * growth.data.CLIPS_A_VIDEO
         assert pyramid.dataset("media").count_rows() == pyramid.query().count()
+
+
+def test_a_pyramid_that_is_used_again_remembers_no_start_and_no_search(tmp_path: Path) -> None:
+    pyramid = growth.data.build(tmp_path / "p", 1500)
+    growth.Subject(pyramid, 1500, 0).once()
+    kept = [Path(pyramid.uri, folder) for folder in (names.FOLDER, search.FOLDER)]
+    assert all(list(folder.iterdir()) for folder in kept)
+    again = growth.data.build(tmp_path / "p", 1500)
+    assert again.uri == pyramid.uri and again.query().count() == 1500
+    assert not any(folder.exists() for folder in kept)
 
 
 def test_slopes_go_on_as_they_were() -> None:
