@@ -2,7 +2,8 @@
 
 Resumption asks, in this order: is this file known by name, size and time (`settled`: no byte is read); is its
 content known (`lookup`, after hashing); which clips need one score again (`stale_videos`, `stale_clips`).
-`history` answers `ziggurat why`. Memory is bounded by a batch, and by the rows written since the last start.
+`history` answers `ziggurat why`. Memory is bounded by a batch, but for the names that `settled` looks
+up (`names` says how many it holds) and the ids that `stale_videos` has given.
 """
 
 from __future__ import annotations

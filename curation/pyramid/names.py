@@ -2,13 +2,18 @@
 
 `names/` beside the datasets holds, for each name of each video, a digest of (uri, size, plan, whether it may be tried
 again), the time, and the video. A lookup is a binary search in mapped files. `names/index.json` lists them, oldest
-first, and the fragments of `videos` that they were made from. Rows written since, the tail, are read. What a newer file
-or the tail says of a video stands in the place of what an older one says. A run that finds a tail of some length makes
-a file of it, merged with the newest ones that are not much larger: a row is read once, and written again a few times.
+first, and the fragments of `videos` that they were made from. Rows of other fragments, the tail, are read: those
+written since, and again those whose fragments were merged since, by committers (`pyramid.tail`) or by `upkeep`. What a
+newer file or the tail says of a video stands in the place of what an older one says. A run that finds a tail of some
+length makes a file of it, merged with the newest ones that are not much larger: a row is written again a few times.
 
 The files are a cache that proves itself: the videos in files and tail together must be as many as there are rows, and
 no fragment may have fewer deleted rows than when it was read. Where they are not (a row was deleted), where one has (an
 older version was restored, or the machine's fall took the last ones), or where there is no index, all rows are read.
+
+Memory: the tail, 32 bytes a name and 8 a video, and some times that while it is sorted, merged and written; so all
+names where all rows are read, as at the first start. Files on a local disk are mapped; from an object store they are
+read whole.
 """
 
 from __future__ import annotations
