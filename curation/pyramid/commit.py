@@ -34,7 +34,8 @@ from curation.pyramid.lookup import chunks, select
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
-from curation.pyramid.upsert import Upsert, committed
+from curation.pyramid.transaction import committed, rows_at
+from curation.pyramid.upsert import Upsert
 
 __all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
 
@@ -167,10 +168,8 @@ class Committer:
                 later.append(row["_rowaddr"])
             else:
                 first[row["clip_id"]] = row
-        for start in range(0, len(later), 1000):
-            # Row addresses are integers of Lance's own. A compaction moves rows, but no other row ever gets an old
-            # address: a late delete finds nothing.
-            dataset.delete(f"_rowaddr IN ({', '.join(str(int(address)) for address in later[start : start + 1000])})")
+        for some in chunks(later, 1000):
+            dataset.delete(rows_at(some))
         return list(first.values()), len(later)
 
     def _clips(self, table: pa.Table, hashes: Mapping[str, str], tiers: Tiers, insert: bool) -> int:

@@ -32,7 +32,7 @@ from curation.pyramid.access import SCAN_ROWS
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
-from curation.pyramid.upsert import committed
+from curation.pyramid.transaction import committed, rows_at
 
 if TYPE_CHECKING:
     import lance
@@ -187,8 +187,8 @@ def _merge(
         new = dataclasses.replace(written[0], id=number)
         if retrying(f"compaction of {name}", lambda: _put(pyramid, name, old, new)):
             return True
-    address = place.id << 32
-    retrying(f"compaction of {name}", lambda: pyramid.dataset(name).delete(f"_rowaddr = {address}"))
+    only = rows_at([place.id << 32])
+    retrying(f"compaction of {name}", lambda: pyramid.dataset(name).delete(only))
     return False
 
 

@@ -21,7 +21,7 @@ from curation.pyramid import indexes
 from curation.pyramid.compaction import TARGET_ROWS, plan
 from curation.pyramid.retry import is_conflict, retrying
 from curation.pyramid.store import Pyramid
-from curation.pyramid.upsert import committed, write
+from curation.pyramid.transaction import committed, write
 
 EVERY = 32
 """Versions after which the tail is tended."""

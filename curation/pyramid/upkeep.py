@@ -31,6 +31,7 @@ from curation.pyramid.lookup import chunks, select
 from curation.pyramid.names import Names
 from curation.pyramid.retry import is_conflict, retrying
 from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.transaction import rows_at
 
 if TYPE_CHECKING:
     import lance
@@ -211,12 +212,10 @@ def _remove_needless(pyramid: Pyramid, name: str, settle: timedelta) -> tuple[in
 
 
 def _delete_rows(pyramid: Pyramid, name: str, addresses: list[int]) -> int:
-    """Delete rows by address; how many were there. One that a compaction has moved since waits for another
-    upkeep: no other row ever gets its address.
-    """
+    """Delete rows by address; how many were there. One that a compaction has moved since waits for another upkeep."""
     deleted = 0
-    for some in chunks(map(str, addresses), 1000):
-        test = f"_rowaddr IN ({', '.join(some)})"  # integers of Lance's own
+    for some in chunks(addresses, 1000):
+        test = rows_at(some)
         deleted += retrying(
             f"removal from {name}", lambda test=test: pyramid.dataset(name).delete(test)["num_deleted_rows"]
         )

@@ -31,6 +31,7 @@ from curation.pyramid.columns import writable
 from curation.pyramid.lookup import select
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid, schema
+from curation.pyramid.transaction import committed, rows_at, write
 
 if TYPE_CHECKING:
     import lance
@@ -103,19 +104,6 @@ class Offer:
         return self.rows > len(self.replaced)
 
 
-def write(dataset: lance.LanceDataset, rows: pa.Table | pa.RecordBatchReader) -> list[Any]:
-    """Rows as files of the dataset that belong to no version yet."""
-    from lance.fragment import write_fragments
-
-    return write_fragments(
-        rows,
-        dataset,  # pyright: ignore[reportArgumentType]
-        schema=dataset.schema,
-        mode="append",
-        storage_options=dataset.latest_storage_options(),
-    )
-
-
 def publish(dataset: lance.LanceDataset, replaced: Collection[int], written: Sequence[Any], inserts: bool) -> Any:
     """Commit written rows in the place of those at the addresses `replaced`, on the version `dataset`; the new version.
 
@@ -127,7 +115,7 @@ def publish(dataset: lance.LanceDataset, replaced: Collection[int], written: Seq
     if not there:
         operation: Any = lance.LanceOperation.Merge(list(written), dataset.lance_schema)
     else:
-        left = {number: there[number].delete(_rows_at(some)) for number, some in _by_fragment(replaced).items()}
+        left = {number: there[number].delete(rows_at(some)) for number, some in _by_fragment(replaced).items()}
         named = [metadata for metadata in left.values() if metadata is not None]
         if inserts and min(there) not in left:
             named.append(there[min(there)].metadata)
@@ -138,24 +126,11 @@ def publish(dataset: lance.LanceDataset, replaced: Collection[int], written: Seq
     return committed(dataset, operation)
 
 
-def committed(dataset: lance.LanceDataset, operation: Any) -> Any:
-    """The version that `operation`, made from the version `dataset`, brings about."""
-    import lance
-
-    return lance.LanceDataset.commit(
-        dataset, operation, read_version=dataset.version, storage_options=dataset.latest_storage_options()
-    )
-
-
 def _by_fragment(addresses: Collection[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for address in addresses:
         found.setdefault(address >> 32, []).append(address)
     return found
-
-
-def _rows_at(addresses: list[int]) -> str:
-    return f"_rowaddr IN ({', '.join(str(int(address)) for address in addresses)})"  # integers of Lance's own
 
 
 def _widened(rows: pa.Table, old: pa.Table, key: str, columns: pa.Schema) -> pa.Table:

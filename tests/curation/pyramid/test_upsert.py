@@ -22,7 +22,8 @@ from curation.pyramid import indexes
 from curation.pyramid import upsert as upsert_module
 from curation.pyramid.retry import is_conflict
 from curation.pyramid.store import Pyramid
-from curation.pyramid.upsert import Upsert, committed, publish, write
+from curation.pyramid.transaction import committed, write
+from curation.pyramid.upsert import Upsert, publish
 from tests.curation.pyramid.build import TIERS
 
 Action = Callable[[lance.LanceDataset], object]
