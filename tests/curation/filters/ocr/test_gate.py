@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -233,7 +234,7 @@ def test_a_crop_is_read_as_it_is(ocr: TextArea) -> None:
     line = written(("Hi! 27 foxes", 60, 80))[50:100, 55:400]
     for height in (10, 14, 20, 28, 40):
         crop = cv2.resize(line, (round(line.shape[1] * height / line.shape[0]), height))
-        theirs = rapid(crop, use_det=False, use_cls=False, use_rec=True)
+        theirs: Any = rapid(crop, use_det=False, use_cls=False, use_rec=True)
         assert ocr._engine.read(crop) == (theirs.txts[0], pytest.approx(theirs.scores[0]))
     assert ocr._engine.read(np.zeros((10, 2100, 3), np.uint8))[1] < 0.7
 
