@@ -172,7 +172,6 @@ def _merge(
     damaged: set[int],
 ) -> bool:
     """Put one new fragment in the place of a group's; False where the group must be looked at anew."""
-
     ticket = retrying(f"compaction of {name}", lambda: _copied(pyramid, name, dataset, group, damaged))
     if any(fragment.fragment_id in damaged for fragment in group):
         return False
