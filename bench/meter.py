@@ -33,7 +33,7 @@ _KINDS = (
     ("curation.media.sandbox.child", CHILD),
     ("ray::MapWorker", WORKER),
     ("ray::_Worker", WORKER),
-    ("ray::Foreman", "foreman"),
+    ("ray::Coordinator", "coordinator"),
     ("ray::_StatsActor", "Ray Data actors"),
     ("ray::_AutoscalingCoordinatorActor", "Ray Data actors"),
     ("ray::ActorLocationTracker", "Ray Data actors"),

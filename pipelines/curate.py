@@ -36,7 +36,7 @@ from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account, Landing
 from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.further_names import further_names
-from pipelines.execution.ray_data import Chained, Delivery, StageSpec, hire, run
+from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
 from pipelines.stages.base import Claim
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import MeasureStage
@@ -55,7 +55,7 @@ class Watch(Protocol):
     """What shows a run to a person; see `progress`."""
 
     def plan(self, stages: Sequence[str], all_listed: bool) -> None: ...
-    def over(self, stage: str, foreman: Any) -> AbstractContextManager[None]: ...
+    def over(self, stage: str, coordinator: Any) -> AbstractContextManager[None]: ...
     def expect(self, units: int) -> None: ...
     def advance(self, units: int, clips: int = 0) -> None: ...
     def searching(self, what: str) -> AbstractContextManager[None]: ...
@@ -71,7 +71,7 @@ class Job:
     resources: Resources
     account: Account
     watch: Watch
-    foreman: Any
+    coordinator: Any
     journal: Journal
     filters: Sequence[Ready] = ()
     retry_quarantined: bool = False
@@ -89,15 +89,15 @@ class Job:
     def stage(self, name: str, give_up: Callable[[Source, Verdict], Landed] | None = None) -> Iterator[Landing]:
         """Where the results of one stage go, which the watch shows meanwhile. `give_up`: see `Landing`."""
         stop_after = self.recipe.run.stop_after
-        landing = Landing(self.pyramid, self.account, self.foreman, self.journal, stop_after, give_up)
-        with landing, self.watch.over(name, self.foreman):
+        landing = Landing(self.pyramid, self.account, self.coordinator, self.journal, stop_after, give_up)
+        with landing, self.watch.over(name, self.coordinator):
             yield landing
 
     def run(self, items: Iterable[Any], stages: list[StageSpec], landing: Landing) -> None:
         wanted = list(items)
         self.watch.expect(sum(map(units, wanted)))
         attempts = self.recipe.run.attempts
-        for delivery in run(wanted, stages, self.foreman, self.resources, _Keep(self.journal), attempts):
+        for delivery in run(wanted, stages, self.coordinator, self.resources, _Keep(self.journal), attempts):
             landing.put(delivery)
             self.watch.advance(*progress(delivery.result))
 
@@ -113,14 +113,14 @@ def working(
     retry_quarantined: bool = False,
     name: str | None = None,
 ) -> Iterator[Job]:
-    """A job with its foreman and its journal; what killed runs have left in theirs is committed first."""
+    """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
     name = name or uuid.uuid4().hex[:12]
     with watch.searching("taking up what killed runs have left"):
         account.recovered = journal.recover(pyramid)
     for dataset in ("videos", "clips"):
         retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
-    foreman, mine = hire(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
-    yield Job(name, pyramid, recipe, resources, account, watch, foreman, mine, filters, retry_quarantined)
+    coordinator, mine = start_coordinator(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
+    yield Job(name, pyramid, recipe, resources, account, watch, coordinator, mine, filters, retry_quarantined)
     mine.close()
 
 
@@ -170,7 +170,7 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {filter_.score: filter_.why for filter_ in job.filters}
     make = MeasureStage(
-        job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.foreman, frame_fingerprints(plan))
+        job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.coordinator, frame_fingerprints(plan))
     )
     gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
     stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
@@ -285,10 +285,10 @@ class _Keep:
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """Makes the claims that a measuring worker asks: the ledger's answers and the foreman's."""
+    """Makes the claims that a measuring worker asks: the ledger's answers and the coordinator's."""
 
     pyramid: Pyramid
-    foreman: Any
+    coordinator: Any
     made_by: Mapping[str, str]
 
     def __call__(self) -> _Claims:
@@ -312,4 +312,4 @@ class _Claims:
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         import ray
 
-        return ray.get(self.foreman.claim.remote(video_id, uri))
+        return ray.get(self.coordinator.claim.remote(video_id, uri))

@@ -23,7 +23,7 @@ HOLD_S = 10.0
 
 
 class Tries(Protocol):
-    """Who counts how often an item was begun; outlives the worker. See `Foreman`."""
+    """Who counts how often an item was begun; outlives the worker. See `Coordinator`."""
 
     def begin(self, key: str) -> int:
         """Count one more try of `key` and say how many there are: 1 for the first."""

@@ -129,14 +129,14 @@ class Landing:
         self,
         pyramid: Pyramid,
         account: Account,
-        foreman: Any,
+        coordinator: Any,
         journal: Journal,
         stop_after: int = 0,
         give_up: Callable[[Source, Verdict], Landed] | None = None,
     ) -> None:
         self._pyramid, self._committer = pyramid, Committer(pyramid)
         self._breaker = Breaker(stop_after)
-        self._account, self._foreman, self._journal = account, foreman, journal
+        self._account, self._coordinator, self._journal = account, coordinator, journal
         self._arrived: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._waiting: dict[str, list[SameContent]] = {}
         self._landed: set[str] = set()
@@ -233,11 +233,11 @@ class Landing:
         self._commit(rows)
 
     def _tell(self, batch: Sequence[Delivery]) -> None:
-        """Let the journal and the foreman forget what the ledger knows now."""
+        """Let the journal and the coordinator forget what the ledger knows now."""
         self._journal.forget(delivery.entry for delivery in batch if delivery.entry)
         settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, Landed)]
         if settled:
-            self._foreman.release.remote(settled)
+            self._coordinator.release.remote(settled)
 
 
 def _of_data(why: str) -> bool:

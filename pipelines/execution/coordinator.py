@@ -1,4 +1,4 @@
-"""The foreman: one small Ray actor per run that knows who works on what.
+"""The coordinator: one small Ray actor per run that knows who works on what.
 
 Stages claim a video's content before they decode it (the same bytes under two names are decoded once) and tell it where
 they are; the driver reads that for the live display and to name a stage that stands still. It holds no results: losing
@@ -16,8 +16,10 @@ from pipelines.stages.base import Claim
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """What one worker does: `since` and `beat` are seconds of the foreman's clock."""
+class Heartbeat:
+    """Where a worker was when it was last heard of. `since` (it began the item) and `beat` (it was heard of):
+    seconds of the coordinator's clock.
+    """
 
     stage: str
     item: str
@@ -26,13 +28,13 @@ class Post:
     beat: float
 
 
-class Foreman:
+class Coordinator:
     """Plain class; `pipelines.execution.ray_data` makes an actor of it."""
 
     def __init__(self, attempts: int) -> None:
         self._attempts = attempts
         self._claims: dict[str, tuple[str, int]] = {}
-        self._posts: dict[str, Post] = {}
+        self._heartbeats: dict[str, Heartbeat] = {}
         self._begun: Counter[str] = Counter()
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
@@ -68,14 +70,14 @@ class Foreman:
         """`worker` is at `frames` of `item`; an empty item means that it waits."""
         now = time.monotonic()
         if not item:
-            self._posts.pop(worker, None)
+            self._heartbeats.pop(worker, None)
             return
-        post = self._posts.get(worker)
-        if post is None or post.item != item:
-            post = Post(stage, item, frames, now, now)
-        self._posts[worker] = replace(post, frames=frames, beat=now)
+        heartbeat = self._heartbeats.get(worker)
+        if heartbeat is None or heartbeat.item != item:
+            heartbeat = Heartbeat(stage, item, frames, now, now)
+        self._heartbeats[worker] = replace(heartbeat, frames=frames, beat=now)
 
-    def posts(self) -> list[tuple[Post, float]]:
+    def heartbeats(self) -> list[tuple[Heartbeat, float]]:
         """Who is where, with the seconds since each was last heard of."""
         now = time.monotonic()
-        return [(post, now - post.beat) for post in self._posts.values()]
+        return [(heartbeat, now - heartbeat.beat) for heartbeat in self._heartbeats.values()]

@@ -18,7 +18,7 @@ from curation.errors import UserError
 from curation.pyramid.retry import explained
 from pipelines.execution.attempts import Attempts, Pace
 from pipelines.execution.cluster import Resources
-from pipelines.execution.coordinator import Foreman
+from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import GiveUp, Report, Stage
 
 _BEAT_EVERY_S = 1.0
@@ -87,16 +87,16 @@ class Chained:
         return chained
 
 
-def hire(attempts: int) -> Any:
-    """A foreman actor for one run."""
+def start_coordinator(attempts: int) -> Any:
+    """A coordinator actor for one run."""
     import ray
 
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(Foreman).options(**options).remote(attempts)
+    return ray.remote(Coordinator).options(**options).remote(attempts)
 
 
 def run(
-    items: Iterable[Any], specs: list[StageSpec], foreman: Any, resources: Resources, keep: Keep, attempts: int = 3
+    items: Iterable[Any], specs: list[StageSpec], coordinator: Any, resources: Resources, keep: Keep, attempts: int = 3
 ) -> Iterator[Delivery]:
     """Results of the last stage for every item. Holds the items, not the results, in memory.
 
@@ -125,7 +125,7 @@ def run(
         worker: Any = _Worker  # Ray Data's types know functions only
         dataset = dataset.flat_map(
             worker,
-            fn_constructor_args=(spec, foreman, attempts, keep if spec is specs[-1] else None),
+            fn_constructor_args=(spec, coordinator, attempts, keep if spec is specs[-1] else None),
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=spec.cpus / len(specs),
             num_gpus=spec.gpus or None,
@@ -157,10 +157,10 @@ def _blocks(items: int) -> int:
 
 
 class _Worker:
-    """What Ray Data calls: the stage, with its tries counted, its reports sent to the foreman and its results kept."""
+    """What Ray Data calls: the stage; tries are counted, reports go to the coordinator, and results are kept."""
 
-    def __init__(self, spec: StageSpec, foreman: Any, attempts: int, keep: Keep | None) -> None:
-        self._spec, self._foreman, self._keep = spec, foreman, keep
+    def __init__(self, spec: StageSpec, coordinator: Any, attempts: int, keep: Keep | None) -> None:
+        self._spec, self._coordinator, self._keep = spec, coordinator, keep
         self._attempts = attempts + 1 if spec.counts_lost else attempts
         self._id = uuid.uuid4().hex
         self._heard = 0.0
@@ -185,7 +185,7 @@ class _Worker:
         for number, result in enumerate(self._ready()(key, item, self._report)):
             yield self._kept(result, f"{key}.{number}")
         self._heard = 0.0
-        self._foreman.beat.remote(self._id, self._spec.name, "", 0)
+        self._coordinator.beat.remote(self._id, self._spec.name, "", 0)
 
     def _kept(self, result: Any, key: str) -> dict[str, Any]:
         return _row(result, key, self._keep(result) if self._keep else "")
@@ -196,14 +196,14 @@ class _Worker:
             spec = self._spec
             give_up = None if spec.give_up is None else spec.give_up if self._keep else _Finally(spec.give_up)
             pace = Pace() if spec.paced and self._keep else None
-            self._stage = Attempts(_made(spec), _Tries(self._foreman), self._attempts, give_up, pace)
+            self._stage = Attempts(_made(spec), _Tries(self._coordinator), self._attempts, give_up, pace)
         return self._stage
 
     def _report(self, item: str, frames: int) -> None:
         now = time.monotonic()
         if now - self._heard >= _BEAT_EVERY_S:
             self._heard = now
-            self._foreman.beat.remote(self._id, self._spec.name, item, frames)
+            self._coordinator.beat.remote(self._id, self._spec.name, item, frames)
 
 
 def _made(spec: StageSpec) -> Stage:
@@ -231,15 +231,15 @@ class _Finally:
 
 
 class _Tries:
-    """`attempts.Tries` by the foreman's actor."""
+    """`attempts.Tries` by the coordinator's actor."""
 
-    def __init__(self, foreman: Any) -> None:
-        self._foreman = foreman
+    def __init__(self, coordinator: Any) -> None:
+        self._coordinator = coordinator
 
     def begin(self, key: str) -> int:
         import ray
 
-        return ray.get(self._foreman.begin.remote(key))
+        return ray.get(self._coordinator.begin.remote(key))
 
     def end(self, keys: Sequence[str]) -> None:
-        self._foreman.end.remote(list(keys))
+        self._coordinator.end.remote(list(keys))

@@ -71,10 +71,10 @@ class Recording:
         return self._run.run
 
     @contextmanager
-    def over(self, stage: str, foreman: Any) -> Iterator[None]:
+    def over(self, stage: str, coordinator: Any) -> Iterator[None]:
         """Note that the run is at `stage`, and show it."""
         self._write(stage=stage)
-        with self._watch.over(stage, foreman):
+        with self._watch.over(stage, coordinator):
             yield
 
     def plan(self, stages: Sequence[str], all_listed: bool) -> None:

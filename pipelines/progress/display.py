@@ -20,7 +20,7 @@ from rich.table import Table
 from curation.contract import REASONS, Reason
 from curation.pyramid.census import Census
 from pipelines.execution.committer import Account
-from pipelines.execution.coordinator import Post
+from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.screen import Screen
 from pipelines.progress.stalls import Stalls
@@ -80,12 +80,12 @@ class Display:
                 yield
 
     @contextmanager
-    def over(self, stage: str, foreman: Any) -> Iterator[None]:
+    def over(self, stage: str, coordinator: Any) -> Iterator[None]:
         """Show `stage` until the block ends."""
         self._estimate.begin(stage)
         self._started = self._started or time.monotonic()
         done = threading.Event()
-        thread = threading.Thread(target=self._look, args=(stage, foreman, done), name="display", daemon=True)
+        thread = threading.Thread(target=self._look, args=(stage, coordinator, done), name="display", daemon=True)
         with nullcontext() if self._json else self._screen.lit():
             thread.start()
             try:
@@ -94,23 +94,23 @@ class Display:
                 done.set()
                 thread.join()
 
-    def _look(self, stage: str, foreman: Any, done: threading.Event) -> None:
+    def _look(self, stage: str, coordinator: Any, done: threading.Event) -> None:
         import ray
 
         stalls = Stalls(stage, self._stall_s)
         while not done.wait(_LOOK_EVERY_S):
             try:
-                found: list[tuple[Post, float]] = ray.get(foreman.posts.remote(), timeout=_LOOK_EVERY_S)
+                found: list[tuple[Heartbeat, float]] = ray.get(coordinator.heartbeats.remote(), timeout=_LOOK_EVERY_S)
             except Exception:
                 continue  # the display is no reason to end a run: the next look may succeed
-            posts = [post for post, _ in found]
-            if posts:
+            heartbeats = [heartbeat for heartbeat, _ in found]
+            if heartbeats:
                 self._estimate.working()
-            self._show(stage, posts, stalls.look(posts, self._estimate.done))
+            self._show(stage, heartbeats, stalls.look(heartbeats, self._estimate.done))
 
-    def _show(self, stage: str, posts: Sequence[Post], stalled: str | None) -> None:
+    def _show(self, stage: str, heartbeats: Sequence[Heartbeat], stalled: str | None) -> None:
         if not self._json:
-            self._screen.show(posts, self.figures(), stalled)
+            self._screen.show(heartbeats, self.figures(), stalled)
             return
         if stalled:
             self._emit({"event": "stalled", "stage": stage, "what": stalled})

@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from pipelines.execution.committer import Account
-from pipelines.execution.coordinator import Post
+from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import MEASURE, Estimate
 
 LOG_EVERY_S = 60.0
@@ -57,22 +57,22 @@ class Screen:
         if self._live is not None:
             self._live.update(Spinner("dots", f"{escape(what)} ..."), refresh=True)
 
-    def show(self, posts: Sequence[Post], figures: dict[str, Any], stalled: str | None) -> None:
+    def show(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any], stalled: str | None) -> None:
         """The stage with its workers, and the figures of `Display.figures`; `stalled` is a line that stays."""
         if stalled:
             self._console.print(f"[yellow]{escape(stalled)}", highlight=False)
         if self._live is not None:
-            self._live.update(self.table(posts, figures), refresh=True)
+            self._live.update(self.table(heartbeats, figures), refresh=True)
         elif time.monotonic() - self._logged >= LOG_EVERY_S:
             self._logged = time.monotonic()
             videos = [self._videos()] if self._account.inputs else []
             line = ", ".join((self._stage(), *videos, self._eta()))
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def table(self, posts: Sequence[Post], figures: dict[str, Any]) -> Table:
+    def table(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any]) -> Table:
         table = Table.grid(padding=(0, 2))
-        names = (escape(post.item[-40:]) for post in posts[:2])
-        table.add_row(f"[bold]{self._stage()}", f"{len(posts)} working", *names)
+        names = (escape(heartbeat.item[-40:]) for heartbeat in heartbeats[:2])
+        table.add_row(f"[bold]{self._stage()}", f"{len(heartbeats)} working", *names)
         table.add_row(
             self._videos() if self._account.inputs else "",
             f"{figures['clips']} clips, {figures['cut']} cut",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.execution.coordinator import Post
+from pipelines.execution.coordinator import Heartbeat
 
 
 class Stalls:
@@ -23,17 +23,17 @@ class Stalls:
         self._moved = now()
         self._told = False
 
-    def look(self, posts: Sequence[Post], mark: Any) -> str | None:
+    def look(self, heartbeats: Sequence[Heartbeat], mark: Any) -> str | None:
         """A line about what has not moved for `stall_s`, once for the stage; None otherwise.
 
         `mark`: anything that changes when a result arrives.
         """
         now = self._now()
         before, self._at = self._at, {}
-        for post in posts:
-            frames, since = before.get(post.item, (-1, now))
-            self._at[post.item] = (post.frames, since if frames == post.frames else now)
-        if mark != self._mark or posts:
+        for heartbeat in heartbeats:
+            frames, since = before.get(heartbeat.item, (-1, now))
+            self._at[heartbeat.item] = (heartbeat.frames, since if frames == heartbeat.frames else now)
+        if mark != self._mark or heartbeats:
             self._mark, self._moved = mark, now
         return self._line(now)
 

@@ -41,7 +41,7 @@ class Claims(Protocol):
         ...
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
-        """See `Foreman.claim`."""
+        """See `Coordinator.claim`."""
         ...
 
 

@@ -130,7 +130,7 @@ class Silent:
     def plan(self, stages: Sequence[str], all_listed: bool) -> None:
         pass
 
-    def over(self, stage: str, foreman: Any) -> Any:
+    def over(self, stage: str, coordinator: Any) -> Any:
         return nullcontext()
 
     def expect(self, units: int) -> None:

@@ -30,6 +30,6 @@ class Silent:
         yield
 
     @contextmanager
-    def over(self, stage: str, foreman: Any) -> Iterator[None]:
+    def over(self, stage: str, coordinator: Any) -> Iterator[None]:
         self.stages.append(stage)
         yield

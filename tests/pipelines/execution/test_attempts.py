@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
 from pipelines.execution.attempts import Attempts, Pace
-from pipelines.execution.coordinator import Foreman
+from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import Report
 
 
@@ -60,11 +60,11 @@ def quiet(item: str, frames: int) -> None:
     pass
 
 
-def outcome(stage: Stage, names: str, foreman: Foreman, attempts: int = 2) -> dict[str, Verdict | None]:
+def outcome(stage: Stage, names: str, coordinator: Coordinator, attempts: int = 2) -> dict[str, Verdict | None]:
     """What becomes of each thing when Ray begins the item again each time that its worker dies."""
     for _ in range(100):
         try:
-            results = list(Attempts(stage, foreman, attempts, give_up, Pace())("key", Letters(names), quiet))
+            results = list(Attempts(stage, coordinator, attempts, give_up, Pace())("key", Letters(names), quiet))
         except Died:
             continue
         ends = [(name, verdict) for some, verdict in results for name in some]
@@ -77,18 +77,18 @@ def outcome(stage: Stage, names: str, foreman: Foreman, attempts: int = 2) -> di
 def test_what_fails_ends_with_its_reason_and_its_neighbours_are_done(names: str, data: st.DataObject) -> None:
     poison = data.draw(st.sets(st.sampled_from(names)))
     deadly = data.draw(st.sets(st.sampled_from(names)))
-    foreman = Foreman(attempts=2)
-    ends = outcome(Stage("".join(poison), "".join(deadly)), names, foreman)
+    coordinator = Coordinator(attempts=2)
+    ends = outcome(Stage("".join(poison), "".join(deadly)), names, coordinator)
     for name in names:
         verdict = ends[name]
         wanted = Reason.WORKER_LOST if name in deadly else Reason.INTERNAL if name in poison else None
         assert (verdict.reason if verdict else None) == wanted
-    assert not foreman._begun, "every count is forgotten"
+    assert not coordinator._begun, "every count is forgotten"
 
 
 def test_a_thing_is_tried_as_often_as_the_recipe_says() -> None:
     stage = Stage(poison="b")
-    ends = outcome(stage, "b", Foreman(1), attempts=3)
+    ends = outcome(stage, "b", Coordinator(1), attempts=3)
     assert stage.seen == ["b"] * 3
     assert ends["b"] is not None
     assert "ValueError: bad" in ends["b"].detail
@@ -96,7 +96,7 @@ def test_a_thing_is_tried_as_often_as_the_recipe_says() -> None:
 
 def test_workers_that_die_of_one_thing_are_as_many_as_the_attempts() -> None:
     stage = Stage(deadly="b")
-    ends = outcome(stage, "abc", Foreman(1), attempts=2)
+    ends = outcome(stage, "abc", Coordinator(1), attempts=2)
     assert ends["b"] == Verdict(Reason.WORKER_LOST, 2.0)
     assert sum("b" in seen for seen in stage.seen) == 3, "once among others, twice alone"
 
@@ -104,7 +104,7 @@ def test_workers_that_die_of_one_thing_are_as_many_as_the_attempts() -> None:
 def test_results_come_while_the_item_is_worked_on() -> None:
     stage = Stage()
     stream: Iterator[tuple[str, None]] = iter(
-        Attempts(stage, Foreman(1), 1, give_up, Pace())("k", Letters("abcd"), quiet)
+        Attempts(stage, Coordinator(1), 1, give_up, Pace())("k", Letters("abcd"), quiet)
     )
     assert next(stream) == ("a", None)
     assert stage.seen == ["a"], "the rest is not begun before the first result is kept"
@@ -127,22 +127,22 @@ def test_a_pace_keeps_results_as_often_as_is_asked() -> None:
 def test_a_users_mistake_stops_at_once_and_nothing_is_given_up() -> None:
     stage = Stage(poison="a", error=UserError("the disk is full", "free some"))
     with pytest.raises(UserError, match="disk is full"):
-        outcome(stage, "ab", Foreman(1))
+        outcome(stage, "ab", Coordinator(1))
     assert stage.seen == ["a"]
 
 
 def test_a_disk_that_is_full_is_nobodys_fault() -> None:
     with pytest.raises(UserError, match="no space left"):
-        outcome(Stage(poison="a", error=OSError(28, "No space left on device")), "ab", Foreman(1))
+        outcome(Stage(poison="a", error=OSError(28, "No space left on device")), "ab", Coordinator(1))
 
 
 def test_without_a_way_to_give_up_the_error_is_told() -> None:
-    attempts = Attempts(Stage(poison="a"), Foreman(1), 3, None, None)
+    attempts = Attempts(Stage(poison="a"), Coordinator(1), 3, None, None)
     with pytest.raises(UserError, match="internal_error: ValueError: bad"):
         list(attempts("key", Letters("ab"), quiet))
 
 
 def test_reports_count_from_the_beginning_of_the_item() -> None:
     said: list[int] = []
-    list(Attempts(Stage(), Foreman(1), 1, give_up, Pace())("k", Letters("abcd"), lambda item, n: said.append(n)))
+    list(Attempts(Stage(), Coordinator(1), 1, give_up, Pace())("k", Letters("abcd"), lambda item, n: said.append(n)))
     assert said == [0, 1, 3]

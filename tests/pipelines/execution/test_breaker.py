@@ -92,10 +92,10 @@ def test_a_reason_in_a_line_is_the_error_and_not_its_traceback() -> None:
     assert why_of(Verdict(Reason.WORKER_LOST, 3.0)) == "worker_lost"
 
 
-class NoForeman:
+class NoCoordinator:
     """The landing tells it what is settled."""
 
-    release: NoForeman
+    release: NoCoordinator
 
     def __init__(self) -> None:
         self.release = self
@@ -109,7 +109,7 @@ def test_a_run_that_is_stopped_writes_nothing_of_the_cause(tmp_path: Path) -> No
     account = Account()
 
     def work() -> None:
-        with Landing(pyramid, account, NoForeman(), Journal(pyramid.uri, "r"), 3) as landing:
+        with Landing(pyramid, account, NoCoordinator(), Journal(pyramid.uri, "r"), 3) as landing:
             landing.put(landed(0, Verdict(Reason.TOO_SHORT, 1.0)))
             for number in range(1, 9):
                 landing.put(internal(number))
@@ -122,7 +122,7 @@ def test_a_run_that_is_stopped_writes_nothing_of_the_cause(tmp_path: Path) -> No
 
 def test_faults_that_stop_nothing_are_written_at_the_end(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    with Landing(pyramid, Account(), NoForeman(), Journal(pyramid.uri, "r"), 3) as landing:
+    with Landing(pyramid, Account(), NoCoordinator(), Journal(pyramid.uri, "r"), 3) as landing:
         landing.put(internal(1))
         landing.put(internal(2))
     assert pyramid.dataset("videos").count_rows() == 2

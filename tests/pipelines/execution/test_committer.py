@@ -15,7 +15,7 @@ from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
 from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import Account, Landing
-from pipelines.execution.coordinator import Foreman
+from pipelines.execution.coordinator import Coordinator
 from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
 from pipelines.stages.base import Claim
 from pipelines.stages.results import CutDone, Landed, SameContent, Scored, batch_of
@@ -46,16 +46,16 @@ def test_a_lost_input_is_noticed() -> None:
 
 
 def test_a_claim_is_for_one_source_and_ends_after_its_attempts() -> None:
-    foreman = Foreman(attempts=2)
-    assert foreman.claim("v", "a.mp4") == (Claim.GO, 1)
-    assert foreman.claim("v", "b.mp4") == (Claim.TAKEN, 1)
-    assert foreman.claim("v", "a.mp4") == (Claim.GO, 2), "its worker was lost"
-    assert foreman.claim("v", "a.mp4") == (Claim.EXHAUSTED, 2)
-    foreman.release(["v"])
-    assert foreman.claim("v", "b.mp4") == (Claim.GO, 1)
+    coordinator = Coordinator(attempts=2)
+    assert coordinator.claim("v", "a.mp4") == (Claim.GO, 1)
+    assert coordinator.claim("v", "b.mp4") == (Claim.TAKEN, 1)
+    assert coordinator.claim("v", "a.mp4") == (Claim.GO, 2), "its worker was lost"
+    assert coordinator.claim("v", "a.mp4") == (Claim.EXHAUSTED, 2)
+    coordinator.release(["v"])
+    assert coordinator.claim("v", "b.mp4") == (Claim.GO, 1)
 
 
-class FakeForeman:
+class FakeCoordinator:
     """What `Landing` tells the actor."""
 
     def __init__(self) -> None:
@@ -66,17 +66,17 @@ class FakeForeman:
         self.released += video_ids
 
 
-def test_what_has_landed_is_forgotten_by_journal_and_foreman(tmp_path: Path) -> None:
+def test_what_has_landed_is_forgotten_by_journal_and_coordinator(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    journal, foreman, account = Journal(pyramid.uri, "run"), FakeForeman(), Account(inputs=1)
+    journal, coordinator, account = Journal(pyramid.uri, "run"), FakeCoordinator(), Account(inputs=1)
     result = landed(Verdict(Reason.TOO_SHORT, 1.0))
     batch = batch_of(result)
     assert batch is not None
-    with Landing(pyramid, account, foreman, journal) as landing:
+    with Landing(pyramid, account, coordinator, journal) as landing:
         landing.put(Delivery(result, journal.keep(batch)))
     assert pyramid.dataset("videos").count_rows() == 1
     assert not list(Path(pyramid.uri, FOLDER).rglob("*.arrow"))
-    assert foreman.released == ["v"]
+    assert coordinator.released == ["v"]
     assert (account.rejected, account.commits) == (1, 1)
 
 
@@ -106,7 +106,7 @@ def test_the_exit_code_is_0_only_where_nothing_was_lost(
 
 def test_a_further_name_waits_for_the_row_of_its_content(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    with Landing(pyramid, Account(), FakeForeman(), Journal(pyramid.uri, "run")) as landing:
+    with Landing(pyramid, Account(), FakeCoordinator(), Journal(pyramid.uri, "run")) as landing:
         landing.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
         landing.put(Delivery(landed(Verdict(Reason.TOO_SHORT, 1.0))))
     (row,) = pyramid.dataset("videos").to_table(columns=["uris", "status"]).to_pylist()
@@ -121,7 +121,7 @@ def test_a_further_name_whose_content_never_lands_has_an_outcome_of_its_own(tmp_
         return Landed(video_row(nameless_id(source.uri), source, "plan", "job", verdict=verdict))
 
     account = Account(inputs=4)
-    with Landing(pyramid, account, FakeForeman(), Journal(pyramid.uri, "run"), 0, give_up) as landing:
+    with Landing(pyramid, account, FakeCoordinator(), Journal(pyramid.uri, "run"), 0, give_up) as landing:
         landing.put(Delivery(SameContent("lost", Source("b.mp4", 1), known=False)))
         landing.put(Delivery(SameContent("lost", Source("c.mp4", 1), known=False)))
         landing.put(Delivery(SameContent("known", Source("d.mp4", 1), known=True)))
@@ -135,7 +135,7 @@ def test_a_further_name_whose_content_never_lands_has_an_outcome_of_its_own(tmp_
 
 def test_a_stage_that_is_stopped_settles_no_name_that_waits(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    landing = Landing(pyramid, Account(), FakeForeman(), Journal(pyramid.uri, "run"))
+    landing = Landing(pyramid, Account(), FakeCoordinator(), Journal(pyramid.uri, "run"))
     landing.__enter__()
     landing.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
     landing.__exit__(KeyboardInterrupt)
@@ -143,13 +143,13 @@ def test_a_stage_that_is_stopped_settles_no_name_that_waits(tmp_path: Path) -> N
 
 
 def test_a_worker_that_waits_is_at_no_post() -> None:
-    foreman = Foreman(attempts=1)
-    foreman.beat("w", "measure", "a.mp4", 3)
-    ((post, silent),) = foreman.posts()
-    assert (post.stage, post.item, post.frames) == ("measure", "a.mp4", 3)
+    coordinator = Coordinator(attempts=1)
+    coordinator.beat("w", "measure", "a.mp4", 3)
+    ((heartbeat, silent),) = coordinator.heartbeats()
+    assert (heartbeat.stage, heartbeat.item, heartbeat.frames) == ("measure", "a.mp4", 3)
     assert silent >= 0
-    foreman.beat("w", "measure", "", 0)
-    assert foreman.posts() == []
+    coordinator.beat("w", "measure", "", 0)
+    assert coordinator.heartbeats() == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipelines.execution.committer import Account
-from pipelines.execution.coordinator import Post
+from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.display import Display
 from pipelines.progress.estimate import AGAINST_MEASURING, Estimate, Left
 from pipelines.progress.screen import Screen
@@ -89,7 +89,10 @@ def test_it_ends_at_nothing_and_is_never_less(stages: list[tuple[int, float]]) -
 def test_a_slow_item_is_told_once_and_a_moving_one_never() -> None:
     clock = Clock()
     stalls = Stalls("measure", 60.0, clock)
-    slow, moving = Post("measure", "a.mp4", 7, 0, 0), [Post("measure", "b.mp4", frames, 0, 0) for frames in range(9)]
+    slow, moving = (
+        Heartbeat("measure", "a.mp4", 7, 0, 0),
+        [Heartbeat("measure", "b.mp4", frames, 0, 0) for frames in range(9)],
+    )
     told: list[str] = []
     for at in moving:
         told += [line for line in (stalls.look([slow, at], 0),) if line]
@@ -129,7 +132,7 @@ def test_the_screen_says_stage_videos_and_the_time_to_come() -> None:
     figures = Display(account, out, as_json=True, stall_s=1.0).figures()
     with screen.lit():
         screen.searching("looking up what is settled")
-        screen.show([Post("measure", "/v/[red]a.mp4", 3, 0, 0)], figures, None)
+        screen.show([Heartbeat("measure", "/v/[red]a.mp4", 3, 0, 0)], figures, None)
     said = out.getvalue()
     assert "looking up what is settled ..." in said
     assert "measure 4/10 videos" in said and "1 working" in said and "[red]a.mp4" in said

@@ -21,7 +21,7 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from pipelines.execution.attempts import Attempts
-from pipelines.execution.coordinator import Foreman
+from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import Claim, Divisible
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import Measure, MeasureStage
@@ -32,10 +32,10 @@ from tests.support.measuring import as_clips, measured
 
 
 class Claims:
-    """The ledger of a pyramid that knows nothing, and a foreman without an actor."""
+    """The ledger of a pyramid that knows nothing, and a coordinator without an actor."""
 
-    def __init__(self, foreman: Foreman) -> None:
-        self._foreman = foreman
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
 
     def known(self, video_id: str) -> Known | None:
         return None
@@ -47,7 +47,7 @@ class Claims:
         return frozenset()
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
-        return self._foreman.claim(video_id, uri)
+        return self._coordinator.claim(video_id, uri)
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def place(tmp_path: Path) -> Place:
     return Place(Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test").uri)
 
 
-def measuring(place: Place, foreman: Foreman) -> Measure:
+def measuring(place: Place, coordinator: Coordinator) -> Measure:
     return MeasureStage(
-        place, MediaPlan(), Limits(memory_mb=1024), "job", {"text_area": "why"}, lambda: Claims(foreman)
+        place, MediaPlan(), Limits(memory_mb=1024), "job", {"text_area": "why"}, lambda: Claims(coordinator)
     )()
 
 
@@ -74,7 +74,7 @@ def silent(item: str, frames: int) -> None:
 def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     shutil.copy(media.sample("plain.mp4"), copy)
-    stage = measuring(place, Foreman(attempts=2))
+    stage = measuring(place, Coordinator(attempts=2))
     first, second = stage(source(media.sample("plain.mp4")), silent), stage(source(copy), silent)
     assert isinstance(first, Landed)
     assert first.clips is not None
@@ -85,7 +85,7 @@ def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
 
 def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(place: Place) -> None:
     said = own_columns.packed({"caption": "a test card", "label": 7})
-    landed = measuring(place, Foreman(attempts=2))(replace(source(media.sample("plain.mp4")), extra=said), silent)
+    landed = measuring(place, Coordinator(attempts=2))(replace(source(media.sample("plain.mp4")), extra=said), silent)
     assert isinstance(landed, Landed)
     assert landed.clips is not None
     assert landed.video["extra"] == said
@@ -102,7 +102,9 @@ def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place
         def known(self, video_id: str) -> Known | None:
             return known
 
-    stage = MeasureStage(place, MediaPlan(), Limits(memory_mb=1024), "job", {}, lambda: Knows(Foreman(attempts=2)))()
+    stage = MeasureStage(
+        place, MediaPlan(), Limits(memory_mb=1024), "job", {}, lambda: Knows(Coordinator(attempts=2))
+    )()
     landed = stage(source(media.sample("plain.mp4")), silent)
     assert isinstance(landed, Landed)
     assert landed.clips is not None
@@ -112,7 +114,7 @@ def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place
 def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
     """Measured again under its plan, a video of an older pyramid meets its rows; what it never had gets today's id."""
     plan, path = MediaPlan(), media.sample("plain.mp4")
-    fresh = measuring(place, Foreman(attempts=2))(source(path), silent)
+    fresh = measuring(place, Coordinator(attempts=2))(source(path), silent)
     assert isinstance(fresh, Landed) and fresh.clips is not None
     video_id = fresh.video["video_id"]
     spans = zip(fresh.clips["start_frame"].to_pylist(), fresh.clips["end_frame"].to_pylist(), strict=True)
@@ -129,37 +131,37 @@ def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
         def clips(self, video_id: str) -> frozenset[str]:
             return frozenset(older)
 
-    stage = MeasureStage(place, plan, Limits(memory_mb=1024), "job", {}, lambda: Knows(Foreman(attempts=2)))()
+    stage = MeasureStage(place, plan, Limits(memory_mb=1024), "job", {}, lambda: Knows(Coordinator(attempts=2)))()
     again = stage(source(path), silent)
     assert isinstance(again, Landed) and again.clips is not None
     assert again.clips["clip_id"].to_pylist() == older
 
 
 def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> None:
-    foreman = Foreman(attempts=1)
+    coordinator = Coordinator(attempts=1)
     here = source(media.sample("plain.mp4"))
-    measuring(place, foreman)(here, silent)  # a worker that claimed it and then was lost
-    landed = measuring(place, foreman)(here, silent)
+    measuring(place, coordinator)(here, silent)  # a worker that claimed it and then was lost
+    landed = measuring(place, coordinator)(here, silent)
     assert isinstance(landed, Landed)
     assert (landed.video["reason"], landed.video["status"]) == (Reason.WORKER_LOST, "quarantined")
     assert (landed.video["measured"], landed.video["attempts"]) == (1.0, 1)
 
 
 def test_attempts_are_those_that_were_made() -> None:
-    foreman = Foreman(attempts=2)
-    assert [foreman.claim("v", "/a") for _ in range(4)] == [
+    coordinator = Coordinator(attempts=2)
+    assert [coordinator.claim("v", "/a") for _ in range(4)] == [
         (Claim.GO, 1),
         (Claim.GO, 2),
         (Claim.EXHAUSTED, 2),
         (Claim.EXHAUSTED, 2),
     ]
-    assert foreman.claim("v", "/b") == (Claim.TAKEN, 2)
+    assert coordinator.claim("v", "/b") == (Claim.TAKEN, 2)
 
 
 def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     shutil.copy(media.sample("plain.mp4"), path)
-    stage = measuring(place, Foreman(attempts=2))
+    stage = measuring(place, Coordinator(attempts=2))
 
     def rewrite(item: str, frames: int) -> None:
         os.utime(path, (frames, frames))  # the first report comes before the file is hashed
@@ -185,7 +187,7 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     from dataclasses import replace
 
     path = media.sample("scenes.mp4")
-    landed = measuring(place, Foreman(attempts=2))(source(path), silent)
+    landed = measuring(place, Coordinator(attempts=2))(source(path), silent)
     assert isinstance(landed, Landed)
     clips = as_clips(measured(path))
     broken = replace(clips[1], clip_id="f" * 32, all_check=0)
@@ -198,7 +200,7 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
 def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place) -> None:
     lost = Verdict(Reason.WORKER_LOST, 3.0)
     here = source(media.sample("plain.mp4"))
-    settings = MeasureStage(place, MediaPlan(), Limits(), "job", {}, lambda: Claims(Foreman(1)))
+    settings = MeasureStage(place, MediaPlan(), Limits(), "job", {}, lambda: Claims(Coordinator(1)))
     landed = settings.give_up(here, lost)
     assert (landed.video["uris"], landed.video["reason"]) == ([here.uri], "worker_lost")
     clips = tuple(as_clips(measured(media.sample("scenes.mp4"))))
@@ -232,7 +234,7 @@ def test_a_sample_that_is_no_picture_costs_its_own_clip_only(sample: bytes) -> N
     good = measured(media.sample("plain.mp4")).clips[0].samples
     item = SampledClips(("a", "b", "c"), ("v", "w", "v"), (good, (good[0], sample), good))
     give_up = Unscored("aesthetic", "brightness-1")
-    found = list(Attempts(Score(Brightness()), Foreman(1), 2, give_up, None)("key", item, silent))
+    found = list(Attempts(Score(Brightness()), Coordinator(1), 2, give_up, None)("key", item, silent))
     rows = {row["clip_id"]: row for scored in found for row in scored.table.to_pylist()}
     assert [rows[clip]["aesthetic_why"] for clip in "ac"] == [None, None]
     assert rows["b"]["aesthetic"] is None
