@@ -32,15 +32,16 @@ from curation.pyramid.store import Pyramid
 from curation.rows import frame_fingerprints, nameless_id, video_row
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
+from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.committer import Account, Landing
+from pipelines.execution.committer import ResultCommitter
 from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.further_names import further_names
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
 from pipelines.stages.base import Claim
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import MeasureStage
-from pipelines.stages.results import CutDone, CutOrder, Landed, Place, Result, batch_of, fault_of, progress, units
+from pipelines.stages.results import CutDone, CutOrder, MeasureDone, Place, Result, batch_of, fault_of, progress, units
 from pipelines.stages.score import ClipsToScore, FetchStage, ScoreStage, Unscored
 
 SCORE_CLIPS = 32
@@ -86,19 +87,21 @@ class Job:
         return Place(self.pyramid.uri, self.pyramid.storage_options)
 
     @contextmanager
-    def stage(self, name: str, give_up: Callable[[Source, Verdict], Landed] | None = None) -> Iterator[Landing]:
-        """Where the results of one stage go, which the watch shows meanwhile. `give_up`: see `Landing`."""
+    def stage(
+        self, name: str, give_up: Callable[[Source, Verdict], MeasureDone] | None = None
+    ) -> Iterator[ResultCommitter]:
+        """Where the results of one stage go, which the watch shows meanwhile. `give_up`: see `ResultCommitter`."""
         stop_after = self.recipe.run.stop_after
-        landing = Landing(self.pyramid, self.account, self.coordinator, self.journal, stop_after, give_up)
-        with landing, self.watch.over(name, self.coordinator):
-            yield landing
+        committer = ResultCommitter(self.pyramid, self.account, self.coordinator, self.journal, stop_after, give_up)
+        with committer, self.watch.over(name, self.coordinator):
+            yield committer
 
-    def run(self, items: Iterable[Any], stages: list[StageSpec], landing: Landing) -> None:
+    def run(self, items: Iterable[Any], stages: list[StageSpec], committer: ResultCommitter) -> None:
         wanted = list(items)
         self.watch.expect(sum(map(units, wanted)))
         attempts = self.recipe.run.attempts
         for delivery in run(wanted, stages, self.coordinator, self.resources, _Keep(self.journal), attempts):
-            landing.put(delivery)
+            committer.put(delivery)
             self.watch.advance(*progress(delivery.result))
 
 
@@ -174,11 +177,11 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     )
     gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
     stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
-    with job.stage("measure", make.give_up) as landing:
+    with job.stage("measure", make.give_up) as committer:
         for entry in entries:
             if isinstance(entry, Refused):
-                landing.put(Delivery(_refusal(entry, plan, job.name)))
-        job.run([entry for entry in entries if isinstance(entry, Source)], [stage], landing)
+                committer.put(Delivery(_refusal(entry, plan, job.name)))
+        job.run([entry for entry in entries if isinstance(entry, Source)], [stage], committer)
 
 
 def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
@@ -199,10 +202,10 @@ def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
     else:  # an environment of its own reads no pyramid
         there = StageSpec(filter_.name, score_, python=filter_.python, give_up=give_up, paced=True)
         stages = [StageSpec("fetch", fetch, give_up=give_up), there]
-    with job.stage(filter_.name) as landing:
+    with job.stage(filter_.name) as committer:
         for some in chunks(clips, CLIPS_IN_HAND):
             parts = (ClipsToScore(*zip(*part, strict=True)) for part in chunks(some, SCORE_CLIPS))
-            job.run(parts, stages, landing)
+            job.run(parts, stages, committer)
 
 
 def cut(job: Job, tier: str, again: Collection[str] = ()) -> None:
@@ -225,11 +228,11 @@ def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     make = CutStage(job.place, job.recipe.encoding, job.recipe.limits)
     stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0, give_up=make.give_up)
-    with job.stage("cut") as landing:
+    with job.stage("cut") as committer:
         for result in wanted:
             if isinstance(result, CutDone):
-                landing.put(Delivery(result))
-        job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], landing)
+                committer.put(Delivery(result))
+        job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], committer)
 
 
 def stages(filters: Sequence[Ready], tier: str | None) -> list[str]:
@@ -267,9 +270,9 @@ def _stale_uris(ledger: Ledger, plan: MediaPlan) -> set[str]:
     return {uri for known in ledger.lookup(stale).values() for uri in known.uris}
 
 
-def _refusal(entry: Refused, plan: MediaPlan, job: str) -> Landed:
+def _refusal(entry: Refused, plan: MediaPlan, job: str) -> MeasureDone:
     source = Source(entry.uri, 0, extra=entry.extra)
-    return Landed(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
+    return MeasureDone(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
 
 
 @dataclass(frozen=True, slots=True)

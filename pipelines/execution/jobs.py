@@ -19,8 +19,8 @@ from pipelines.config.adoption import ADD_TIERS, Choice, choose
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
+from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.committer import Account
 from pipelines.execution.notices import of_cutting, of_files, of_recipe
 from pipelines.execution.recording import Recording
 from pipelines.execution.starting import started

@@ -22,8 +22,8 @@ from curation.pyramid.retry import of_the_user, retrying
 from curation.pyramid.runs import Run
 from curation.pyramid.store import Pyramid
 from pipelines.execution import signals
+from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.committer import Account
 
 if TYPE_CHECKING:
     from pipelines.curate import Watch

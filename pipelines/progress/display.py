@@ -19,7 +19,7 @@ from rich.table import Table
 
 from curation.contract import REASONS, Reason
 from curation.pyramid.census import Census
-from pipelines.execution.committer import Account
+from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.screen import Screen

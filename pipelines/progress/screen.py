@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
-from pipelines.execution.committer import Account
+from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import MEASURE, Estimate
 

@@ -1,4 +1,4 @@
-"""The measuring stage: Source -> Landed | SameContent, in a worker that knows neither Ray nor tiers.
+"""The measuring stage: Source -> MeasureDone | SameContent, in a worker that knows neither Ray nor tiers.
 
 stage -> hash -> known already? -> claim -> measuring pass in the sandbox -> sample frames written
 """
@@ -22,7 +22,7 @@ from curation.pyramid.ledger import Known
 from curation.pyramid.retry import retrying
 from curation.rows import clips_table, frame_columns, nameless_id, video_row
 from pipelines.stages.base import Claim, Report
-from pipelines.stages.results import Landed, Place, SameContent, our_fault
+from pipelines.stages.results import MeasureDone, Place, SameContent, our_fault
 
 
 class Claims(Protocol):
@@ -59,14 +59,14 @@ class MeasureStage:
     def __call__(self) -> Measure:
         return Measure(self)
 
-    def give_up(self, item: Source, verdict: Verdict) -> Landed:
+    def give_up(self, item: Source, verdict: Verdict) -> MeasureDone:
         """The row of a source that no worker can bring to its content."""
         video_id = nameless_id(item.uri)
-        return Landed(video_row(video_id, item, self.plan.fingerprint, self.job, verdict=verdict))
+        return MeasureDone(video_row(video_id, item, self.plan.fingerprint, self.job, verdict=verdict))
 
 
 class Measure:
-    """Source -> Landed | SameContent."""
+    """Source -> MeasureDone | SameContent."""
 
     def __init__(self, settings: MeasureStage) -> None:
         self._set = settings
@@ -74,7 +74,7 @@ class Measure:
         self._claims = settings.claims()
         self._sandbox = Sandbox(settings.limits)
 
-    def __call__(self, item: Source, report: Report) -> Landed | SameContent:
+    def __call__(self, item: Source, report: Report) -> MeasureDone | SameContent:
         report(item.uri, 0)
         try:
             with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:
@@ -87,7 +87,7 @@ class Measure:
         except Exception as error:
             return self._settled(nameless_id(item.uri), item, our_fault(error))
 
-    def _known_bytes(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
+    def _known_bytes(self, raw: RawVideo, path: Path, report: Report) -> MeasureDone | SameContent:
         try:
             return self._measure(raw, path, report)
         except UserError:
@@ -95,7 +95,7 @@ class Measure:
         except Exception as error:
             return self._settled(raw.video_id, raw.source, our_fault(error))
 
-    def _measure(self, raw: RawVideo, path: Path, report: Report) -> Landed | SameContent:
+    def _measure(self, raw: RawVideo, path: Path, report: Report) -> MeasureDone | SameContent:
         known = self._claims.known(raw.video_id)
         same_plan = known is not None and known.fingerprint == self._plan_id
         # Under another name it may have been tried again in this run already.
@@ -124,20 +124,20 @@ class Measure:
         )
         replaces = known is not None and not same_plan
         if verdict:
-            return Landed(row, replaces=replaces, decoded=found.tally.decoded)
+            return MeasureDone(row, replaces=replaces, decoded=found.tally.decoded)
         said = own_columns.united(known.extra if known else None, raw.source.extra)
         there = self._claims.clips(raw.video_id) if known and known.clips else frozenset()
         clips = clips_table(raw.video_id, self._set.plan, found.clips, self._set.why, own_columns.caption(said), there)
         if stale:
-            return Landed(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
+            return MeasureDone(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))
         uri, options = self._set.place.uri, self._set.place.storage_options
         ticket = retrying(f"writing to {uri}", lambda: write_samples_fragments(uri, frames, options))
-        return Landed(row, clips, ticket, replaces=replaces, decoded=found.tally.decoded)
+        return MeasureDone(row, clips, ticket, replaces=replaces, decoded=found.tally.decoded)
 
-    def _settled(self, video_id: str, source: Source, verdict: Verdict, attempts: int = 1) -> Landed:
+    def _settled(self, video_id: str, source: Source, verdict: Verdict, attempts: int = 1) -> MeasureDone:
         row = video_row(video_id, source, self._plan_id, self._set.job, verdict=verdict, attempts=attempts)
-        return Landed(row)
+        return MeasureDone(row)
 
 
 def _changed(raw: RawVideo, path: Path) -> Verdict | None:

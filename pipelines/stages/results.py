@@ -1,6 +1,6 @@
 """What the stages of curation take and give, and what each result commits.
 
-    Measure: Source    -> Landed | SameContent     (`measure`)
+    Measure: Source    -> MeasureDone | SameContent     (`measure`)
     Score:   clip ids  -> Scored                   (`score`)
     Cut:     CutOrder  -> CutDone                  (`cut`)
 
@@ -33,7 +33,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class MeasureDone:
     """A source that is settled: its ledger row, its clips, and the ticket of its sample frames.
 
     `refreshed`: `clips` holds single columns of clips that were there already. `replaces`: the video was settled
@@ -104,13 +104,13 @@ class CutDone:
     video_id: str = ""
 
 
-Result = Landed | SameContent | Scored | CutDone
+Result = MeasureDone | SameContent | Scored | CutDone
 
 
 def batch_of(result: Result) -> Batch | None:
     """What to commit for a result; None for a further name, which must wait for the row of its content."""
     match result:
-        case Landed():
+        case MeasureDone():
             new = result.clips is not None and not result.refreshed
             return Batch(
                 samples=[result.samples] if result.samples else [],
@@ -141,7 +141,7 @@ _FAULTS = (Reason.INTERNAL, Reason.WORKER_LOST)
 def fault_of(result: Result) -> Fault | None:
     """The fault that a result stands for; None where the stage did its work, whatever it found."""
     match result:
-        case Landed(video={"reason": Reason.INTERNAL | Reason.WORKER_LOST as reason}):
+        case MeasureDone(video={"reason": Reason.INTERNAL | Reason.WORKER_LOST as reason}):
             verdict = Verdict(Reason(reason), detail=result.video["detail"] or "")
             return Fault(why_of(verdict), (result.video["video_id"],))
         case Scored(failed=Verdict() as verdict):
@@ -178,7 +178,7 @@ def units(item: Source | CutOrder | Sized) -> int:
 def progress(result: Result) -> tuple[int, int]:
     """How much of its stage's work a result has done, in the units of `units`, and how many new clips came of it."""
     match result:
-        case Landed():
+        case MeasureDone():
             return 1, 0 if result.clips is None or result.refreshed else result.clips.num_rows
         case Scored():
             return result.clips, 0

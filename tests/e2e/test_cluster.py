@@ -15,7 +15,7 @@ from curation.pyramid.store import Pyramid
 from pipelines.config.recipe import ShotsSection, load
 from pipelines.curate import curate
 from pipelines.doctor import checks
-from pipelines.execution.committer import Account
+from pipelines.execution.account import Account
 from tests.support import jobs
 from tests.support.watch import Silent
 

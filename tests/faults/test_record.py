@@ -16,7 +16,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tiers
 from pipelines import cli
 from pipelines.cli import main
-from pipelines.execution.committer import Account
+from pipelines.execution.account import Account
 from pipelines.execution.recording import Recording
 from tests.faults.conftest import Small
 from tests.support import jobs

@@ -46,18 +46,18 @@ def joining(*given, **options):
 cluster._init = joining
 """,
     "a result is committed": """
-commit = committer.Landing._commit
+commit = committer.ResultCommitter._commit
 def committing(self, results):
     send()
     commit(self, results)
-committer.Landing._commit = committing
+committer.ResultCommitter._commit = committing
 """,
     "a commit hangs": """
 def hanging(self, results):
     send()
     send(1.0)
     time.sleep(600)
-committer.Landing._commit = hanging
+committer.ResultCommitter._commit = hanging
 """,
 }
 LINES = {

@@ -55,7 +55,7 @@ class Job:
     def stage(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def run(self, items: Iterable[CutOrder], stages: object, landing: object) -> None:
+    def run(self, items: Iterable[CutOrder], stages: object, committer: object) -> None:
         names = sorted(clip.clip_id for order in items for clip in order.clips)
         self.given.append(names)
         others = [f"c{self.also.pop()}" for _ in self.also[:2]]

@@ -92,7 +92,7 @@ class Machine:
         self.dice = random.Random(seed)
         self.waiting = dict[int, Callable[[], bool]]()
         self.pace, self.stalled = dict[int, float](), set[int]()
-        self.landing = self.dice.choice(PACES)
+        self.committer = self.dice.choice(PACES)
         self.copies = list[_Copy]()
         self.products = dict[int, list[Pending]]()
         self.turn: int | None = None
@@ -144,7 +144,7 @@ class Machine:
                 break
             if self.copies or not self.stalled.issuperset(able):
                 able = [me for me in able if me not in self.stalled]
-            paces = [*(self.pace[me] for me in able), *(self.landing for _ in self.copies)]
+            paces = [*(self.pace[me] for me in able), *(self.committer for _ in self.copies)]
             (pick,) = self.dice.choices([*able, *self.copies], paces)
             if isinstance(pick, int):
                 self.turn = pick

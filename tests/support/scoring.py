@@ -147,8 +147,8 @@ def main(place: str, options: str) -> None:
     from pipelines import curate
     from pipelines.config.filters import Ready
     from pipelines.config.recipe import Recipe
+    from pipelines.execution.account import Account
     from pipelines.execution.cluster import joined
-    from pipelines.execution.committer import Account
 
     wanted = Options(**json.loads(options))
     filter_ = Ready("ocr", SCORE, "not run yet", BY, None, MakeFake(wanted))

@@ -13,26 +13,27 @@ from curation.pyramid.journal import Journal
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import video_row
+from pipelines.execution.account import Account
 from pipelines.execution.breaker import Breaker
-from pipelines.execution.committer import Account, Landing
+from pipelines.execution.committer import ResultCommitter
 from pipelines.execution.ray_data import Delivery
-from pipelines.stages.results import CutDone, Landed, Result, SameContent, Scored, fault_of, why_of
+from pipelines.stages.results import CutDone, MeasureDone, Result, SameContent, Scored, fault_of, why_of
 from pipelines.stages.score import ClipsToScore, Unscored
 
 
-def landed(number: int, verdict: Verdict | None) -> Delivery:
-    return Delivery(Landed(video_row(f"v{number}", Source(f"{number}.mp4", 1), "plan", "job", verdict=verdict)))
+def measured(number: int, verdict: Verdict | None) -> Delivery:
+    return Delivery(MeasureDone(video_row(f"v{number}", Source(f"{number}.mp4", 1), "plan", "job", verdict=verdict)))
 
 
 def internal(number: int, text: str = "ValueError: clip {} of '/videos/{}.mp4' is bad") -> Delivery:
-    return landed(
+    return measured(
         number, Verdict(Reason.INTERNAL, detail=f"Traceback:\n  File x\nmodule.{text.format(number, number)}")
     )
 
 
 def test_a_fault_waits_until_the_stage_does_its_work_again() -> None:
     breaker = Breaker(3)
-    first, second, good = internal(1), internal(2), landed(3, Verdict(Reason.TOO_SHORT, 1.0))
+    first, second, good = internal(1), internal(2), measured(3, Verdict(Reason.TOO_SHORT, 1.0))
     assert breaker.admit(first) == breaker.admit(second) == []
     assert breaker.admit(good) == [first, second, good]
     assert breaker.admit(internal(4)) == breaker.admit(internal(5)) == []
@@ -70,9 +71,9 @@ ONE_ID = pa.table({"clip_id": ["c"]})
 @pytest.mark.parametrize(
     ("result", "cause"),
     [
-        (landed(1, Verdict(Reason.WORKER_LOST, 3.0)).result, "worker_lost"),
-        (landed(1, Verdict(Reason.CRASHED, 11.0)).result, None),
-        (landed(1, None).result, None),
+        (measured(1, Verdict(Reason.WORKER_LOST, 3.0)).result, "worker_lost"),
+        (measured(1, Verdict(Reason.CRASHED, 11.0)).result, None),
+        (measured(1, None).result, None),
         (SameContent("v", Source("a", 1), known=True), None),
         (Scored(ONE_ID, 1), None),
         (CutDone(("a",), "t", {"b": "internal_error: x"}), None),
@@ -93,7 +94,7 @@ def test_a_reason_in_a_line_is_the_error_and_not_its_traceback() -> None:
 
 
 class NoCoordinator:
-    """The landing tells it what is settled."""
+    """The committer tells it what is settled."""
 
     release: NoCoordinator
 
@@ -109,10 +110,10 @@ def test_a_run_that_is_stopped_writes_nothing_of_the_cause(tmp_path: Path) -> No
     account = Account()
 
     def work() -> None:
-        with Landing(pyramid, account, NoCoordinator(), Journal(pyramid.uri, "r"), 3) as landing:
-            landing.put(landed(0, Verdict(Reason.TOO_SHORT, 1.0)))
+        with ResultCommitter(pyramid, account, NoCoordinator(), Journal(pyramid.uri, "r"), 3) as committer:
+            committer.put(measured(0, Verdict(Reason.TOO_SHORT, 1.0)))
             for number in range(1, 9):
-                landing.put(internal(number))
+                committer.put(internal(number))
 
     with pytest.raises(UserError, match="3 videos in a row"):
         work()
@@ -122,7 +123,7 @@ def test_a_run_that_is_stopped_writes_nothing_of_the_cause(tmp_path: Path) -> No
 
 def test_faults_that_stop_nothing_are_written_at_the_end(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    with Landing(pyramid, Account(), NoCoordinator(), Journal(pyramid.uri, "r"), 3) as landing:
-        landing.put(internal(1))
-        landing.put(internal(2))
+    with ResultCommitter(pyramid, Account(), NoCoordinator(), Journal(pyramid.uri, "r"), 3) as committer:
+        committer.put(internal(1))
+        committer.put(internal(2))
     assert pyramid.dataset("videos").count_rows() == 2

@@ -13,23 +13,24 @@ from curation.pyramid.journal import FOLDER, Journal
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
+from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.committer import Account, Landing
+from pipelines.execution.committer import ResultCommitter
 from pipelines.execution.coordinator import Coordinator
 from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
 from pipelines.stages.base import Claim
-from pipelines.stages.results import CutDone, Landed, SameContent, Scored, batch_of
+from pipelines.stages.results import CutDone, MeasureDone, SameContent, Scored, batch_of
 
 
-def landed(verdict: Verdict | None) -> Landed:
-    return Landed(video_row("v", Source("a.mp4", 1), "plan", "job", verdict=verdict))
+def measured(verdict: Verdict | None) -> MeasureDone:
+    return MeasureDone(video_row("v", Source("a.mp4", 1), "plan", "job", verdict=verdict))
 
 
 def test_each_kind_of_outcome_is_counted() -> None:
     account = Account(inputs=5, settled_before=1)
-    account.add(landed(None))
-    account.add(landed(Verdict(Reason.TOO_SHORT, 1.0)))
-    account.add(landed(Verdict(Reason.CRASHED, 11.0)))
+    account.add(measured(None))
+    account.add(measured(Verdict(Reason.TOO_SHORT, 1.0)))
+    account.add(measured(Verdict(Reason.CRASHED, 11.0)))
     account.add(SameContent("v", Source("b.mp4", 1), known=True))
     account.check()
     assert (account.done, account.rejected, account.quarantined, account.same_content) == (1, 1, 1, 1)
@@ -40,7 +41,7 @@ def test_each_kind_of_outcome_is_counted() -> None:
 
 def test_a_lost_input_is_noticed() -> None:
     account = Account(inputs=2)
-    account.add(landed(None))
+    account.add(measured(None))
     with pytest.raises(AssertionError, match="2 inputs, but 1 outcomes"):
         account.check()
 
@@ -56,7 +57,7 @@ def test_a_claim_is_for_one_source_and_ends_after_its_attempts() -> None:
 
 
 class FakeCoordinator:
-    """What `Landing` tells the actor."""
+    """What `ResultCommitter` tells the actor."""
 
     def __init__(self) -> None:
         self.released: list[str] = []
@@ -66,14 +67,14 @@ class FakeCoordinator:
         self.released += video_ids
 
 
-def test_what_has_landed_is_forgotten_by_journal_and_coordinator(tmp_path: Path) -> None:
+def test_what_is_committed_is_forgotten_by_journal_and_coordinator(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
     journal, coordinator, account = Journal(pyramid.uri, "run"), FakeCoordinator(), Account(inputs=1)
-    result = landed(Verdict(Reason.TOO_SHORT, 1.0))
+    result = measured(Verdict(Reason.TOO_SHORT, 1.0))
     batch = batch_of(result)
     assert batch is not None
-    with Landing(pyramid, account, coordinator, journal) as landing:
-        landing.put(Delivery(result, journal.keep(batch)))
+    with ResultCommitter(pyramid, account, coordinator, journal) as committer:
+        committer.put(Delivery(result, journal.keep(batch)))
     assert pyramid.dataset("videos").count_rows() == 1
     assert not list(Path(pyramid.uri, FOLDER).rglob("*.arrow"))
     assert coordinator.released == ["v"]
@@ -106,9 +107,9 @@ def test_the_exit_code_is_0_only_where_nothing_was_lost(
 
 def test_a_further_name_waits_for_the_row_of_its_content(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    with Landing(pyramid, Account(), FakeCoordinator(), Journal(pyramid.uri, "run")) as landing:
-        landing.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
-        landing.put(Delivery(landed(Verdict(Reason.TOO_SHORT, 1.0))))
+    with ResultCommitter(pyramid, Account(), FakeCoordinator(), Journal(pyramid.uri, "run")) as committer:
+        committer.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
+        committer.put(Delivery(measured(Verdict(Reason.TOO_SHORT, 1.0))))
     (row,) = pyramid.dataset("videos").to_table(columns=["uris", "status"]).to_pylist()
     assert row == {"uris": ["a.mp4", "b.mp4"], "status": "rejected"}
 
@@ -117,15 +118,15 @@ def test_a_further_name_whose_content_never_lands_has_an_outcome_of_its_own(tmp_
     """The worker that had claimed the content was lost, and its source ended under its name alone."""
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
 
-    def give_up(source: Source, verdict: Verdict) -> Landed:
-        return Landed(video_row(nameless_id(source.uri), source, "plan", "job", verdict=verdict))
+    def give_up(source: Source, verdict: Verdict) -> MeasureDone:
+        return MeasureDone(video_row(nameless_id(source.uri), source, "plan", "job", verdict=verdict))
 
     account = Account(inputs=4)
-    with Landing(pyramid, account, FakeCoordinator(), Journal(pyramid.uri, "run"), 0, give_up) as landing:
-        landing.put(Delivery(SameContent("lost", Source("b.mp4", 1), known=False)))
-        landing.put(Delivery(SameContent("lost", Source("c.mp4", 1), known=False)))
-        landing.put(Delivery(SameContent("known", Source("d.mp4", 1), known=True)))
-        landing.put(Delivery(give_up(Source("a.mp4", 1), Verdict(Reason.WORKER_LOST))))
+    with ResultCommitter(pyramid, account, FakeCoordinator(), Journal(pyramid.uri, "run"), 0, give_up) as committer:
+        committer.put(Delivery(SameContent("lost", Source("b.mp4", 1), known=False)))
+        committer.put(Delivery(SameContent("lost", Source("c.mp4", 1), known=False)))
+        committer.put(Delivery(SameContent("known", Source("d.mp4", 1), known=True)))
+        committer.put(Delivery(give_up(Source("a.mp4", 1), Verdict(Reason.WORKER_LOST))))
     account.check()
     assert (account.same_content, account.exit_code, account.losses) == (1, 1, {"videos: worker_lost": 3})
     rows = pyramid.dataset("videos").to_table(columns=["uris", "reason"]).to_pylist()
@@ -135,10 +136,10 @@ def test_a_further_name_whose_content_never_lands_has_an_outcome_of_its_own(tmp_
 
 def test_a_stage_that_is_stopped_settles_no_name_that_waits(tmp_path: Path) -> None:
     pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
-    landing = Landing(pyramid, Account(), FakeCoordinator(), Journal(pyramid.uri, "run"))
-    landing.__enter__()
-    landing.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
-    landing.__exit__(KeyboardInterrupt)
+    committer = ResultCommitter(pyramid, Account(), FakeCoordinator(), Journal(pyramid.uri, "run"))
+    committer.__enter__()
+    committer.put(Delivery(SameContent("v", Source("b.mp4", 1), known=False)))
+    committer.__exit__(KeyboardInterrupt)
     assert pyramid.dataset("videos").count_rows() == 0
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.execution.committer import Account
+from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.display import Display
 from pipelines.progress.estimate import AGAINST_MEASURING, Estimate, Left

@@ -25,7 +25,7 @@ from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import Claim, Divisible
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import Measure, MeasureStage
-from pipelines.stages.results import CutOrder, Landed, Place, SameContent, fault_of
+from pipelines.stages.results import CutOrder, MeasureDone, Place, SameContent, fault_of
 from pipelines.stages.score import SampledClips, Score, Unscored
 from tests.support import media
 from tests.support.measuring import as_clips, measured
@@ -76,7 +76,7 @@ def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
     shutil.copy(media.sample("plain.mp4"), copy)
     stage = measuring(place, Coordinator(attempts=2))
     first, second = stage(source(media.sample("plain.mp4")), silent), stage(source(copy), silent)
-    assert isinstance(first, Landed)
+    assert isinstance(first, MeasureDone)
     assert first.clips is not None
     assert first.clips["text_area_why"].to_pylist() == ["why"]
     assert isinstance(second, SameContent)
@@ -85,12 +85,12 @@ def test_the_same_bytes_are_measured_once(place: Place, tmp_path: Path) -> None:
 
 def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(place: Place) -> None:
     said = own_columns.packed({"caption": "a test card", "label": 7})
-    landed = measuring(place, Coordinator(attempts=2))(replace(source(media.sample("plain.mp4")), extra=said), silent)
-    assert isinstance(landed, Landed)
-    assert landed.clips is not None
-    assert landed.video["extra"] == said
-    assert set(landed.clips["caption"].to_pylist()) == {"a test card"}
-    assert set(landed.clips["caption_model"].to_pylist()) == {"given"}
+    done = measuring(place, Coordinator(attempts=2))(replace(source(media.sample("plain.mp4")), extra=said), silent)
+    assert isinstance(done, MeasureDone)
+    assert done.clips is not None
+    assert done.video["extra"] == said
+    assert set(done.clips["caption"].to_pylist()) == {"a test card"}
+    assert set(done.clips["caption_model"].to_pylist()) == {"given"}
 
 
 def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place: Place) -> None:
@@ -105,17 +105,17 @@ def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place
     stage = MeasureStage(
         place, MediaPlan(), Limits(memory_mb=1024), "job", {}, lambda: Knows(Coordinator(attempts=2))
     )()
-    landed = stage(source(media.sample("plain.mp4")), silent)
-    assert isinstance(landed, Landed)
-    assert landed.clips is not None
-    assert set(landed.clips["caption"].to_pylist()) == {"a test card"}
+    done = stage(source(media.sample("plain.mp4")), silent)
+    assert isinstance(done, MeasureDone)
+    assert done.clips is not None
+    assert set(done.clips["caption"].to_pylist()) == {"a test card"}
 
 
 def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
     """Measured again under its plan, a video of an older pyramid meets its rows; what it never had gets today's id."""
     plan, path = MediaPlan(), media.sample("plain.mp4")
     fresh = measuring(place, Coordinator(attempts=2))(source(path), silent)
-    assert isinstance(fresh, Landed) and fresh.clips is not None
+    assert isinstance(fresh, MeasureDone) and fresh.clips is not None
     video_id = fresh.video["video_id"]
     spans = zip(fresh.clips["start_frame"].to_pylist(), fresh.clips["end_frame"].to_pylist(), strict=True)
     older = [older_clip_id(video_id, start, end, plan.fingerprint) for start, end in spans]
@@ -133,7 +133,7 @@ def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
 
     stage = MeasureStage(place, plan, Limits(memory_mb=1024), "job", {}, lambda: Knows(Coordinator(attempts=2)))()
     again = stage(source(path), silent)
-    assert isinstance(again, Landed) and again.clips is not None
+    assert isinstance(again, MeasureDone) and again.clips is not None
     assert again.clips["clip_id"].to_pylist() == older
 
 
@@ -141,10 +141,10 @@ def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> N
     coordinator = Coordinator(attempts=1)
     here = source(media.sample("plain.mp4"))
     measuring(place, coordinator)(here, silent)  # a worker that claimed it and then was lost
-    landed = measuring(place, coordinator)(here, silent)
-    assert isinstance(landed, Landed)
-    assert (landed.video["reason"], landed.video["status"]) == (Reason.WORKER_LOST, "quarantined")
-    assert (landed.video["measured"], landed.video["attempts"]) == (1.0, 1)
+    done = measuring(place, coordinator)(here, silent)
+    assert isinstance(done, MeasureDone)
+    assert (done.video["reason"], done.video["status"]) == (Reason.WORKER_LOST, "quarantined")
+    assert (done.video["measured"], done.video["attempts"]) == (1.0, 1)
 
 
 def test_attempts_are_those_that_were_made() -> None:
@@ -166,10 +166,10 @@ def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp
     def rewrite(item: str, frames: int) -> None:
         os.utime(path, (frames, frames))  # the first report comes before the file is hashed
 
-    landed = stage(source(path), rewrite)
-    assert isinstance(landed, Landed)
-    assert landed.clips is None
-    assert landed.video["reason"] == Reason.UNREADABLE
+    done = stage(source(path), rewrite)
+    assert isinstance(done, MeasureDone)
+    assert done.clips is None
+    assert done.video["reason"] == Reason.UNREADABLE
 
 
 def test_cutting_takes_the_bytes_that_were_measured_or_none(place: Place, tmp_path: Path) -> None:
@@ -187,11 +187,11 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     from dataclasses import replace
 
     path = media.sample("scenes.mp4")
-    landed = measuring(place, Coordinator(attempts=2))(source(path), silent)
-    assert isinstance(landed, Landed)
+    video = measuring(place, Coordinator(attempts=2))(source(path), silent)
+    assert isinstance(video, MeasureDone)
     clips = as_clips(measured(path))
     broken = replace(clips[1], clip_id="f" * 32, all_check=0)
-    order = CutOrder(landed.video["video_id"], (source(path),), (clips[0], broken, clips[2]), MediaPlan())
+    order = CutOrder(video.video["video_id"], (source(path),), (clips[0], broken, clips[2]), MediaPlan())
     done = CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
     assert set(done.cut) == {clips[0].clip_id, clips[2].clip_id}
     assert done.failed["f" * 32].startswith(Reason.OTHER_FRAMES)
@@ -201,15 +201,18 @@ def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place)
     lost = Verdict(Reason.WORKER_LOST, 3.0)
     here = source(media.sample("plain.mp4"))
     settings = MeasureStage(place, MediaPlan(), Limits(), "job", {}, lambda: Claims(Coordinator(1)))
-    landed = settings.give_up(here, lost)
-    assert (landed.video["uris"], landed.video["reason"]) == ([here.uri], "worker_lost")
+    given_up = settings.give_up(here, lost)
+    assert (given_up.video["uris"], given_up.video["reason"]) == ([here.uri], "worker_lost")
     clips = tuple(as_clips(measured(media.sample("scenes.mp4"))))
     order = CutOrder("v", (here,), clips, MediaPlan())
     assert isinstance(order, Divisible)
     assert [part.clips for n in range(len(order)) for part in [order.part(n, n + 1)]] == [(clip,) for clip in clips]
     done = CutStage(place, Encode(), Limits()).give_up(order.part(1, 2), lost)
     assert (done.cut, done.failed) == ((), {clips[1].clip_id: "worker_lost"})
-    assert [fault.videos for fault in map(fault_of, (landed, done)) if fault] == [(landed.video["video_id"],), ("v",)]
+    assert [fault.videos for fault in map(fault_of, (given_up, done)) if fault] == [
+        (given_up.video["video_id"],),
+        ("v",),
+    ]
 
 
 class Brightness:

@@ -1,0 +1,107 @@
+"""The account of a run: what became of each of its inputs, and what a fault of Ziggurat or of its set-up has cost.
+
+The committer counts each result as it arrives; the display and the run's record show the figures; `check` proves at the
+end that no input was lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from curation.contract import Reason, Status, loses
+from pipelines.stages.results import CutDone, MeasureDone, Result, SameContent, Scored
+
+_REASON_NAMES = frozenset(str(reason) for reason in Reason)
+
+
+@dataclass
+class Account:
+    """What became of the inputs of one run. The committer's thread counts results; the driver's counts inputs, what was
+    settled before and what was recovered. No field is written by both.
+    """
+
+    inputs: int = 0
+    recovered: int = 0
+    settled_before: int = 0
+    same_content: int = 0
+    done: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    quarantined: int = 0
+    rejected: int = 0
+    clips: int = 0
+    clip_hours: float = 0.0
+    source_hours: float = 0.0
+    decoded: int = 0
+    scored: Counter[str] = field(default_factory=Counter)
+    cut: int = 0
+    cut_failed: Counter[str] = field(default_factory=Counter)
+    cut_bytes: int = 0
+    not_scored: Counter[str] = field(default_factory=Counter)
+    commits: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Files that the folders hold and that were not taken, by extension; no inputs."""
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What a fault of Ziggurat or of its set-up has cost this run: how many of what, by reason."""
+        videos = {f"videos: {reason}": count for reason, count in self.reasons.items() if loses(reason)}
+        # A clip was decoded when it was measured: what keeps it from being cut is its data only where a reason says so.
+        clips = {f"clips not cut: {why}": count for why, count in self.cut_failed.items() if not _of_data(why)}
+        failed = {what: count for what, count in self.not_scored.items() if loses(what.rpartition(": ")[2])}
+        return {**videos, **clips, **{f"scores: {what}": count for what, count in failed.items()}}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing was lost by a fault of Ziggurat or its set-up, else 1."""
+        return 1 if self.losses else 0
+
+    @property
+    def finished(self) -> int:
+        return self.settled_before + self.same_content + self.done + self.rejected + self.quarantined
+
+    def check(self) -> None:
+        """Every input has ended in exactly one way."""
+        assert self.finished == self.inputs, f"{self.inputs} inputs, but {self.finished} outcomes: {self}"
+
+    def add(self, result: Result) -> None:
+        match result:
+            case MeasureDone():
+                self._measured(result)
+            case SameContent():
+                self.same_content += 1
+            case Scored():
+                score = next(name for name in result.table.column_names if f"{name}_by" in result.table.column_names)
+                lost = [
+                    why for why in result.table[f"{score}_why"].to_pylist() if why and (result.failed or loses(why))
+                ]
+                self.not_scored.update(f"{score}: {why.partition(':')[0]}" for why in lost)
+                if result.failed is None:
+                    self.scored[score] += result.clips - len(lost)
+            case CutDone():
+                self.cut += len(result.cut)
+                self.cut_bytes += result.bytes
+                self.decoded += result.decoded
+                self.cut_failed.update(why.partition(":")[0] for why in result.failed.values())
+
+    def _measured(self, result: MeasureDone) -> None:
+        self.decoded += result.decoded
+        row = result.video
+        self.source_hours += (row["duration_s"] or 0.0) / 3600
+        match row["status"]:
+            case Status.DONE:
+                self.done += 1
+            case Status.REJECTED:
+                self.rejected += 1
+                self.reasons[row["reason"]] += 1
+            case Status.QUARANTINED:
+                self.quarantined += 1
+                self.reasons[row["reason"]] += 1
+        if result.clips is not None and not result.refreshed:
+            self.clips += result.clips.num_rows
+            lengths = zip(result.clips["start_s"].to_pylist(), result.clips["end_s"].to_pylist(), strict=True)
+            self.clip_hours += sum(end - start for start, end in lengths) / 3600
+
+
+def _of_data(why: str) -> bool:
+    return why in _REASON_NAMES and not loses(why)
