@@ -47,7 +47,7 @@ class Labelled:
 
 
 @dataclass(slots=True)
-class Measured:
+class Decoded:
     """One decoded file: what the detectors saw and what they said."""
 
     fps: float
@@ -90,11 +90,11 @@ def read_labels(path: Path) -> list[Labelled]:
         ]
 
 
-def measure(path: Path, names: Sequence[str]) -> Measured:
+def measure(path: Path, names: Sequence[str]) -> Decoded:
     """One decode of video stream 0, in decode order, through the scene score and the detectors of these names."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        measured = Measured(float(stream.average_rate or 25))
+        measured = Decoded(float(stream.average_rate or 25))
         detectors = {name: make(name, fps=measured.fps) for name in names}
         measured.found = {name: [] for name in names}
         scene, convert = SceneScore(), Converter()
@@ -129,7 +129,7 @@ def _pictures(
     return pictures
 
 
-def run_rule(rule: ShotDetector, measured: Measured) -> list[Boundary]:
+def run_rule(rule: ShotDetector, measured: Decoded) -> list[Boundary]:
     """A detector that needs no pictures, on scores that were measured before."""
     found: list[Boundary] = []
     for frame in measured.frames:
@@ -137,7 +137,7 @@ def run_rule(rule: ShotDetector, measured: Measured) -> list[Boundary]:
     return found + rule.finish()
 
 
-def judge(label: Labelled, measured: Measured, found: Sequence[Boundary]) -> Outcome:
+def judge(label: Labelled, measured: Decoded, found: Sequence[Boundary]) -> Outcome:
     """Each labelled cut takes the nearest boundary within the tolerance; what is left over is a false alarm,
     unless it touches a labelled gradual span, where it counts neither for nor against."""
     left, misses = list(found), []
@@ -163,7 +163,7 @@ def _distance(cut: int, boundary: Boundary) -> int:
     return max(boundary.end - cut, cut - boundary.start, 0)
 
 
-def _shots(measured: Measured, found: Sequence[Boundary]) -> list[range]:
+def _shots(measured: Decoded, found: Sequence[Boundary]) -> list[range]:
     """The shots that are long enough to become clips."""
     starts, ends = [0, *(b.start for b in found)], [*(b.end for b in found), len(measured.frames)]
     shots = (range(start, end) for start, end in zip(starts, ends, strict=True))
@@ -184,7 +184,7 @@ def pool(outcomes: Iterable[Outcome]) -> Outcome:
 Grid = dict[tuple[float, int], list[Outcome]]
 
 
-def try_grid(labels: Sequence[Labelled], files: Sequence[Measured]) -> Grid:
+def try_grid(labels: Sequence[Labelled], files: Sequence[Decoded]) -> Grid:
     """The rule's outcome per file, for every pair of threshold and radius."""
     return {
         (threshold, radius): [

@@ -1,7 +1,7 @@
 """Aesthetic score: CLIP and a small head that learnt people's ratings, mean over a clip's sample frames.
 
 It comes after the measuring pass and OCR, being the dearest filter, and sees sample frames. The report
-(section 2.1, Aesthetic Score) takes LAION's CLIP + MLP predictor on the first, middle and last frame. The
+(section 2.1, Aesthetic ScoreValue) takes LAION's CLIP + MLP predictor on the first, middle and last frame. The
 image encoder is OpenAI's CLIP ViT-L/14 by open_clip; the head works on its L2-normalised embedding. On the
 way the filter keeps the *middle* frame's normalised embedding, which near-duplicate search compares.
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from curation.errors import UserError
-from curation.filters.base import NO_SAMPLES, Measured, check_frame, weights_hash
+from curation.filters.base import NO_SAMPLES, ScoreValue, check_frame, weights_hash
 from curation.identity import fingerprint
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Aesthetic:
         self._head = load_head(head).to(device)
         self._transform = preprocess()
 
-    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
         """See `base.SampleFilter`; clips share batches. A result that is not finite is None and why."""
         embeddings = self.embed([frame for frames in clips for frame in frames])
         scores = self.rate(embeddings)
@@ -94,12 +94,12 @@ class Aesthetic:
         return self._transform(Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1])))
 
 
-def _clip(embeddings: np.ndarray, scores: np.ndarray) -> Measured:
+def _clip(embeddings: np.ndarray, scores: np.ndarray) -> ScoreValue:
     if len(scores) == 0:
-        return Measured(None, NO_SAMPLES)
+        return ScoreValue(None, NO_SAMPLES)
     if not (np.isfinite(scores).all() and np.isfinite(embeddings).all()):
-        return Measured(None, "CLIP gave a number that is not finite")
-    return Measured(float(scores.mean(dtype=np.float64)), embedding=embeddings[len(embeddings) // 2].copy())
+        return ScoreValue(None, "CLIP gave a number that is not finite")
+    return ScoreValue(float(scores.mean(dtype=np.float64)), embedding=embeddings[len(embeddings) // 2].copy())
 
 
 def preprocess() -> Callable[[Image.Image], torch.Tensor]:

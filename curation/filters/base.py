@@ -31,8 +31,8 @@ WEIGHTS_MISSING = "weights missing"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One measurement: a finite value, or None and why. A score never stands for an error.
+class ScoreValue:
+    """What a filter says of a clip: a finite value, or None and why. A score never stands for an error.
 
     `embedding`: what the filter computed on the way and others can use; float32, unit length, or None.
     """
@@ -42,7 +42,7 @@ class Measured:
     embedding: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        assert (self.value is None) == bool(self.why), "a measurement has a value or a reason, and not both"
+        assert (self.value is None) == bool(self.why), "a score has a value or a reason, and not both"
         assert self.value is None or math.isfinite(self.value), "a score is a finite number"
 
 
@@ -64,8 +64,8 @@ class SampleFilter(Protocol):
         """How values are made: method, version, parameters, weights. Goes into `<score>_by`."""
         ...
 
-    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
-        """Measure clips, one `Measured` for each, in order.
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
+        """Measure clips, one `ScoreValue` for each, in order.
 
         A clip is its sample frames in order of time, normally (first, middle, last): BGR, uint8, (height,
         width, 3), longer side <= 640. A clip without frames gets None and `NO_SAMPLES`.

@@ -10,7 +10,7 @@ import pytest
 
 from curation.contract import Reason
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
-from curation.media.sandbox.sandbox import Measured, Sandbox
+from curation.media.sandbox.sandbox import Sandbox, VideoMeasure
 from tests.support import numbered
 from tests.support.damage import damaged
 from tests.support.measuring import as_clips
@@ -61,7 +61,7 @@ def run(bases: list[Path], folder: Path, seeds: range) -> Counter[str]:
     return outcomes
 
 
-def _measured(sandbox: Sandbox, path: Path) -> Measured:
+def _measured(sandbox: Sandbox, path: Path) -> VideoMeasure:
     return sandbox.measure(path, path.name, PLAN)
 
 

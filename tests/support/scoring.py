@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from curation.errors import UserError
-from curation.filters.base import Measured, SampleFilter
+from curation.filters.base import SampleFilter, ScoreValue
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.fragments import write_samples_fragments
 from curation.pyramid.store import Pyramid
@@ -59,10 +59,10 @@ class Fake:
     score: str = SCORE
     fingerprint: str = BY
 
-    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
         return [self._clip(round(float(frames[0].mean()) / STEP)) for frames in clips]
 
-    def _clip(self, number: int) -> Measured:
+    def _clip(self, number: int) -> ScoreValue:
         time.sleep(self.options.sleep_s)
         if number in self.options.deadly:
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -71,7 +71,7 @@ class Fake:
         if self.options.log:
             with open(self.options.log, "ab") as log:
                 log.write(b".")
-        return Measured(float(number))
+        return ScoreValue(float(number))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def command(place: Path, options: Options) -> list[str]:
 
 
 def run(place: Path, options: Options, seconds: float = 240) -> dict[str, Any]:
-    """Score in a process of its own; what it printed."""
+    """ScoreValue in a process of its own; what it printed."""
     done = subprocess.run(command(place, options), cwd=ROOT, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

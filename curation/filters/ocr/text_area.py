@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
-from curation.filters.base import NO_SAMPLES, Measured, check_frame
+from curation.filters.base import NO_SAMPLES, ScoreValue, check_frame
 from curation.filters.ocr.base import LOW_RATIO, OcrParameters, TextEngine
 
 SMALLEST_SIDE = 32
@@ -41,16 +41,16 @@ class TextArea:
         self._parameters = parameters
         self.fingerprint = fingerprint
 
-    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
         """See `base.SampleFilter`. Frames with a side under 32 pixels cannot be judged: None and why."""
         return [self._clip(frames) for frames in clips]
 
-    def _clip(self, frames: Sequence[np.ndarray]) -> Measured:
+    def _clip(self, frames: Sequence[np.ndarray]) -> ScoreValue:
         if not frames:
-            return Measured(None, NO_SAMPLES)
+            return ScoreValue(None, NO_SAMPLES)
         if min(min(frame.shape[:2]) for frame in frames) < SMALLEST_SIDE:
-            return Measured(None, "frame too small to find text in")
-        return Measured(self._largest(frames))
+            return ScoreValue(None, "frame too small to find text in")
+        return ScoreValue(self._largest(frames))
 
     def _largest(self, frames: Sequence[np.ndarray]) -> float:
         """The largest area of a clip's frames, or 0 where no coarse look shows text."""

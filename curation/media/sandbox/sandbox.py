@@ -34,8 +34,8 @@ Picture = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What the measuring pass found: facts (None when it never got that far), clips, the verdict if there is one."""
+class VideoMeasure:
+    """What the measuring pass gives of a video: facts (None when it never got that far), clips, the verdict if there is one."""
 
     facts: Facts | None
     clips: tuple[ClipMeasure, ...]
@@ -75,12 +75,12 @@ class Sandbox:
 
     def measure(
         self, path: Path, name: str, plan: MediaPlan, progress: Callable[[int], None] = lambda frames: None
-    ) -> Measured:
+    ) -> VideoMeasure:
         """One measuring pass over `path`; `name` is what the source is called. Never raises for the video's sake."""
         body = {"name": name, "plan": asdict(plan), "max_pixels": self._limits.max_pixels}
         setup = self._setup(detector=plan.shots.detector, gpu=plan.hwaccel != "none")
         found = self._ask("measure", body, setup, path, progress)
-        return Measured(found.facts, () if found.verdict else tuple(found.clips), found.tally, found.verdict)
+        return VideoMeasure(found.facts, () if found.verdict else tuple(found.clips), found.tally, found.verdict)
 
     def cut(
         self,

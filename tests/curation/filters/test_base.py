@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from curation.filters.base import Measured, weights_hash
+from curation.filters.base import ScoreValue, weights_hash
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_is_a_finite_number(value: float) -> None:
     with pytest.raises(AssertionError):
-        Measured(value)
+        ScoreValue(value)
 
 
 def test_a_measurement_has_a_value_or_a_reason_and_not_both() -> None:
-    assert Measured(0.0).why is None
-    assert Measured(None, "too small").value is None
+    assert ScoreValue(0.0).why is None
+    assert ScoreValue(None, "too small").value is None
     with pytest.raises(AssertionError):
-        Measured(None)
+        ScoreValue(None)
     with pytest.raises(AssertionError):
-        Measured(1.0, "too small")
+        ScoreValue(1.0, "too small")
 
 
 def test_weights_are_known_by_content_and_a_replaced_file_is_read_anew(tmp_path: Path) -> None:

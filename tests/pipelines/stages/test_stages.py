@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from curation.contract import Reason, Source, Status, Verdict
-from curation.filters.base import NO_SAMPLES, Measured
+from curation.filters.base import NO_SAMPLES, ScoreValue
 from curation.identity import older_clip_id
 from curation.inputs import own_columns
 from curation.inputs.sources import list_sources
@@ -219,8 +219,8 @@ class Brightness:
     name = score = "aesthetic"
     fingerprint = "brightness-1"
 
-    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[Measured]:
-        return [Measured(float(np.mean(c)) if c else None, None if c else NO_SAMPLES) for c in clips]
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
+        return [ScoreValue(float(np.mean(c)) if c else None, None if c else NO_SAMPLES) for c in clips]
 
 
 def test_a_filter_fills_its_column_or_says_why() -> None:

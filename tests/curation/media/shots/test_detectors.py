@@ -11,7 +11,7 @@ import ffmpeg
 import numpy as np
 import pytest
 
-from bench.shots import Measured, judge, measure, pool, read_labels, run_rule
+from bench.shots import Decoded, judge, measure, pool, read_labels, run_rule
 from curation.media.shots.base import Boundary, DetectorMissingError, ShotDetector
 from curation.media.shots.scene_rule import SceneRule
 from curation.media.shots.scene_score import SceneScore
@@ -33,7 +33,7 @@ def need(name: str) -> ShotDetector:
 def cuts(mafds: Sequence[float], **options: Any) -> list[int]:
     """The rule's cuts for a video with these frame differences, in percent of luma."""
     scene = SceneScore()
-    measured = Measured(25, [scene.push(*planes) for planes in pictures(mafds)])
+    measured = Decoded(25, [scene.push(*planes) for planes in pictures(mafds)])
     np.testing.assert_allclose([frame.mafd for frame in measured.frames], mafds, atol=0.2)
     found = run_rule(SceneRule(**options), measured)
     assert all(boundary.end == boundary.start for boundary in found)
