@@ -43,7 +43,7 @@ VERSIONS = ("av", "opencv-python-headless", "ray", "pylance", "imageio-ffmpeg", 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Curated:
     """What a first run found on one copy: the rows of all clips by the path of their source."""
 
     clips: dict[str, list[dict[str, Any]]]
@@ -170,7 +170,7 @@ def recipe(preset: str, by: str, least: float | None) -> str:
 def _one(
     folder: Path,
     references: References,
-    found: Found,
+    found: Curated,
     preset: str,
     share: str,
     number: int,
@@ -197,7 +197,7 @@ def _one(
     )
 
 
-def threshold(found: Found, by: str, share: float) -> float:
+def threshold(found: Curated, by: str, share: float) -> float:
     """The lowest score of the `share` of clips with the highest ones."""
     values = sorted((row[by] for row in found.rows), reverse=True)
     if share == 1.0:
@@ -219,7 +219,7 @@ def _curate(folder: Path, videos: Path, text: str, cpus: int, name: str) -> Cost
     return cost
 
 
-def _found(pyramid: Path, videos: Path) -> Found:
+def _found(pyramid: Path, videos: Path) -> Curated:
     from curation.pyramid.store import Pyramid
     from curation.rows import CLIP_COLUMNS
 
@@ -230,11 +230,11 @@ def _found(pyramid: Path, videos: Path) -> Found:
     table = opened.query().columns(*CLIP_COLUMNS, "motion", "sharpness").to_table()
     for row in table.to_pylist():
         clips[str(paths[row["video_id"]])].append(row)
-    return Found(clips, sum(row["status"] == "done" for row in ledger))
+    return Curated(clips, sum(row["status"] == "done" for row in ledger))
 
 
 def _refer(
-    folder: Path, references: References, found: Found, preset: str, options: argparse.Namespace, videos: Path
+    folder: Path, references: References, found: Curated, preset: str, options: argparse.Namespace, videos: Path
 ) -> None:
     """Measure L's parts and S for one preset."""
     listed = [{"path": path, "clips": rows} for path, rows in sorted(found.clips.items())]

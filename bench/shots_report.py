@@ -8,9 +8,9 @@ from bench.shots import (
     RADII,
     THRESHOLDS,
     TOLERANCE,
+    Decoded,
     Grid,
     Labelled,
-    Measured,
     Outcome,
     judge,
     leave_one_out,
@@ -119,7 +119,7 @@ What the rule misses by the labels: {misses}. What it invents by the labels: {al
 """
 
 
-def report(labels: Sequence[Labelled], files: Sequence[Measured], grid: Grid) -> str:
+def report(labels: Sequence[Labelled], files: Sequence[Decoded], grid: Grid) -> str:
     outcomes = _outcomes(labels, files)
     whole_files = pool(judge(label, file, []) for label, file in zip(labels, files, strict=True))
     rule = SceneRule()
@@ -143,7 +143,7 @@ def report(labels: Sequence[Labelled], files: Sequence[Measured], grid: Grid) ->
     )
 
 
-def _outcomes(labels: Sequence[Labelled], files: Sequence[Measured]) -> Outcomes:
+def _outcomes(labels: Sequence[Labelled], files: Sequence[Decoded]) -> Outcomes:
     outcomes: Outcomes = {name: [] for name in ROWS if name == "plain" or name in files[0].found}
     for label, file in zip(labels, files, strict=True):
         plain = [Boundary(frame, frame) for frame, seen in enumerate(file.frames) if seen.score >= PLAIN]

@@ -122,7 +122,9 @@ def describe(
     main = timeline.main
     # Rounded, because a rule's threshold is a round number and a sum of timestamps is not.
     fps = round(main.average, 6) if main and timeline.pictures > 1 else guessed_rate(stream)
-    seconds = round(sum(run.seconds for run in timeline.runs), 6) if timeline.pictures > 1 else timeline.pictures / fps
+    seconds = (
+        round(sum(run.seconds for run in timeline.rate_runs), 6) if timeline.pictures > 1 else timeline.pictures / fps
+    )
     return Facts(
         container=container.format.name,
         codec=context.name,

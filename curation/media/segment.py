@@ -25,7 +25,7 @@ from curation.media.results import ClipMeasure
 from curation.media.shots.base import Boundary, ShotDetector
 from curation.media.shots.scene_score import SceneScore
 from curation.media.shots.table import make
-from curation.media.stream.rates import Run, cadence
+from curation.media.stream.rates import RateRun, cadence
 from curation.media.stream.timeline import Timeline
 
 MIN_SIDE = 16
@@ -45,7 +45,7 @@ class Segment:
         development: Development | None = None,
     ) -> None:
         self._facts, self._timeline, self._plan = facts, timeline, plan
-        self._run: Run = timeline.run_of(first.index)
+        self._run: RateRun = timeline.run_of(first.index)
         self._cadence = cadence(self._run, plan.clips, plan.rules.min_fps)
         self._scene = SceneScore()
         self._detector: ShotDetector = make(plan.shots.detector, plan.shots.options, self._run.rate)
@@ -140,7 +140,7 @@ class Segment:
         self.shot += 1
 
 
-def _fits(facts: Facts, run: Run, plan: MediaPlan) -> bool:
+def _fits(facts: Facts, run: RateRun, plan: MediaPlan) -> bool:
     """Whether the rules that judge a source let this segment of it pass."""
     rules = plan.rules
     slow = run.average < rules.min_fps and run.rate < rules.min_fps

@@ -204,7 +204,7 @@ def flops(model: Transformer | None = None) -> list[FlopsRow]:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainingRun:
     """A line of figure 8: eight H200 at 768 px and the longest clip, and sampling on one GPU."""
 
     name: str
@@ -217,8 +217,8 @@ class Run:
 
 
 FIGURE_8 = (
-    Run("HunyuanVideo VAE", HUNYUAN, 129, 4, 2, 37.2, 1656),
-    Run("Video DC-AE", DCAE, 128, 1, 2, 28.6, 162),
+    TrainingRun("HunyuanVideo VAE", HUNYUAN, 129, 4, 2, 37.2, 1656),
+    TrainingRun("Video DC-AE", DCAE, 128, 1, 2, 28.6, 162),
 )
 SAMPLING_STEPS, GUIDANCE_FORWARDS = 50, 3
 """Steps of a sampling, and forwards a step for guidance by text and image (report 5.2)."""
@@ -249,7 +249,7 @@ def runs(gpus: int = 8, gpu: Gpu = GPUS["H200"]) -> list[RunRow]:
     return [_run(run, first, gpus, gpu) for run in FIGURE_8]
 
 
-def _run(run: Run, first: Run, gpus: int, gpu: Gpu) -> RunRow:
+def _run(run: TrainingRun, first: TrainingRun, gpus: int, gpu: Gpu) -> RunRow:
     sample = sample_cost(run.spec, run.frames, 768, 768)
     clips = run.batch * gpus // run.cp
     speed = clips / run.step_seconds

@@ -33,7 +33,7 @@ from training.prompt import DEFAULT_MOTION, chosen_motion, with_suffix
 from training.sampling import seeds as randoms
 from training.sampling.denoise import Settings, Told, Walk
 from training.sampling.exact import exact
-from training.sampling.search import Found, Score, Search, Searching
+from training.sampling.search import Score, Search, Searching, SearchLog
 from training.sampling.seeds import Purpose
 
 SAME_ASPECT = 0.02
@@ -71,7 +71,7 @@ class Sampled:
     latent_BCTHW: Tensor
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
-    found: Found | None = None
+    found: SearchLog | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Search:
 
 
 @dataclass(slots=True)
-class Found:
+class SearchLog:
     """What a search saw: of each searched step the scores (candidates x samples) and the chosen candidates."""
 
     scores: dict[int, list[list[float]]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Searching:
         self, walk: Walk, search: Search, decode: Decode, score: Score, generators: Sequence[torch.Generator]
     ) -> None:
         search.check(walk.settings.steps)
-        self.found = Found()
+        self.found = SearchLog()
         self._walk, self._search, self._decode, self._score = walk, search, decode, score
         self._generators = generators
 

@@ -60,7 +60,7 @@ Measure = Callable[[Shape, int], StepTimes | OutOfMemory]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BatchFit:
     """The largest batch of a shape, and what its step takes."""
 
     shape: Shape
@@ -73,7 +73,7 @@ class SearchResult:
     """The table, what stands behind it (the reference first), shapes that not even one sample fits, and the cost."""
 
     table: BucketTable
-    found: tuple[Found, ...]
+    found: tuple[BatchFit, ...]
     left_out: tuple[Shape, ...]
     calls: int
 
@@ -138,14 +138,14 @@ def _largest_batch(
     limit: StepTimes | None,
     timed: Callable[[Shape, int, StepTimes | None], StepTimes | None],
     largest: int,
-) -> Found | None:
+) -> BatchFit | None:
     """Doubling until a batch does not fit, then halving the gap; None where one sample does not."""
-    best: Found | None = None
+    best: BatchFit | None = None
     fails = largest + 1
     batch = 1
     while batch < fails:
         if times := timed(shape, batch, limit):
-            best = Found(shape, batch, times)
+            best = BatchFit(shape, batch, times)
         else:
             fails = batch
         fitting = best.batch if best else 0
@@ -153,7 +153,7 @@ def _largest_batch(
     return best
 
 
-def _filled(template: BucketTable, found: tuple[Found, ...]) -> BucketTable:
+def _filled(template: BucketTable, found: tuple[BatchFit, ...]) -> BucketTable:
     """The template with the batches found; what was left out is not in it."""
     batches = {(f.shape.resolution, frames): f.batch for f in found for frames in f.shape.lengths}
     slots = {

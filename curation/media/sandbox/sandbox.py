@@ -35,7 +35,7 @@ Picture = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class VideoMeasure:
-    """What the measuring pass gives of a video: facts (None when it never got that far), clips, the verdict if there is one."""
+    """What the measuring pass says of a video: facts (None when it never got that far), clips, verdict if there is one."""
 
     facts: Facts | None
     clips: tuple[ClipMeasure, ...]

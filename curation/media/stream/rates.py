@@ -34,7 +34,7 @@ _OFF_GRID = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RateRun:
     """Pictures `first` up to `end` (exclusive) at one rate. `interval`: seconds from one picture to the next.
 
     `ticks`: each picture's place on the grid of `interval`, from 0, with a hole where one was lost; None where the
@@ -84,7 +84,7 @@ class Cadence:
         return at == 0 or bool(self.ticks[at] != self.ticks[at - 1])
 
 
-def cadence(run: Run, plan: ClipPlan, least: float = 0.0) -> Cadence:
+def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
     """The cadence of a run under `plan`: at most its `max_fps`, near its `fps` where it names one.
 
     A regular stride is taken (every picture, every second, ...) unless the rate would fall below `least`; then single
@@ -120,12 +120,12 @@ def ratio(fps: float, slack: float = 2e-3) -> Fraction:
     return near if abs(near - fps) < slack else Fraction(fps).limit_denominator(1000)
 
 
-def runs(times: np.ndarray, breaks: Sequence[int] = ()) -> list[tuple[Run, Ending | None]]:
+def rate_runs(times: np.ndarray, breaks: Sequence[int] = ()) -> list[tuple[RateRun, Ending | None]]:
     """The runs of a source, each with why the one before it ended there (None: at one of `breaks`, or at the start).
 
     `times`: seconds, rising. `breaks`: indices of pictures with which something else begins.
     """
-    found: list[tuple[Run, Ending | None]] = []
+    found: list[tuple[RateRun, Ending | None]] = []
     edges = sorted({0, len(times), *breaks})
     for start, end in itertools.pairwise(edges):
         for first, last, why in _pieces(times, start, end):
@@ -183,12 +183,12 @@ def _parting(times: np.ndarray, start: int, end: int, old: float, new: float) ->
     return start + int(np.argmin(before + after))
 
 
-def _run(times: np.ndarray, first: int) -> Run:
+def _run(times: np.ndarray, first: int) -> RateRun:
     if len(times) < 2:
-        return Run(first, first + len(times), 1.0, times, None)
+        return RateRun(first, first + len(times), 1.0, times, None)
     found = _grid(times)
     interval = found[0] if found else typical(np.diff(times))
-    return Run(first, first + len(times), interval, times, found[1] if found else None)
+    return RateRun(first, first + len(times), interval, times, found[1] if found else None)
 
 
 def _grid(times: np.ndarray) -> tuple[float, np.ndarray] | None:

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from curation.contract import Ending
 from curation.media.stream.mpeg4 import NotCoded
-from curation.media.stream.rates import Run, runs, typical
+from curation.media.stream.rates import RateRun, rate_runs, typical
 from curation.media.stream.recovery import pictures_until_clean
 
 _COUNTED = "mov"
@@ -110,7 +110,7 @@ class Timeline:
         )
 
     @cached_property
-    def runs(self) -> tuple[Run, ...]:
+    def rate_runs(self) -> tuple[RateRun, ...]:
         """Stretches of one rate without a gap, in order; together they hold every picture."""
         return tuple(run for run, _ in self._pieces)
 
@@ -122,20 +122,20 @@ class Timeline:
         return {run.first: why or otherwise[run.first in joins] for run, why in self._pieces if run.first}
 
     @cached_property
-    def _pieces(self) -> list[tuple[Run, Ending | None]]:
+    def _pieces(self) -> list[tuple[RateRun, Ending | None]]:
         """Timestamps that repeat part the runs as well: their clock is broken there."""
         repeated = np.flatnonzero(np.diff(self.times) <= 0) + 1
-        return runs(self.times, [*self.joins, *repeated.tolist()]) if self.pictures else []
+        return rate_runs(self.times, [*self.joins, *repeated.tolist()]) if self.pictures else []
 
     @cached_property
-    def main(self) -> Run | None:
+    def main(self) -> RateRun | None:
         """The longest run: what the source's rate is said to be."""
-        return max(self.runs, key=lambda run: run.seconds, default=None)
+        return max(self.rate_runs, key=lambda run: run.seconds, default=None)
 
-    def run_of(self, picture: int) -> Run:
+    def run_of(self, picture: int) -> RateRun:
         """The run that holds `picture`."""
-        firsts = [run.first for run in self.runs]
-        return self.runs[int(np.searchsorted(firsts, picture, side="right")) - 1]
+        firsts = [run.first for run in self.rate_runs]
+        return self.rate_runs[int(np.searchsorted(firsts, picture, side="right")) - 1]
 
     def picture_at(self, stamp: int, after: int, before: int | None = None) -> int | None:
         """The first picture after number `after` (and before `before`) with this stamp, None where there is none."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curation.contract import Ending
 from curation.media.plan import ClipPlan
-from curation.media.stream.rates import Cadence, Run, cadence, runs
+from curation.media.stream.rates import Cadence, RateRun, cadence, rate_runs
 
 PLAN = ClipPlan()
 RATES = st.sampled_from(
@@ -21,8 +21,8 @@ RATES = st.sampled_from(
 TICKS = st.sampled_from([1 / 90_000, 1 / 1000, 1 / 600])
 
 
-def only(times: np.ndarray) -> Run:
-    ((run, why),) = runs(times)
+def only(times: np.ndarray) -> RateRun:
+    ((run, why),) = rate_runs(times)
     assert why is None
     return run
 
@@ -49,7 +49,7 @@ def test_a_pause_parts_runs_and_changes_no_rate(fps: float, pieces: list[tuple[i
         edges.append(sum(map(len, times)))
         times.append(now + np.arange(frames) / fps)
         now = times[-1][-1] + pause
-    found = runs(np.concatenate(times))
+    found = rate_runs(np.concatenate(times))
     assert [run.first for run, _ in found] == edges
     assert [why for _, why in found] == [None] + [Ending.GAP] * (len(pieces) - 1)
     for run, _ in found:
@@ -60,7 +60,7 @@ def test_a_pause_parts_runs_and_changes_no_rate(fps: float, pieces: list[tuple[i
 @pytest.mark.parametrize("at", [64, 100, 177])
 def test_another_rate_begins_where_it_begins(before: float, after: float, at: int) -> None:
     first = np.arange(at + 1) / before
-    found = runs(np.concatenate([first[:-1], first[-1] + np.arange(200) / after]))
+    found = rate_runs(np.concatenate([first[:-1], first[-1] + np.arange(200) / after]))
     assert [why for _, why in found] == [None, Ending.RATE]
     assert found[1][0].first == at
     assert [run.rate for run, _ in found] == pytest.approx([before, after], rel=1e-3)
