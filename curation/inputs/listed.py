@@ -51,8 +51,10 @@ def _resolved(row: lists.Row, place: str, base: str, allow_outside: bool) -> Ent
     try:
         uri = uris.resolve(row.name, base, allow_outside=allow_outside)
     except uris.Forbidden as error:
-        # A name that is none, or too long to be kept, would stand for every row like it: each is called by its place.
-        name = row.name if row.name.strip() and len(row.name) <= uris.LONGEST else place
+        # A name that is none, too long to be kept, or one without its secrets, would stand for every row like it: each
+        # is called by its place.
+        is_told = row.name.strip() and len(row.name) <= uris.LONGEST and uris.redacted(row.name) == row.name
+        name = row.name if is_told else place
         shown = name.encode(errors="backslashreplace").decode()
         return Refused(shown, Verdict(error.reason, detail=str(error)), row.extra)
     local = uris.local_path(uri)

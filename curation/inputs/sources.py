@@ -118,9 +118,11 @@ def _argument(name: str, rules: _Rules) -> Iterator[Entry]:
         entries = _remote(place, rules) if local is None else _local(os.path.abspath(local), rules)
         first = next(entries, None)
     except uris.Forbidden as error:
-        raise UserError(f"{name!r} is refused: {error}", "name a file, folder, glob, list or URI") from error
+        raise UserError(
+            f"{uris.redacted(name)!r} is refused: {error}", "name a file, folder, glob, list or URI"
+        ) from error
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{name} cannot be read: {error}", "check the rights and the network") from error
+        raise UserError(f"{uris.redacted(name)} cannot be read: {error}", "check the rights and the network") from error
     if first is None:
         raise UserError(f"{name} holds no {_missing(place, rules)}", "name files outright, or give other extensions")
     return itertools.chain([first], entries)

@@ -28,6 +28,8 @@ AZURE_ACCOUNT = "AZURE_STORAGE_ACCOUNT_NAME"
 LONGEST = 4096
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_SECRET = re.compile(r"secret|token|pass|key|^sig$|signature|credential(?!_kind$)", re.IGNORECASE)
+"""Names of options that hold secrets: of object stores, and of links that are signed."""
 
 
 class Forbidden(ValueError):
@@ -67,6 +69,25 @@ def check(name: str) -> str:
     return name
 
 
+def redacted(name: str) -> str:
+    """A name as messages and the pyramid may hold it: a URI of any scheme is without its user and its secrets."""
+    kind, colon, rest = name.partition("://")
+    if not colon or not scheme(name):
+        return name
+    base, question, query = rest.partition("?")
+    authority, slash, path = base.partition("/")
+    user, at, host = authority.rpartition("@")
+    if at and (":" in user or not scheme(name).startswith("abfs")):  # abfs://CONTAINER@ACCOUNT is no user
+        authority = f"...@{host}"
+    options = [_without_secret(option) for option in query.split("&")]
+    return f"{kind}://{authority}{slash}{path}{question}{'&'.join(options)}"
+
+
+def _without_secret(option: str) -> str:
+    key, equals, _ = option.partition("=")
+    return f"{key}=..." if equals and _SECRET.search(unquote(key)) else option
+
+
 def _split(name: str) -> tuple[str, str, str]:
     """(authority, decoded path, query) of a URI."""
     try:
@@ -87,11 +108,13 @@ def _check_file(name: str) -> None:
 
 
 def _check_remote(name: str, kind: str) -> None:
-    authority, path, _ = _split(name)
+    authority, path, query = _split(name)
     if not name[len(kind) :].startswith("://") or (not authority and kind not in ("hdfs", "viewfs")):
         raise Forbidden(f"a {kind} URI must be {kind}://place/path")
     if "@" in authority and (not kind.startswith("abfs") or ":" in authority.partition("@")[0]):
         raise Forbidden("credentials in a URI; they belong in the environment")
+    if any(_without_secret(option) != option for option in query.split("&")):
+        raise Forbidden("credentials in the options of a URI; they belong in the environment")
     if "\0" in path or _climbs(path):
         raise Forbidden("'..' or NUL in a URI")
 
