@@ -107,14 +107,15 @@ class Committer:
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
         clips, updated = self._all_clips(batch, hashes)
+        videos, displaced = self._videos(batch.videos) if batch.videos is not None else (0, frozenset())
         return Committed(
             samples=len(sampled),
             media=len(stored),
             clips=clips,
             updated=updated,
-            videos=self._videos(batch.videos) if batch.videos is not None else 0,
+            videos=videos,
             duplicates=again + twice,
-            deleted=self._delete_replaced(batch.replaced),
+            deleted=self._delete_replaced({**_clips_of(displaced, batch.clips), **batch.replaced}),
         )
 
     def _all_clips(self, batch: Batch, hashes: Mapping[str, str]) -> tuple[int, int]:
@@ -189,17 +190,21 @@ class Committer:
 
         return self._upsert(Upsert(self.pyramid, "clips", incoming, unite), "clips")
 
-    def _videos(self, table: pa.Table) -> int:
+    def _videos(self, table: pa.Table) -> tuple[int, frozenset[str]]:
+        """Write ledger rows: how many, and the videos that another run had settled under another plan meanwhile."""
         incoming: dict[str, dict[str, Any]] = {}
+        displaced: frozenset[str] = frozenset()
         for row in table.to_pylist():  # one content may be in the batch under several names
             incoming[row["video_id"]] = merge.video(incoming.get(row["video_id"]), row)
 
         def unite(old_table: pa.Table) -> pa.Table:
+            nonlocal displaced
             old = {row["video_id"]: row for row in old_table.to_pylist()}
+            displaced = frozenset(name for name, row in incoming.items() if merge.displaces(old.get(name), row))
             rows = [merge.video(old.get(video_id), row) for video_id, row in incoming.items()]
             return pa.Table.from_pylist(rows, schema=VIDEOS)
 
-        return self._upsert(Upsert(self.pyramid, "videos", incoming, unite), "videos")
+        return self._upsert(Upsert(self.pyramid, "videos", incoming, unite), "videos"), displaced
 
     def _upsert(self, upsert: Upsert, name: str) -> int:
         written = upsert.run()
@@ -228,6 +233,16 @@ class Committer:
             retrying(f"commit to {self.pyramid.dataset_uri('clips')}", lambda some=some: delete(some))
             for some in chunks(clip_ids, 1000)
         )
+
+
+def _clips_of(video_ids: Collection[str], clips: pa.Table | None) -> dict[str, list[str]]:
+    """The ids of a batch's clips for each of some videos."""
+    found: dict[str, list[str]] = {video_id: [] for video_id in video_ids}
+    if found and clips is not None:
+        for row in clips.select(["clip_id", "video_id"]).to_pylist():
+            if row["video_id"] in found:
+                found[row["video_id"]].append(row["clip_id"])
+    return found
 
 
 def _light(table: pa.Table) -> pa.Table:

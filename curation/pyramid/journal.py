@@ -11,7 +11,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from pyarrow import ipc
 
 from curation.pyramid.commit import Batch, Committer, joined
 from curation.pyramid.files import Files
-from curation.pyramid.lookup import chunks
+from curation.pyramid.lookup import chunks, select
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
 
@@ -72,10 +72,28 @@ def recover(pyramid: Pyramid) -> int:
     entries = retrying(f"journal of {pyramid.uri}", lambda: files.names(FOLDER, _ENTRY))
     for names in chunks((name.removeprefix(f"{FOLDER}/") for name in entries), _BATCH_ENTRIES):
         found = {name: batch for name in names if (batch := _read(files, name)) is not None}
-        Committer(pyramid).commit(joined(list(found.values())))
+        Committer(pyramid).commit(_without_namesakes(pyramid, joined(list(found.values()))))
         _forget(files, names)
         recovered += len(found)
     return recovered
+
+
+def _without_namesakes(pyramid: Pyramid, batch: Batch) -> Batch:
+    """The batch without clips that the pyramid holds under another id: a run of an older version called them otherwise,
+    and its videos were measured again before anybody came to what it left.
+    """
+    dataset, place = pyramid.dataset("clips"), ["video_id", "start_frame", "end_frame", "plan"]
+    if batch.clips is None or not {*place} <= {*batch.clips.column_names} & {*dataset.schema.names}:
+        return batch  # of a version that wrote no plans: it had one form of ids only, and so had its pyramid
+    there: dict[tuple[Any, ...], str] = {}
+    for some in chunks(set(batch.clips["video_id"].to_pylist()), 1000):
+        rows = select(dataset, "video_id", some, ["clip_id", *place]).to_pylist()
+        there |= {tuple(row[name] for name in place): row["clip_id"] for row in rows}
+    kept = [
+        there.get(tuple(row[name] for name in place), row["clip_id"]) == row["clip_id"]
+        for row in batch.clips.select(["clip_id", *place]).to_pylist()
+    ]
+    return replace(batch, clips=batch.clips.filter(pa.array(kept, pa.bool_())))
 
 
 def _read(files: Files, name: str) -> Batch | None:

@@ -70,6 +70,16 @@ def video(old: Row | None, new: Row) -> Row:
     return row | {"uris": uris, "modified": modified, "attempts": max(attempts, default=None)}
 
 
+def displaces(old: Row | None, new: Row) -> bool:
+    """Whether `new` settles a video that `old` had settled with clips of another plan: those clips must go. Whoever
+    measured it did not know of them where two runs with different recipes met it at the same time.
+    """
+    settles = new.get("status") is not None and new.get("fingerprint") is not None
+    if old is None or not settles or not old.get("clips"):
+        return False
+    return old.get("fingerprint") is not None and old["fingerprint"] != new["fingerprint"]
+
+
 def _named(*rows: Row) -> tuple[list[str], list[float]]:
     """The union of `uris`, each with the `modified` that came last, in order of the names so that it is one
     outcome.

@@ -106,6 +106,14 @@ def fill_score(uri: str, score: str, ids: list[str], barrier: Any) -> None:
         Committer(pyramid).commit(Batch(clip_updates=[clips(*rows)]))
 
 
+def commit_under_plan(uri: str, names: list[str], plan: str, barrier: Any) -> None:
+    """Child: commit videos, all under one plan."""
+    pyramid = Pyramid.open(uri)
+    barrier.wait()
+    for name in names:
+        Committer(pyramid).commit(whole_video(pyramid, name, 3, plan))
+
+
 def commit_videos(uri: str, names: list[str], count: int) -> None:
     """Child: commit one video after the other."""
     pyramid = Pyramid.open(uri)

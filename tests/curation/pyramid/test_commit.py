@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import lance
+import pyarrow as pa
 import pytest
 
 from curation.contract import CLIPS
@@ -229,6 +230,41 @@ def whole(pyramid: Pyramid) -> int:
         assert len(ids) == len(set(ids)) == video["clips"], video
         assert media.issuperset(ids) and samples.issuperset(ids)
     return len(done)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_the_plan_of_a_video_is_that_of_all_its_clips(pyramid: Pyramid, indexed: bool) -> None:
+    """Two runs with different recipes met it at the same time: neither knew of the other's clips."""
+    prepare(pyramid, indexed)
+    for plans in (("plan-1", "plan-2"), ("plan-2", "plan-1"), ("plan-1", "plan-2", "plan-1")):
+        video_id = "-".join(plans)
+        for count, plan in enumerate(plans, 2):
+            Committer(pyramid).commit(whole_video(pyramid, video_id, count, plan))
+        left = sorted(pyramid.where(video_id=video_id).ids())
+        assert left == sorted(clip_ids(video_id, len(plans) + 1, plans[-1]))
+
+
+def test_p1_two_runs_under_different_plans_leave_the_clips_of_one(pyramid: Pyramid) -> None:
+    names = [f"v{number}" for number in range(8)]
+    assert run(build.commit_under_plan, *((pyramid.uri, names, plan) for plan in ("plan-1", "plan-2"))) == [0, 0]
+    for row in rows(pyramid, "videos"):
+        left = sorted(pyramid.where(video_id=row["video_id"]).ids())
+        assert left == sorted(clip_ids(row["video_id"], 3, row["fingerprint"]))
+
+
+def test_a_video_refused_under_another_plan_has_no_clips(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
+    Committer(pyramid).commit(Batch(videos=videos({"video_id": "v1", "status": "rejected", "fingerprint": "plan-2"})))
+    assert pyramid.query().ids() == []
+
+
+def test_a_further_name_or_the_same_plan_again_deletes_nothing(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
+    name = pa.table({"video_id": ["v1"], "uris": [["/b.mp4"]], "modified": [[1.0]]})
+    undone = pa.table({"video_id": ["v1"], "fingerprint": pa.nulls(1, pa.string())})
+    for batch in (Batch(videos=name), Batch(videos=whole_video(pyramid, "v1", 3).videos), Batch(videos=undone)):
+        Committer(pyramid).commit(batch)
+        assert len(pyramid.query().ids()) == 3
 
 
 def test_p5_a_reader_sees_whole_videos_and_a_pinned_version_never_changes(pyramid: Pyramid) -> None:

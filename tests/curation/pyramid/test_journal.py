@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from curation.contract import CLIPS
+from curation.identity import clip_id
 from curation.pyramid import journal
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.journal import Journal
@@ -50,6 +52,19 @@ def test_scores_and_replaced_clips_come_back_from_the_journal(pyramid: Pyramid) 
     journal.recover(pyramid)
     found = pyramid.dataset("clips").to_table(columns=["clip_id", "jitter"]).to_pylist()
     assert {row["clip_id"]: row["jitter"] for row in found} == dict(zip(kept, [1.0, 2.0], strict=True))
+
+
+def test_clips_that_an_older_version_called_otherwise_do_not_come_twice(pyramid: Pyramid) -> None:
+    """What it left is taken up after its videos were measured again."""
+    older = whole_video(pyramid, "v1", 3)
+    assert older.clips is not None
+    ids = [clip_id("v1", index * 50, index * 50 + 50, "plan-1") for index in range(3)]
+    plans = pa.array(["plan-1"] * 3, pa.string())
+    newer = older.clips.set_column(older.clips.schema.get_field_index("clip_id"), "clip_id", pa.array(ids))
+    Committer(pyramid).commit(Batch(clips=newer.append_column(CLIPS.field("plan"), plans), videos=older.videos))
+    Journal(pyramid.uri, "killed").keep(replace(older, clips=older.clips.append_column(CLIPS.field("plan"), plans)))
+    assert journal.recover(pyramid) == 1
+    assert sorted(pyramid.query().ids()) == sorted(ids)
 
 
 def test_an_entry_committed_twice_changes_nothing(pyramid: Pyramid) -> None:
