@@ -35,7 +35,7 @@ Picture = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class VideoMeasure:
-    """What the measuring pass says of a video: facts (None when it never got that far), clips, verdict if there is one."""
+    """What the measuring pass says of a video: facts (None if it never got that far), clips, and any verdict."""
 
     facts: Facts | None
     clips: tuple[ClipMeasure, ...]
