@@ -80,7 +80,7 @@ class About:
         try:
             data = json.loads(text)
             version = int(data["format"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise UserError(
                 f"{uri} is not a pyramid: its {FILE} is not readable", "give the path of a pyramid"
             ) from None
@@ -101,7 +101,7 @@ class About:
                 None if before is None else Tiers.from_data(before),
                 bool(data.get("retiering", False)),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{uri}/{FILE} is damaged ({error})", "restore the file, or run curate again") from None
 
 

@@ -7,6 +7,7 @@ through the client that Lance opens the datasets with, so that a place which hol
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import shutil
@@ -69,7 +70,10 @@ class Files:
                 self._session().upload_file(part.name, name)
             return
         path = Path(self.uri, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:  # a file stands there
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
         with atomic.replacing(path, durable) as file:
             file.write(content)
 

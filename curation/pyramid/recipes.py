@@ -20,13 +20,14 @@ def keep(files: Files, text: str) -> int:
 
 
 def read(files: Files, version: int) -> str:
-    """The text of a version; UserError where it is gone."""
-    content = files.read(_name(version))
+    """The text of a version; UserError where it is gone or no text."""
+    content, remedy = files.read(_name(version)), "restore it, or give the recipe anew with --replace-recipe"
     if content is None:
-        raise UserError(
-            f"{files.uri}/{_name(version)} is missing", "restore it, or give the recipe anew with --replace-recipe"
-        )
-    return content.decode()
+        raise UserError(f"{files.uri}/{_name(version)} is missing", remedy)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{files.uri}/{_name(version)} is damaged ({error.reason})", remedy) from None
 
 
 def versions(files: Files) -> list[int]:

@@ -38,6 +38,8 @@ _REMEDIES = {
     28: ("no space left", f"free space there and {_AGAIN}"),
     122: ("the disk quota is used up", f"free space there and {_AGAIN}"),
     13: ("permission denied", "check that you may write there"),
+    20: ("a file lies where a folder belongs", f"move it away and {_AGAIN}"),
+    21: ("a folder lies where a file belongs", f"move it away and {_AGAIN}"),
     30: ("the file system is read-only", "mount it for writing"),
 }
 
@@ -81,12 +83,15 @@ def retrying(
 
 
 def explained(error: BaseException, what: str = "the disk or the store") -> UserError | None:
-    """A fault of the disk or the store as a person needs to hear it; None for any other error."""
+    """A fault of the disk or the store as a person needs to hear it, with the file where the error names one; None for
+    any other error.
+    """
     text = str(error)
     number = _number(error)
     if number in _REMEDIES and is_fault(error):
         cause, remedy = _REMEDIES[number]
-        return UserError(f"{what}: {cause}", remedy)
+        file = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        return UserError(f"{what}: {cause}" + (f" ({file})" if file and str(file) not in what else ""), remedy)
     if not _STORE.search(text):
         return None
     said = " ".join(_NOISE.sub("", text.replace("\n", " ")).split())[:240]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from curation.contract import SCORES, Status
 from curation.errors import UserError
+from curation.media.plan import MediaPlan
 from curation.pyramid.about import Moved
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.retention import TierRow, tier_report
@@ -23,7 +24,7 @@ from curation.rows import frame_fingerprints
 from pipelines.commands.query import absent
 from pipelines.config.adoption import shown
 from pipelines.config.filters import computable
-from pipelines.config.recipe import parsed
+from pipelines.config.recipe import Recipe, parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,19 @@ def tiers(
     the columns `unset` taken away.
     """
     pyramid = opened(uri)
+    kept = _kept(pyramid)
     if not move:
         if wanted or unset:
             raise UserError("thresholds are given without a tier", "name it with --move TIER")
-        return _table(pyramid)
+        return _table(pyramid, kept)
     if not wanted and not unset:
         raise UserError(f"no threshold of {move} is given", "write --COLUMN low..high, or --unset COLUMN")
     pyramid, changed, notes = moved(
         pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)}
     )
-    found = _table(pyramid)
-    return dataclasses.replace(found, changed=changed, left=still_to_do(pyramid), notes=(*found.notes, *notes))
+    found = _table(pyramid, kept)
+    left = still_to_do(pyramid, kept) if isinstance(kept, Recipe) else None
+    return dataclasses.replace(found, changed=changed, left=left, notes=(*found.notes, *notes))
 
 
 def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[str]) -> dict[str, Any]:
@@ -82,20 +85,24 @@ def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[st
     return dict.fromkeys(columns, (None, None))
 
 
-def _table(pyramid: Pyramid) -> TierTable:
-    return TierTable(pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved), notes=tuple(_plans(pyramid)))
-
-
-def _plans(pyramid: Pyramid) -> list[str]:
-    """That videos were measured otherwise than the recipe kept says: it was replaced, and the run that replaced it has
-    not come to them. Of a recipe that cannot be read, why not: the tiers are shown all the same.
-    """
-    if (text := pyramid.recipe_text()) is None:
-        return []
+def _kept(pyramid: Pyramid) -> Recipe | UserError | None:
+    """The recipe that a pyramid keeps; why it cannot be read: tiers are shown and moved all the same."""
     try:
-        plan = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}").plan
+        text = pyramid.recipe_text()
+        return None if text is None else parsed(text, f"the pyramid's recipe {pyramid.recipe_name}")
     except UserError as error:
-        return [str(error)]
+        return error
+
+
+def _table(pyramid: Pyramid, kept: Recipe | UserError | None) -> TierTable:
+    notes = _behind(pyramid, kept.plan) if isinstance(kept, Recipe) else [str(kept)] if kept is not None else []
+    return TierTable(pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved), notes=tuple(notes))
+
+
+def _behind(pyramid: Pyramid, plan: MediaPlan) -> list[str]:
+    """That videos were measured otherwise than the recipe says: it was replaced, and the run that replaced it has not
+    come to them.
+    """
     behind = {
         "videos under another plan than the recipe's": _under_other_plans(pyramid, plan.fingerprint),
         "videos with motion, sharpness or jitter measured otherwise than the recipe says": sum(
@@ -142,12 +149,8 @@ def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Range]) -> list[
     return lines
 
 
-def still_to_do(pyramid: Pyramid) -> Waiting | None:
-    """What the pyramid's recipe leaves to do with the tiers as they are; None where no recipe is kept."""
-    text = pyramid.recipe_text()
-    if text is None:
-        return None
-    recipe = parsed(text, f"the pyramid's recipe {pyramid.recipe_name}")
+def still_to_do(pyramid: Pyramid, recipe: Recipe) -> Waiting:
+    """What the pyramid's recipe leaves to do with the tiers as they are."""
     scores = {one.score: Wanted(one.fingerprint, one.from_tier) for one in computable(recipe)}
     return waiting(pyramid, scores, recipe.cut.tier)
 

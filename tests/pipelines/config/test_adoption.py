@@ -194,8 +194,8 @@ def test_a_tier_below_that_bounds_a_moved_one_is_named(pyramid: Pyramid, capsys:
 
 
 def test_loosening_says_how_many_wait_and_for_what(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
-    left = still_to_do(pyramid)
-    assert left is not None and (left.scores, left.cut) == ({"text_area": 4}, 0)
+    left = still_to_do(pyramid, parsed(TEXT, "x"))
+    assert (left.scores, left.cut) == ({"text_area": 4}, 0)
     render.tiers(tiers(pyramid.uri, "low", {"motion": (0.0, None)}), as_json=True)
     said = capsys.readouterr()
     assert f"clips wait: 5 for text_area; `ziggurat curate {pyramid.uri} --fill` does it all" in said.err
@@ -212,8 +212,7 @@ def test_what_waits_is_what_the_next_run_does(pyramid: Pyramid) -> None:
     rows = [{"clip_id": name, **dict(zip(columns, one, strict=True))} for name, one in zip(ids, said, strict=True)]
     Committer(pyramid).commit(Batch(clip_updates=[table(rows, CLIPS)]))
     render.tiers(tiers(pyramid.uri, "low", {"motion": (0.0, None)}), as_json=True)
-    left = still_to_do(opened(pyramid.uri))
-    assert left is not None and left.scores == {"text_area": 2}
+    assert still_to_do(opened(pyramid.uri), parsed(TEXT, "x")).scores == {"text_area": 2}
     found = Ledger(pyramid).stale_clips(
         "text_area", ocr.fingerprint, opened(pyramid.uri).tiers, "low", ("clip_id",), again=(PASSING,)
     )
