@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from curation.pyramid import conditions
-from curation.pyramid.conditions import DURATION, Between, Condition, OneOf
+from curation.pyramid.conditions import Between, Condition, OneOf
+from curation.pyramid.derived import DERIVED, stored
 from curation.pyramid.tiers import Range
 
 if TYPE_CHECKING:
@@ -275,14 +276,12 @@ def _is_narrow(one: Condition, statistics: Statistics) -> bool:
 
 def _needed(wanted: Iterable[Condition]) -> list[str]:
     """The columns that conditions read, each once."""
-    names = [name for one in wanted for name in (("start_s", "end_s") if one.column == DURATION else (one.column,))]
-    return list(dict.fromkeys(names))
+    return stored(one.column for one in wanted)
 
 
 def _values(table: pa.Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    long = column == DURATION
-    keys = table["end_s"].to_numpy() - table["start_s"].to_numpy() if long else table[column].to_numpy()
-    return keys, table["_rowid"].to_numpy()
+    keys = [table[name].to_numpy() for name in stored([column])]
+    return DERIVED[column].numbers(*keys) if column in DERIVED else keys[0], table["_rowid"].to_numpy()
 
 
 def _top(keys: np.ndarray, ids: np.ndarray, descending: bool, limit: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 import pyarrow as pa
@@ -18,13 +20,13 @@ import pyarrow.compute as pc
 
 from curation.contract import CLIPS, SCORES
 from curation.errors import UserError
+from curation.pyramid.derived import DERIVED, stored, value
 from curation.pyramid.tiers import Range, single
 
-DURATION = "duration_s"
 _NUMERIC = [field.name for field in CLIPS if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)]
-NUMBERS = (*_NUMERIC, DURATION)
+NUMBERS = (*_NUMERIC, *DERIVED)
 TEXTS = tuple(field.name for field in CLIPS if pa.types.is_string(field.type))
-ALL = (*CLIPS.names, DURATION)
+ALL = (*CLIPS.names, *DERIVED)
 _MAX_VALUES = 10_000
 
 
@@ -95,8 +97,7 @@ def expression(conditions: Iterable[Condition]) -> pc.Expression | None:
 
 def columns(conditions: Iterable[Condition]) -> set[str]:
     """The stored columns that conditions read."""
-    named = {one.column for one in conditions}
-    return named if DURATION not in named else named - {DURATION} | {"start_s", "end_s"}
+    return {*stored(one.column for one in conditions)}
 
 
 def holds(conditions: Iterable[Condition], row: Mapping[str, Any]) -> bool:
@@ -105,32 +106,25 @@ def holds(conditions: Iterable[Condition], row: Mapping[str, Any]) -> bool:
 
 
 def _holds(one: Condition, row: Mapping[str, Any]) -> bool:
-    if one.column == DURATION:
-        start, end = row.get("start_s"), row.get("end_s")
-        value = None if start is None or end is None else end - start
-    else:
-        value = row.get(one.column)
+    found = value(row, one.column)
     if isinstance(one, Present):
-        return (value is not None) == one.present
+        return (found is not None) == one.present
     if isinstance(one, OneOf):
-        return value in one.values
-    return one.range.holds(value, one.column in SCORES)
-
-
-def _column(name: str) -> pc.Expression:
-    return pc.field("end_s") - pc.field("start_s") if name == DURATION else pc.field(name)
+        return found in one.values
+    return one.range.holds(found, one.column in SCORES)
 
 
 def _expression(one: Condition) -> pc.Expression:
-    column = _column(one.column)
+    derived = DERIVED.get(one.column)
+    column = pc.field(one.column) if derived is None else derived.expression
     if isinstance(one, Present):
-        if one.column == DURATION:
-            column = pc.field("end_s")
-        return column.is_valid() if one.present else column.is_null()
+        parts = [pc.field(name) for name in stored([one.column])]
+        present = reduce(and_, (part.is_valid() for part in parts))
+        return present if one.present else reduce(or_, (part.is_null() for part in parts))
     if isinstance(one, OneOf):
         texts = [column == pa.scalar(text, pa.string()) for text in one.values[:1]]
         return texts[0] if len(one.values) == 1 else column.isin(pa.array(one.values, pa.string()))
-    type_ = pa.float64() if one.column == DURATION else CLIPS.field(one.column).type
+    type_ = CLIPS.field(one.column).type if derived is None else derived.type
     bounds = _integers(one.range, type_) if pa.types.is_integer(type_) else _floats(one.range, type_)
     if bounds is None:
         return pc.scalar(False)

@@ -16,6 +16,7 @@ from typing import Any
 
 from curation.contract import SCORES, Status
 from curation.inputs import own_columns
+from curation.pyramid.derived import DERIVED
 from curation.pyramid.tiers import Tiers
 
 Row = dict[str, Any]
@@ -47,9 +48,9 @@ def clip(old: Row | None, new: Row, tiers: Tiers) -> Row:
 
 
 def values(row: Row) -> Row:
-    """A clip row with `duration_s`, as `Tiers` wants it."""
-    start, end = row.get("start_s"), row.get("end_s")
-    return row if start is None or end is None else row | {"duration_s": end - start}
+    """A clip row with its derived columns, as `Tiers` wants it."""
+    found = {name: column.value(row) for name, column in DERIVED.items()}
+    return row | {name: number for name, number in found.items() if number is not None}
 
 
 def video(old: Row | None, new: Row) -> Row:

@@ -22,7 +22,8 @@ import pyarrow as pa
 from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid import access, conditions, lineage
-from curation.pyramid.conditions import ALL, DURATION, NUMBERS, Between, Condition
+from curation.pyramid.conditions import ALL, NUMBERS, Between, Condition
+from curation.pyramid.derived import DERIVED
 from curation.pyramid.tiers import Range
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 MAX_ORDERED = access.MAX_HELD
 """Rows of an ordered query that are held as one table at most; `batches` has no such limit."""
-DEFAULT_COLUMNS = tuple(name for name in ALL if name not in ("embedding", "laplacian"))
+_ASKED_FOR = ("embedding", "laplacian", "pixels", "short_side", "long_side")
+"""Columns that come only where they are named: long ones, and what other columns say as well."""
+DEFAULT_COLUMNS = tuple(name for name in ALL if name not in _ASKED_FOR)
 SEARCHABLE = conditions.NUMBERS + conditions.TEXTS
 _BATCH_ROWS = 8192
 _FEW_ROWS = 2000
@@ -179,7 +182,7 @@ class Query:
     def _dataset(self) -> lance.LanceDataset:
         dataset = self.pyramid.dataset("clips", self.version)
         asked = {one.column for one in self.conditions} | ({self.ordering[0]} if self.ordering else set())
-        for column in sorted(asked - {DURATION} - set(dataset.schema.names)):
+        for column in sorted(asked - {*DERIVED} - set(dataset.schema.names)):
             raise UserError(f"the pyramid is older than the column {column!r}", "the next run adds it")
         return dataset
 
@@ -194,13 +197,13 @@ class Query:
 
     def _projection(self, dataset: lance.LanceDataset) -> list[str] | dict[str, str]:
         """The columns that are read of `clips`: those selected that it has, and what the others are joined by."""
-        there = {DURATION, *dataset.schema.names}
+        there = {*DERIVED, *dataset.schema.names}
         names = [name for name in self.selected if name in there]
         if not names or (not set(self.selected) <= set(ALL) and "video_id" not in names):
             names.append("video_id")
-        if DURATION not in names:
+        if DERIVED.keys().isdisjoint(names):
             return names
-        return {name: "end_s - start_s" if name == DURATION else name for name in names}
+        return {name: DERIVED[name].sql if name in DERIVED else name for name in names}
 
     def _count(self) -> int:
         dataset = self._dataset()

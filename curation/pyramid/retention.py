@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curation.contract import SCORES
 from curation.pyramid.access import SCAN_ROWS
-from curation.pyramid.conditions import DURATION
+from curation.pyramid.derived import DERIVED, DURATION, stored
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers, single
 
@@ -66,7 +66,7 @@ def tier_report(pyramid: Pyramid, tiers: Tiers | None = None, version: int | str
     ranges = {name: tiers.effective(name) for name in tiers.names}
     bounded = dict.fromkeys(column for columns in ranges.values() for column in columns)
     whys = {column: f"{column}_why" for column in bounded if column in SCORES}
-    columns = ["start_s", "end_s", *(c for c in bounded if c != DURATION), *whys.values()]
+    columns = [*stored([DURATION, *bounded]), *whys.values()]
     kept = {name: [0, 0.0] for name in ranges}
     losses = {name: {column: _Loss() for column in ranges[name]} for name in ranges}
     all_clips, all_seconds = 0, 0.0
@@ -114,8 +114,8 @@ def _drop(batch: pa.RecordBatch, ranges: Mapping[str, Range], losses: Mapping[st
 
 def _numbers(batch: pa.RecordBatch, column: str) -> np.ndarray:
     """A column as floats, NaN for null."""
-    if column == DURATION:
-        return _numbers(batch, "end_s") - _numbers(batch, "start_s")
+    if (derived := DERIVED.get(column)) is not None:
+        return derived.numbers(*(_numbers(batch, part) for part in derived.parts))
     values = batch[column]
     if pa.types.is_integer(values.type):
         values = values.cast(pa.float64())

@@ -22,8 +22,8 @@ from typing import Any
 
 from curation.contract import SCORES
 
-MEASURES = ("duration_s", "width", "height", "fps", "frames")
-"""Facts of a clip that a tier may bound besides the scores. `duration_s` is `end_s - start_s`."""
+MEASURES = ("duration_s", "width", "height", "short_side", "long_side", "pixels", "fps", "frames")
+"""Facts of a clip that a tier may bound besides the scores, stored or `derived`."""
 
 COLUMNS = (*SCORES, *MEASURES)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")

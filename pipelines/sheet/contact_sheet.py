@@ -78,7 +78,7 @@ def chosen(query: Query, clips: int, seed: int) -> tuple[list[str], list[str]]:
     others push it out, and whatever Lance does to the order of rows.
     """
     test = conditions.expression(query.conditions)
-    bounded = {one.column for one in query.conditions} - {conditions.DURATION}
+    bounded = conditions.columns(query.conditions) - {"clip_id", "start_s", "end_s"}
     everything = Query(query.pyramid).at(query.version).columns("clip_id", "start_s", "end_s", *bounded)
     kept: list[tuple[bytes, str]] = []
     dropped: list[tuple[bytes, str]] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.contract import SCORES
-from curation.pyramid.conditions import DURATION
+from curation.pyramid.derived import value
 from curation.pyramid.retention import UNEXPLAINED
 from curation.pyramid.tiers import Range, Tiers
 
@@ -36,29 +36,22 @@ def misses(tiers: Tiers, tier: str, row: Mapping[str, Any]) -> list[Miss]:
     found: dict[str, Miss] = {}
     for step in tiers.steps[: tiers.position(tier) + 1]:
         for column, bounds in step.ranges.items():
-            if column not in found and not bounds.holds(number(row, column), column in SCORES):
+            if column not in found and not bounds.holds(value(row, column), column in SCORES):
                 found[column] = _miss(step.name, column, bounds, row)
     return sorted(found.values(), key=lambda miss: math.isinf(miss.by))
 
 
-def number(row: Mapping[str, Any], column: str) -> float | None:
-    """A column of a clip's row, or its duration."""
-    if column == DURATION and DURATION not in row:
-        return row["end_s"] - row["start_s"]
-    return row.get(column)
-
-
 def _miss(tier: str, column: str, bounds: Range, row: Mapping[str, Any]) -> Miss:
-    value = number(row, column)
-    if value is None:
+    number = value(row, column)
+    if number is None:
         return Miss(tier, column, f"{column}: {row.get(f'{column}_why') or UNEXPLAINED}", math.inf)
-    if math.isnan(value):
+    if math.isnan(number):
         return Miss(tier, column, f"{column}: not a number", math.inf)
-    low = bounds.low is not None and not Range(bounds.low, None).holds(value, column in SCORES)
+    low = bounds.low is not None and not Range(bounds.low, None).holds(number, column in SCORES)
     end, sign = (bounds.low, "<") if low else (bounds.high, ">")
     assert end is not None, "a number outside a range is beyond one of its ends"
-    text = f"{column} {told_apart(value, end)} {sign} {plain(end)}"
-    return Miss(tier, column, text, abs(value - end) / (abs(end) or 1.0))
+    text = f"{column} {told_apart(number, end)} {sign} {plain(end)}"
+    return Miss(tier, column, text, abs(number - end) / (abs(end) or 1.0))
 
 
 def told_apart(value: float, end: float) -> str:

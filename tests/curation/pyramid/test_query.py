@@ -43,6 +43,7 @@ def generated(rows: int, seed: int = 0) -> list[dict[str, Any]]:
             "start_s": start,
             "end_s": start + float(rng.choice([2.0, 2.5, 8.0, 7.9999])),
             "width": int(rng.choice([0, 640, 1280, 2**31 - 1, -(2**31)])),
+            "height": int(rng.choice([360, 720, 1280, 2**31 - 1])) if index % 11 else None,
             "frames": int(rng.integers(0, 200)),
             "start_frame": int(rng.integers(-(2**62), 2**62)),
             "fps": float(rng.choice([23.976, 24.0, 29.97])),
@@ -57,6 +58,18 @@ def generated(rows: int, seed: int = 0) -> list[dict[str, Any]]:
 
 
 ROWS = generated(400)
+
+
+def measures(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns that are not stored, in plain Python."""
+    sides = row["width"], row["height"]
+    whole = None not in sides
+    return {
+        "duration_s": row["end_s"] - row["start_s"],
+        "pixels": sides[0] * sides[1] if whole else None,
+        "short_side": min(sides) if whole else None,
+        "long_side": max(sides) if whole else None,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +117,7 @@ def oracle(wanted: list[tuple[str, Any]]) -> list[str]:
     """The ids that satisfy (column, value) conditions, judged with nothing but Python."""
 
     def inside(column: str, value: Any, row: dict[str, Any]) -> bool:
-        found = row["end_s"] - row["start_s"] if column == "duration_s" else row.get(column)
+        found = (row | measures(row)).get(column)
         if value is None or found is None:
             return value is None and found is None
         if column in conditions.TEXTS:
@@ -120,6 +133,8 @@ def oracle(wanted: list[tuple[str, Any]]) -> list[str]:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(CONDITION, max_size=3), st.integers(0, 500))
 @example([("start_s", (None, None)), ("motion", (None, None)), ("duration_s", (None, None))], 3)
+@example([("pixels", (300_000, None)), ("short_side", (None, 720)), ("long_side", (640, 2**31))], 3)
+@example([("pixels", None)], 3)
 def test_p14_a_query_keeps_what_plain_python_keeps(
     filled: list[Pyramid], wanted: list[tuple[str, Any]], limit: int
 ) -> None:
@@ -143,7 +158,7 @@ def test_p14_a_query_keeps_what_plain_python_keeps(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from(["duration_s", "frames", "fps", *SCORES]),
+    st.sampled_from(["duration_s", "pixels", "short_side", "long_side", "frames", "fps", *SCORES]),
     st.booleans(),
     st.integers(0, 60),
     st.lists(CONDITION.filter(lambda c: not isinstance(c[1], tuple)), max_size=1),
@@ -152,7 +167,7 @@ def test_order_by_returns_the_best_and_of_equals_the_first(
     filled: list[Pyramid], column: str, descending: bool, limit: int, wanted: list[tuple[str, Any]]
 ) -> None:
     names = set(oracle(wanted))
-    keys = [(row | {"duration_s": row["end_s"] - row["start_s"]}) for row in ROWS if row["clip_id"] in names]
+    keys = [row | measures(row) for row in ROWS if row["clip_id"] in names]
     keys = [row for row in keys if row[column] is not None]
     expected = sorted(keys, key=lambda row: -row[column] if descending else row[column])[:limit]
     for pyramid in filled:
@@ -212,9 +227,10 @@ def test_a_tier_is_a_query_and_agrees_with_the_tiers_themselves(filled: list[Pyr
 
 def test_columns_order_and_computed_ones(filled: list[Pyramid]) -> None:
     for limit in (3, None):
-        found = filled[0].query().limit(limit).columns("duration_s", "motion", "clip_id").to_table()
-        assert found.column_names == ["duration_s", "motion", "clip_id"]
-        assert found["duration_s"].to_pylist()[:3] == [row["end_s"] - row["start_s"] for row in ROWS[:3]]
+        found = filled[0].query().limit(limit).columns(*measures(ROWS[0]), "motion", "clip_id").to_table()
+        assert found.column_names == [*measures(ROWS[0]), "motion", "clip_id"]
+        computed = found.select([*measures(ROWS[0])]).to_pylist()
+        assert computed == [measures(row) for row in ROWS[:limit]]
     assert "embedding" not in filled[0].query().limit(1).to_table().column_names
     empty = filled[0].where(clip_id="none").columns("clip_id", "duration_s").limit(5).to_table()
     assert empty.schema.names == ["clip_id", "duration_s"] and empty.num_rows == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 
 import pytest
 
 from curation.errors import UserError
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
+from curation.pyramid.tiers import Range
 from pipelines.config.recipe import SHIPPED, Recipe, load
 
 HEAD = 'name = "x"\n'
@@ -32,6 +34,12 @@ def test_the_report_recipe_has_the_reports_numbers() -> None:
 def test_the_small_recipe_needs_no_weights() -> None:
     recipe = load("small")
     assert all("aesthetic" not in recipe.pyramid_tiers.effective(name) for name in recipe.pyramid_tiers.names)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.toml")))
+@pytest.mark.parametrize(("tier", "side"), [("256px", 256), ("768px", 768)])
+def test_the_shipped_tiers_ask_for_the_pixels_of_their_resolution(name: str, tier: str, side: int) -> None:
+    assert load(name).pyramid_tiers.effective(tier)["pixels"] == Range(ceil(0.8 * side**2))
 
 
 def test_defaults_are_the_plans_own() -> None:
