@@ -296,7 +296,8 @@ def _asked(error: object, given: Sequence[str]) -> str:
 def _complain(error: UserError, arguments: Sequence[str]) -> int:
     line = " ".join(str(error).split())
     if "--json" in arguments:
-        print(json.dumps({"event": "error", "cause": error.cause, "remedy": error.remedy}))
+        with contextlib.suppress(OSError):  # standard output itself may be what is full
+            print(json.dumps({"event": "error", "cause": error.cause, "remedy": error.remedy}), flush=True)
     print(f"ziggurat: {line}", file=sys.stderr)
     return 2
 

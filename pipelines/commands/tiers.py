@@ -7,24 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from curation.contract import SCORES, Status
+from curation.contract import SCORES
 from curation.errors import UserError
-from curation.media.plan import MediaPlan
 from curation.pyramid.about import Moved
-from curation.pyramid.ledger import Ledger
 from curation.pyramid.retention import TierRow, tier_report
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
 from curation.pyramid.waiting import Waiting, Wanted, waiting
-from curation.rows import frame_fingerprints
 from pipelines.commands.query import absent
 from pipelines.config.adoption import shown
 from pipelines.config.filters import computable
 from pipelines.config.recipe import Recipe, parsed
+from pipelines.execution.notices import of_measuring
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +90,8 @@ def _kept(pyramid: Pyramid) -> Recipe | UserError | None:
 
 
 def _table(pyramid: Pyramid, kept: Recipe | UserError | None) -> TierTable:
-    notes = _behind(pyramid, kept.plan) if isinstance(kept, Recipe) else [str(kept)] if kept is not None else []
+    notes = of_measuring(pyramid, kept.plan) if isinstance(kept, Recipe) else [str(kept)] if kept is not None else []
     return TierTable(pyramid.uri, tuple(tier_report(pyramid)), tuple(pyramid.about.moved), notes=tuple(notes))
-
-
-def _behind(pyramid: Pyramid, plan: MediaPlan) -> list[str]:
-    """That videos were measured otherwise than the recipe says: it was replaced, and the run that replaced it has not
-    come to them.
-    """
-    behind = {
-        "videos under another plan than the recipe's": _under_other_plans(pyramid, plan.fingerprint),
-        "videos with motion, sharpness or jitter measured otherwise than the recipe says": sum(
-            1 for _ in Ledger(pyramid).stale_videos(frame_fingerprints(plan))
-        ),
-    }
-    return [f"{what}: {count}; curate their sources again, and they follow" for what, count in behind.items() if count]
-
-
-def _under_other_plans(pyramid: Pyramid, plan: str) -> int:
-    others = (pc.field("fingerprint") != plan) & pc.field("status").isin(pa.array([Status.DONE, Status.REJECTED]))
-    return pyramid.dataset("videos").scanner(columns=["video_id"], filter=others).count_rows()
 
 
 def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyramid, int, list[str]]:

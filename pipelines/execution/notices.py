@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import Status
 from curation.filters.base import WEIGHTS_MISSING
+from curation.media.plan import MediaPlan
+from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
+from curation.rows import frame_fingerprints
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
 
@@ -26,6 +33,23 @@ def of_cutting(recipe: Recipe, pyramid: Pyramid) -> list[str]:
     if recipe.cut.tier is not None or not pyramid.tiers.steps:
         return []
     return [f"clips are measured and not cut: cut.tier is none; see `ziggurat cut {pyramid.uri} --tier TIER`"]
+
+
+def of_measuring(pyramid: Pyramid, plan: MediaPlan) -> list[str]:
+    """That videos were measured otherwise than the recipe says: it was replaced, and the run that replaced it has not
+    come to them.
+    """
+    others = pc.field("fingerprint") != plan.fingerprint
+    settled = pc.field("status").isin(pa.array([Status.DONE, Status.REJECTED]))
+    behind = {
+        "videos under another plan than the recipe's": pyramid.dataset("videos")
+        .scanner(columns=["video_id"], filter=others & settled)
+        .count_rows(),
+        "videos with motion, sharpness or jitter measured otherwise than the recipe says": sum(
+            1 for _ in Ledger(pyramid).stale_videos(frame_fingerprints(plan))
+        ),
+    }
+    return [f"{what}: {count}; curate their sources again, and they follow" for what, count in behind.items() if count]
 
 
 def of_files(pyramid: Pyramid) -> list[str]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from curation.pyramid.commit import Committer
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from pipelines.cli import main
 from pipelines.commands.conditions import conditions
 from pipelines.config.recipe import load
+from tests.curation.pyramid.build import whole_video
 from tests.support import jobs, media
 
 
@@ -146,6 +148,17 @@ def test_a_wrong_recipe_and_missing_weights(tmp_path: Path, capsys: pytest.Captu
     assert "missing" in said
     assert "skip" in said
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("command", [("query", "--json"), ("query", "--videos", "--json"), ("tiers",), ("runs",)])
+def test_a_full_standard_output_is_one_line(pyramid: Path, command: tuple[str, ...]) -> None:
+    made = Pyramid.open(pyramid)
+    Committer(made).commit(whole_video(made, "v1", 300))
+    arguments = [sys.executable, "-m", "pipelines.cli", command[0], str(pyramid), *command[1:]]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, cwd=jobs.ROOT)
+    assert done.returncode == 2
+    assert "no space left" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_errors_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
