@@ -6,8 +6,8 @@ else did. The rules make the outcome the same whichever of two jobs comes first:
 
     clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
     set); a clip that has been cut has no `media_why`
-    videos   names are united; what was decided stays when a later attempt under the same plan could not
-    decide
+    videos   names are united; what was decided stays, under whatever plan, when a later attempt could not
+    decide: `detail` then says why not
 """
 
 from __future__ import annotations
@@ -60,22 +60,24 @@ def video(old: Row | None, new: Row) -> Row:
     if old is None:
         uris, modified = _named(new)
         return new | {"uris": uris, "modified": modified}
-    undecided = new.get("status") == Status.QUARANTINED and old.get("status") in (
-        Status.DONE,
-        Status.REJECTED,
-    )
-    row = old if undecided and old.get("fingerprint") == new.get("fingerprint") else old | new
+    undecided = new.get("status") == Status.QUARANTINED and old.get("status") in (Status.DONE, Status.REJECTED)
+    row = old | {"detail": _why_not(new)} if undecided else old | new
     row = row | {"extra": own_columns.united(old.get("extra"), new.get("extra"))}
     uris, modified = _named(old, new)
     attempts = [number for number in (old.get("attempts"), new.get("attempts")) if number is not None]
     return row | {"uris": uris, "modified": modified, "attempts": max(attempts, default=None)}
 
 
+def _why_not(new: Row) -> str:
+    said = [str(new[name]) for name in ("reason", "detail") if new.get(name)]
+    return ": ".join(["a later attempt could not judge it", *said])
+
+
 def displaces(old: Row | None, new: Row) -> bool:
     """Whether `new` settles a video that `old` had settled with clips of another plan: those clips must go. Whoever
     measured it did not know of them where two runs with different recipes met it at the same time.
     """
-    settles = new.get("status") is not None and new.get("fingerprint") is not None
+    settles = new.get("status") in (Status.DONE, Status.REJECTED) and new.get("fingerprint") is not None
     if old is None or not settles or not old.get("clips"):
         return False
     return old.get("fingerprint") is not None and old["fingerprint"] != new["fingerprint"]

@@ -122,7 +122,8 @@ class Measure:
             clips=0 if verdict else len(found.clips),
             attempts=attempts,
         )
-        replaces = known is not None and not same_plan
+        judged = verdict is None or verdict.status is not Status.QUARANTINED
+        replaces = known is not None and not same_plan and judged
         if verdict:
             return MeasureDone(row, replaces=replaces, decoded=found.tally.decoded)
         said = own_columns.united(known.extra if known else None, raw.source.extra)

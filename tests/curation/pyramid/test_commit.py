@@ -182,7 +182,7 @@ def test_names_times_and_attempts_of_a_content_are_united(pyramid: Pyramid) -> N
     assert (found["uris"], found["modified"], found["attempts"]) == (["/a", "/b", "/c"], [5.0, 9.0, 3.0], 2)
 
 
-def test_a_later_failure_under_the_same_plan_does_not_undo_a_done_video(pyramid: Pyramid) -> None:
+def test_a_later_failure_does_not_undo_a_done_video(pyramid: Pyramid) -> None:
     done = {
         "video_id": "v",
         "uris": ["/a"],
@@ -199,11 +199,14 @@ def test_a_later_failure_under_the_same_plan_does_not_undo_a_done_video(pyramid:
         "reason": "worker_lost",
     }
     Committer(pyramid).commit(Batch(videos=videos(done)))
-    Committer(pyramid).commit(Batch(videos=videos(lost | {"fingerprint": "p"})))
+    for plan in ("p", "q"):
+        Committer(pyramid).commit(Batch(videos=videos(lost | {"fingerprint": plan})))
+        (row,) = rows(pyramid, "videos")
+        assert (row["status"], row["reason"], row["clips"], row["uris"]) == ("done", None, 3, ["/a", "/b"])
+        assert (row["fingerprint"], row["detail"]) == ("p", "a later attempt could not judge it: worker_lost")
+    Committer(pyramid).commit(Batch(videos=videos(done | {"fingerprint": "q"})))
     (row,) = rows(pyramid, "videos")
-    assert (row["status"], row["reason"], row["clips"], row["uris"]) == ("done", None, 3, ["/a", "/b"])
-    Committer(pyramid).commit(Batch(videos=videos(lost | {"fingerprint": "q"})))
-    assert rows(pyramid, "videos")[0]["status"] == "quarantined"
+    assert (row["fingerprint"], row["detail"]) == ("q", None)
 
 
 def test_a_new_plan_replaces_the_clips_of_the_old_one(pyramid: Pyramid) -> None:

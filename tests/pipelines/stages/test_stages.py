@@ -16,7 +16,7 @@ from curation.filters.base import NO_SAMPLES, ScoreValue
 from curation.identity import older_clip_id
 from curation.inputs import own_columns
 from curation.inputs.sources import list_sources
-from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.plan import Encode, Limits, MediaPlan, Rules
 from curation.pyramid.ledger import Known
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
@@ -170,6 +170,26 @@ def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp
     assert isinstance(done, MeasureDone)
     assert done.clips is None
     assert done.video["reason"] == Reason.UNREADABLE
+
+
+@pytest.mark.parametrize(("rule", "goes"), [(Rules(), False), (Rules(min_duration_s=1000), True)])
+def test_clips_of_another_plan_go_only_where_their_video_was_judged(
+    place: Place, tmp_path: Path, rule: Rules, goes: bool
+) -> None:
+    class Knows(Claims):
+        def known(self, video_id: str) -> Known | None:
+            return Known(Status.DONE, "another plan", (), 1, 3, 1)
+
+    def rewrite(item: str, frames: int) -> None:
+        if not goes:
+            os.utime(path, (frames, frames))
+
+    path, plan = tmp_path / "v.mp4", MediaPlan(rules=rule)
+    shutil.copy(media.sample("plain.mp4"), path)
+    settings = MeasureStage(place, plan, Limits(memory_mb=1024), "job", {}, lambda: Knows(Coordinator(attempts=2)))
+    done = settings()(source(path), rewrite)
+    assert isinstance(done, MeasureDone) and done.clips is None
+    assert (done.video["status"], done.replaces) == (("rejected" if goes else "quarantined"), goes)
 
 
 def test_cutting_takes_the_bytes_that_were_measured_or_none(place: Place, tmp_path: Path) -> None:
