@@ -14,6 +14,7 @@ again.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,10 @@ from curation.pyramid.lookup import chunks, firsts
 from curation.pyramid.query import Query
 from curation.pyramid.retry import explained, retrying
 from curation.pyramid.tiers import Tiers
+
+_LATER_S = 1.0
+_TIMES = 10
+"""When, in an object store, a change of `pyramid.json` is looked at again, and how often it is made at most."""
 
 if TYPE_CHECKING:
     import lance
@@ -183,23 +188,30 @@ class Pyramid:
         return self._as(about or self.about)
 
     def with_tiers(self, tiers: Tiers) -> Pyramid:
-        """Write moved thresholds to `pyramid.json` and return the pyramid that has them.
+        """Write these tiers to `pyramid.json`, whatever was there; the pyramid that has them. See `moving`."""
+        return self.moving(lambda _: tiers)
+
+    def moving(self, move: Callable[[Tiers], Tiers]) -> Pyramid:
+        """Move thresholds of the tiers in force by then, write them to `pyramid.json`, and return the pyramid that has
+        them. `move` may be called several times: others may move theirs at the same time.
 
         Scores stay as they are. The column `clips.tier` is of the old tiers until `retier` has run, and until then
         `pyramid.json` says so: any process can finish what a killed one began.
         """
-        return self._changed(lambda about: _moved(about, tiers))
+        return self._changed(lambda about: _moved(about, move(about.tiers)), lasting=True)
 
     def with_recipe(self, name: str, text: str, tiers: Tiers, keep_tiers: bool = False) -> Pyramid:
         """Keep another recipe, as a new version, and put its tiers in force; `keep_tiers`: leave those that are."""
+        version = retrying(f"cannot write to {self.uri}", lambda: recipes.keep(self.files, text))
 
         def change(about: About) -> About:
-            version = retrying(f"cannot write to {self.uri}", lambda: recipes.keep(self.files, text))
+            if about.recipe_version == version:
+                return about  # with what others have moved since
             now = about.tiers if keep_tiers else tiers
             stale = about.retiering or now != about.tiers
             return About(now, name, about.format, version, tiers, stale)
 
-        return self._changed(change)
+        return self._changed(change, lasting=True)
 
     def retiered(self) -> Pyramid:
         """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""
@@ -211,11 +223,27 @@ class Pyramid:
         """
         return self._changed(lambda about: replace(about, format=max(about.format, FORMAT_VERSION)))
 
-    def _changed(self, change: Callable[[About], About]) -> Pyramid:
+    def _changed(self, change: Callable[[About], About], lasting: bool = False) -> Pyramid:
+        """`change` applied to `pyramid.json`; to what it has made of a description it changes nothing.
+
+        `lasting`: nobody would make it again. An object store has no lock, so there another process may write over it
+        what it read before: it is looked at once more a moment later, and made again where it is gone.
+        """
         with about_file.changing(self.uri):
             about = change(self.refreshed().about)
-            retrying(f"cannot write to {self.uri}", lambda: about_file.write(self.uri, about, self.storage_options))
-        return self._as(about)
+            for _ in range(_TIMES):
+                retrying(f"cannot write to {self.uri}", lambda about=about: self._write(about))
+                if not (lasting and about_file.is_remote(self.uri)):
+                    return self._as(about)
+                time.sleep(_LATER_S)
+                there = self.refreshed().about
+                about = change(there)
+                if about.to_json() == there.to_json():
+                    return self._as(there)
+        raise UserError(f"others keep changing {self.uri}", "wait until they have ended, and run the command again")
+
+    def _write(self, about: About) -> None:
+        about_file.write(self.uri, about, self.storage_options)
 
     def _as(self, about: About) -> Pyramid:
         return Pyramid(self.uri, about, self.storage_options)

@@ -98,17 +98,21 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyram
     """The pyramid with some thresholds of a tier moved, and its column `tier` with them; how many clips that has put in
     another tier; and what a person should know of it.
     """
-    tiers = pyramid.tiers
-    try:
-        ranges = {column: Range.of(b if isinstance(b, tuple) else (b, b)) for column, b in wanted.items()}
+
+    def move(tiers: Tiers) -> Tiers:
         for column, bounds in ranges.items():
             tiers = tiers.moved(tier, column, bounds)
+        return tiers
+
+    try:
+        ranges = {column: Range.of(b if isinstance(b, tuple) else (b, b)) for column, b in wanted.items()}
+        now = pyramid.moving(move)
     except ValueError as error:
         raise UserError(str(error), f"see `ziggurat tiers {pyramid.uri}` for its tiers and their ranges") from None
-    changed = retier(pyramid.with_tiers(tiers))
+    changed = retier(now)
     bounded = [column for column, bounds in ranges.items() if bounds != Range() and column in SCORES]
     missing = [told for score in bounded if (told := absent(pyramid.query(), score)) is not None]
-    return pyramid.refreshed(), changed, [*bounded_below(tiers, tier, ranges), *missing]
+    return pyramid.refreshed(), changed, [*bounded_below(now.tiers, tier, ranges), *missing]
 
 
 def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Range]) -> list[str]:

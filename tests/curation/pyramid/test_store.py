@@ -5,15 +5,20 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
 from curation.errors import UserError
+from curation.pyramid import about, store
+from curation.pyramid.about import About
 from curation.pyramid.commit import Committer
 from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.tiers import Range
 from tests.curation.pyramid.build import TIERS, clip_ids, whole_video
 
 
@@ -128,3 +133,40 @@ def test_tiers_and_conditions_do_without_lance() -> None:
     names = ", ".join(f"curation.pyramid.{name}" for name in ("tiers", "query", "store", "ledger", "commit"))
     code = f"import sys, {names}; print('lance' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_moves_of_two_at_once_both_last(pyramid: Pyramid) -> None:
+    """Each from what it had read before the other: on a disk the lock orders them."""
+    one, other = Pyramid.open(pyramid.uri), Pyramid.open(pyramid.uri)
+    one.moving(lambda tiers: tiers.moved("low", "motion", Range(2.0)))
+    other.moving(lambda tiers: tiers.moved("mid", "sharpness", Range(11.0)))
+    now = Pyramid.open(pyramid.uri).tiers
+    assert (now.steps[0].ranges["motion"], now.steps[1].ranges["sharpness"]) == (Range(2.0), Range(11.0))
+
+
+@pytest.mark.parametrize("times", [1, 3, 100])
+def test_a_move_that_another_writes_over_in_a_store_is_made_again(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A store has no lock: another process, which read before, writes after."""
+    monkeypatch.setattr(about, "is_remote", lambda uri: True)
+    monkeypatch.setattr(store, "_LATER_S", 0.0)
+    write, before = about.write, pyramid.about
+    written: list[About] = []
+
+    def interrupted(uri: str, one: About, options: Mapping[str, str] | None) -> None:
+        written.append(one)
+        write(uri, one, options)
+        if len(written) <= times:
+            write(uri, replace(before, retiering=True), options)
+
+    monkeypatch.setattr(about, "write", interrupted)
+    if times == 100:
+        with pytest.raises(UserError, match="others keep changing"):
+            pyramid.moving(lambda tiers: tiers.moved("low", "motion", Range(2.0)))
+        return
+    found = pyramid.moving(lambda tiers: tiers.moved("low", "motion", Range(2.0)))
+    assert len(written) == times + 1 and found.tiers.steps[0].ranges["motion"] == Range(2.0)
+    assert Pyramid.open(pyramid.uri).tiers == found.tiers
+    for same in (found.tiers, before.tiers):  # also where it is what the recipe says
+        assert pyramid.with_tiers(same).tiers == same
