@@ -7,6 +7,7 @@ it, is left out and ends what came before it: see `Picture.broken_by`.
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from curation.media.pictures.geometry import Orientation, Plane, orientation
 from curation.media.probe import Unfit
 from curation.media.results import Tally
 from curation.media.stream.frame_num import FrameNumbers
-from curation.media.stream.suspicion import Suspicion
+from curation.media.stream.suspicion import Sent, Suspicion
 from curation.media.stream.timeline import Timeline
 
 Planes = tuple[Plane, Plane, Plane]
@@ -64,6 +65,18 @@ class Picture:
     broken_by: Ending | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A decoded frame, its number and that of the one before it. `after_loss`: one between the two was dropped."""
+
+    frame: av.VideoFrame
+    index: int
+    before: int
+    sent: Sent | None
+    sar: float
+    after_loss: bool
+
+
 class Decoder:
     """The pictures of the video stream in display order.
 
@@ -81,20 +94,38 @@ class Decoder:
         self._start(-1)
 
     def __iter__(self) -> Iterator[Picture]:
-        for frame in self._frames():
-            self.tally.decoded += 1
-            sent = self._suspicion.land(frame)
-            index = self._number(frame)
-            if index is None or index <= self._last:
-                self.tally.unordered += 1
-                self._lost = True
-                continue
-            before, self._last = self._last, index
-            if self._suspicion.is_sound(frame, index, sent):
-                yield self._picture(frame, index, before, sent.sar if sent is not None else self._aspect)
+        for shown in self._closed():
+            self._lost = self._lost or shown.after_loss
+            if self._suspicion.is_sound(shown.frame, shown.index, shown.sent):
+                yield self._picture(shown)
             else:
                 self.tally.suspect += 1
                 self._lost = True
+
+    def _closed(self) -> Iterator[_Shown]:
+        """Frames in their order, each once nothing is to come that it may be predicted from."""
+        waiting: deque[_Shown] = deque()
+        lost = False
+        for frame in self._frames():
+            self.tally.decoded += 1
+            sent = self._suspicion.land(frame, self._last)
+            index = self._number(frame)
+            if index is None or index <= self._last:
+                self.tally.unordered += 1
+                lost = True
+                continue
+            aspect = sent.sar if sent is not None else self._aspect
+            waiting.append(_Shown(frame, index, self._last, sent, aspect, lost))
+            self._last, lost = index, False
+            while waiting and not self._is_open(waiting):
+                yield waiting.popleft()
+        yield from waiting
+        self._lost = self._lost or lost
+
+    def _is_open(self, waiting: deque[_Shown]) -> bool:
+        """Whether the first of the frames that wait has to go on waiting."""
+        first, last = waiting[0], waiting[-1].frame if len(waiting) > 1 else None
+        return len(waiting) < Suspicion.MOST_WAITING and self._suspicion.is_open(first.frame, first.sent, last)
 
     @property
     def ending(self) -> Ending:
@@ -123,12 +154,13 @@ class Decoder:
         self._shape: Shape | None = None
         self._turned: Orientation | None = None
 
-    def _picture(self, frame: av.VideoFrame, index: int, before: int, sar: float) -> Picture:
+    def _picture(self, shown: _Shown) -> Picture:
+        frame, index = shown.frame, shown.index
         if frame.key_frame or self._turned is None:  # a display matrix is the stream's, so key pictures carry it
             self._turned = orientation(frame)
         light = (frame.color_primaries, frame.color_trc, int(frame.colorspace), int(frame.color_range))
-        shape = Shape(frame.width, frame.height, sar, self._turned, frame.format.name, light)
-        broken_by = self._broken_by(shape, index, before)
+        shape = Shape(frame.width, frame.height, shown.sar, self._turned, frame.format.name, light)
+        broken_by = self._broken_by(shape, index, shown.before)
         self._shape, self._lost = shape, False
         return Picture(index, float(self._timeline.times[index]), frame, shape, checksum(frame), broken_by)
 

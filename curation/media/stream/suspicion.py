@@ -2,7 +2,9 @@
 
 A decoder marks the picture hit only, and says nothing of those that it predicts from it; some decoders mark nothing and
 fail at a later packet; what is lost between packets only `frame_num` tells. So suspicion begins with a packet, in the
-order of decoding, and ends with the next clean start. Used by the decoder of both passes (`frames`).
+order of decoding, and ends with the next clean start. A picture may be predicted from one that is shown later, whose
+mark comes with it: it has to wait until all that was decoded before it has been shown. Used by the decoder of both
+passes (`frames`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 
 import av
 from av.packet import Packet
+from av.video.frame import PictureType
 
 from curation.media.stream.timeline import Timeline
 
@@ -29,15 +32,29 @@ class Sent:
     sar: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """Damage: what was decoded from place `order` on is suspicious, until picture `clean_at` or a key picture."""
+
+    order: float
+    clean_at: int
+
+
 class Suspicion:
-    """Follows packets into the decoder and judges the pictures that come out."""
+    """Follows packets into the decoder and judges the pictures that come out.
+
+    Every picture is told to `land`, in the order shown, and judged by `is_sound`, in the same order, when `is_open` no
+    longer holds for it or as many wait as `MOST_WAITING`.
+    """
+
+    MOST_WAITING = 32
+    """More pictures than any codec reorders."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._in_flight: dict[int, Sent] = {}
-        self._order = 0
-        self._from: float | None = None
-        self._clean_at = 0
+        self._order = self._key_order = 0
+        self._hits: list[_Hit] = []
 
     def send(self, packet: Packet, sar: float, after: int, gap: bool = False, half: bool = False) -> None:
         """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious.
@@ -46,6 +63,8 @@ class Suspicion:
         clean start itself. `half`: the packet before it held a field whose other field is missing.
         """
         self._order += 1
+        if packet.is_keyframe:
+            self._key_order = self._order
         if packet.pts is not None:
             self._in_flight[packet.pts] = Sent(self._order, packet.is_keyframe, sar)
         if len(self._in_flight) > _IN_FLIGHT:
@@ -62,21 +81,40 @@ class Suspicion:
         self._begin(self._order, after)
         self._order += 1
 
-    def land(self, frame: av.VideoFrame) -> Sent | None:
-        """What is known of the packet of a picture; None for one without a timestamp."""
-        return self._in_flight.pop(frame.pts, None) if frame.pts is not None else None
+    def land(self, frame: av.VideoFrame, after: int) -> Sent | None:
+        """A picture is shown, `after` the last one: what is known of its packet; None where it has no timestamp."""
+        sent = self._in_flight.pop(frame.pts, None) if frame.pts is not None else None
+        if frame.is_corrupt:
+            self._begin(_order_of(sent, self._order), after + 1)
+        return sent
+
+    def is_open(self, frame: av.VideoFrame, sent: Sent | None, following: av.VideoFrame | None) -> bool:
+        """Whether a picture may be predicted from one that is not shown yet. `following`: the last one that is, if any
+        comes after it.
+        """
+        if sent is not None and frame.pts is not None:
+            pts, order = frame.pts, sent.order
+            return any(one.order < order and shown > pts for shown, one in self._in_flight.items())
+        if frame.pict_type != PictureType.B:
+            return False
+        return following is None or following.pict_type == PictureType.B
 
     def is_sound(self, frame: av.VideoFrame, index: int, sent: Sent | None) -> bool:
         """Whether picture `index` is neither hit nor predicted from one that is."""
-        order = sent.order if sent is not None else self._order
+        order = _order_of(sent, self._order)
         # The picture after a lone key field is said to be a key one, too: its packet must be one.
-        key = frame.key_frame and (sent is None or sent.key)
-        if frame.is_corrupt:
-            self._begin(order, index)
-        elif self._from is not None and (index >= self._clean_at or (key and order > self._from)):
-            self._from = None
-        return index >= self._timeline.led and (self._from is None or order < self._from)
+        key = frame.key_frame and (sent is None or sent.key) and not frame.is_corrupt
+        self._hits = [hit for hit in self._hits if not (index >= hit.clean_at or (key and order > hit.order))]
+        return index >= self._timeline.led and all(order < hit.order for hit in self._hits)
 
     def _begin(self, order: float, after: int) -> None:
-        self._from = order if self._from is None else min(order, self._from)
-        self._clean_at = self._timeline.refreshed_after(max(0, after))
+        hit = _Hit(order, self._timeline.refreshed_after(max(0, after)))
+        if self._hits and min(order, self._hits[-1].order) > self._key_order:  # no key picture comes between the two
+            last = self._hits.pop()
+            hit = _Hit(min(order, last.order), max(hit.clean_at, last.clean_at))
+        self._hits.append(hit)
+
+
+def _order_of(sent: Sent | None, last: int) -> int:
+    """The place of a picture's packet in the order of decoding; the last one's where it is unknown."""
+    return sent.order if sent is not None else last
