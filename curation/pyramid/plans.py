@@ -19,11 +19,11 @@ FOLDER = "plans"
 
 
 def keep(files: Files, plan: MediaPlan) -> None:
-    """Keep a plan under its fingerprint, where it is not there yet."""
+    """Keep a plan under its fingerprint, where it is not there yet, or damaged."""
     name = f"{FOLDER}/{plan.fingerprint}.json"
 
     def write() -> None:
-        if files.read(name) is None:
+        if load(files, plan.fingerprint) is None:
             files.write(name, to_json(plan).encode())
 
     retrying(f"cannot write to {files.uri}", write)

@@ -38,6 +38,14 @@ def test_a_plan_is_kept_once_under_its_fingerprint(tmp_path: Path) -> None:
     assert plans.load(files, plan.fingerprint) == plan
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"clips": {"max_s": 3.0}}'])
+def test_a_plan_that_is_damaged_is_written_again(tmp_path: Path, content: bytes) -> None:
+    files, plan = Files(str(tmp_path)), MediaPlan(clips=ClipPlan(max_s=5.0))
+    files.write(f"plans/{plan.fingerprint}.json", content)
+    plans.keep(files, plan)
+    assert plans.load(files, plan.fingerprint) == plan
+
+
 @pytest.mark.parametrize("change", ["value", "field", "text", "list", "missing", "climbs"])
 def test_what_is_not_the_plan_of_that_name_is_none(tmp_path: Path, change: str) -> None:
     files, plan = Files(str(tmp_path)), MediaPlan()
