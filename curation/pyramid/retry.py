@@ -27,6 +27,8 @@ FAULTS = 6
 _CONFLICT = re.compile(r"concurrent writers|commit conflict|conflicting|preempted by concurrent", re.IGNORECASE)
 _OS_ERROR = re.compile(r"os error (\d+)")
 _STORE = re.compile(r"LanceError\(IO\)|Generic \w+ error|AWS Error|error sending request")
+_GONE = re.compile(r"Not found: (\S+/data/[^\s,]+)")
+"""A file that a version names: an upkeep has removed what only older versions had, or the disk has lost it."""
 _REFUSED = re.compile(r"\b(401 Unauthorized|403 Forbidden|ACCESS_DENIED|HTTP status 40[13])\b")
 _NOISE = re.compile(
     r"LanceError\(IO\): |Generic \w+ error: |Error performing list request: |\?\S*|"
@@ -92,6 +94,11 @@ def explained(error: BaseException, what: str = "the disk or the store") -> User
         cause, remedy = _REMEDIES[number]
         file = getattr(error, "filename2", None) or getattr(error, "filename", None)
         return UserError(f"{what}: {cause}" + (f" ({file})" if file and str(file) not in what else ""), remedy)
+    if gone := _GONE.search(text):
+        return UserError(
+            f"{what}: a file of the pyramid is gone ({gone[1]})",
+            "run the command again, for an upkeep may have removed what an older version had; else restore it",
+        )
     if not _STORE.search(text):
         return None
     said = " ".join(_NOISE.sub("", text.replace("\n", " ")).split())[:240]

@@ -103,3 +103,17 @@ def test_a_file_in_the_place_of_a_folder_is_a_line(pyramid: Pyramid) -> None:
     Path(pyramid.uri, names.FOLDER).write_bytes(b"")
     with pytest.raises(UserError, match="a file lies where a folder belongs"):
         Ledger(pyramid, remember=True).settled([], "plan-1")
+
+
+@pytest.mark.parametrize("dataset", ["media", "samples", "clips", "videos"])
+def test_a_data_file_that_is_gone_is_a_line(
+    pyramid: Pyramid, tmp_path: Path, capsys: pytest.CaptureFixture[str], dataset: str
+) -> None:
+    for path in Path(pyramid.uri, f"{dataset}.lance", "data").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    capsys.readouterr()
+    commands = (("query", "-o", str(tmp_path / "out")), ("upkeep",), ("tiers",), ("query", "--json"))
+    codes = [main([command[0], pyramid.uri, *command[1:]]) for command in commands]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ziggurat: ")]
+    assert set(codes) <= {0, 2} and len(errors) == codes.count(2) >= 1
+    assert all(f"{dataset}.lance/data/" in line for line in errors)
