@@ -20,7 +20,8 @@ from curation.filters.aesthetic import INSTALL, aesthetic_fingerprint, clip_from
 from curation.filters.base import WEIGHTS_MISSING, SampleFilter
 from curation.filters.ocr.base import shipped_models, text_area_fingerprint
 from curation.filters.trial import MakeFilter, try_out
-from pipelines.config.recipe import AestheticSection, OcrSection, Recipe
+from pipelines.config.recipe import Recipe
+from pipelines.config.sections import AestheticSection, OcrSection
 
 OFF = "filter off"
 

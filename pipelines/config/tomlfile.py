@@ -17,7 +17,7 @@ from curation.errors import UserError
 class Section(BaseModel):
     """A table of such a file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True, use_attribute_docstrings=True)
 
 
 _Model = TypeVar("_Model", bound=Section)

@@ -12,7 +12,8 @@ import pytest
 from curation.errors import UserError
 from curation.inputs.sources import list_sources
 from curation.pyramid.store import Pyramid
-from pipelines.config.recipe import ShotsSection, load
+from pipelines.config.recipe import load
+from pipelines.config.sections import ShotsSection
 from pipelines.curate import curate
 from pipelines.doctor import checks
 from pipelines.execution.account import Account

@@ -14,36 +14,45 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 class Options(BaseModel):
     """One detector's options."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class SceneOptions(Options):
-    """See `scene_rule.SceneRule`: `threshold` in units of the scene score, `radius` in frames."""
+    """See `scene_rule.SceneRule`."""
 
     threshold: float = Field(default=6.0, gt=0, le=100)
+    """By how much a cut stands out from what is around it, in units of the scene score."""
     radius: int = Field(default=6, ge=2, le=24)
+    """Frames on each side that a cut is compared with."""
 
 
 class AdaptiveOptions(Options):
-    """See `scenedetect.adaptive`; `window` and `min_shot` in frames."""
+    """See `scenedetect.adaptive`."""
 
     threshold: float = Field(default=3.0, gt=0)
+    """How many times its neighbourhood's mean a frame's content value is at a cut."""
     min_content: float = Field(default=15.0, ge=0, le=255)
+    """The content value that a cut has at least."""
     window: int = Field(default=2, ge=1, le=24)
+    """Frames on each side that the mean is taken of."""
     min_shot: int = Field(default=15, ge=1, le=48)
+    """Frames of the shortest shot."""
 
 
 class ContentOptions(Options):
-    """See `scenedetect.content`; `min_shot` in frames."""
+    """See `scenedetect.content`."""
 
     threshold: float = Field(default=27.0, gt=0, le=255)
+    """The content value of a cut."""
     min_shot: int = Field(default=15, ge=1, le=48)
+    """Frames of the shortest shot."""
 
 
 class TransNetOptions(Options):
-    """See `transnet.TransNetShots`: `threshold` on the network's outputs."""
+    """See `transnet.TransNetShots`."""
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    """The network's output from which on a frame belongs to a transition."""
 
 
 class NoOptions(Options):

@@ -1,0 +1,122 @@
+"""docs/recipe.md: every key of a recipe, from the code that reads it.
+
+    python -m pipelines.config.reference > docs/recipe.md
+
+A test compares the two, so the page says what holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from curation.media.shots.options import OPTIONS
+from curation.pyramid.tiers import MEASURES, SCORES
+from pipelines.config.recipe import Recipe
+
+_HEAD = """# Recipes: every key
+
+A recipe is a TOML file; `ziggurat curate --recipe FILE`, or the name of one that ships (`small`, `opensora2`). All keys
+but `name` may be left out. A wrong one is told with what is allowed, before anything starts. A pyramid keeps the recipe
+that it was made with ([pyramid](pyramid.md)). Written by `python -m pipelines.config.reference`.
+"""
+_TIERS = """
+## [[tiers]]
+
+The steps of the pyramid, loose to strict; each includes the ranges of those before it.
+
+| key | type | meaning |
+|---|---|---|
+| `name` | text | up to 32 letters, digits, `_`, `.`, `-` |
+| {columns} | [lowest, highest] | the range of a score or a measure; `-inf` and `inf` for an open end |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *_section("", Recipe), *_detectors()]) + _TIERS.format(
+        columns=", ".join(f"`{name}`" for name in (*SCORES, *MEASURES))
+    )
+
+
+def _section(name: str, kind: type[BaseModel]) -> Iterator[str]:
+    """A table of its keys, then those of the sections in it."""
+    inner = {key: field for key, field in kind.model_fields.items() if _is_section(field)}
+    own = {key: field for key, field in kind.model_fields.items() if key not in inner and key != "tiers"}
+    if name:
+        yield f"## [{name}]\n\n{_sentence(kind.__doc__)}\n"
+    yield from _table(own)
+    for key, field in inner.items():
+        assert isinstance(field.annotation, type)
+        yield from _section(f"{name}.{key}" if name else key, field.annotation)
+
+
+def _detectors() -> Iterator[str]:
+    """The options of each shot detector."""
+    for name, kind in OPTIONS.items():
+        if kind.model_fields:
+            yield f'## [shots.options], detector = "{name}"\n'
+            yield from _table(kind.model_fields)
+
+
+def _table(fields: Mapping[str, FieldInfo]) -> Iterator[str]:
+    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    for key, field in fields.items():
+        default = "needed" if field.is_required() else _shown(field.get_default(call_default_factory=True))
+        yield f"| `{key}` | {_type(field)} | {default} | {field.description or ''} |"
+    yield ""
+
+
+def _type(field: FieldInfo) -> str:
+    """What is allowed: a kind of value, and its bounds."""
+    options = [one for one in _options(field.annotation) if one is not NoneType]
+    if all(get_origin(one) is Literal for one in options):
+        return ", ".join(f'"{value}"' for one in options for value in get_args(one))
+    names = {float: "number", int: "integer", str: "text", bool: "true, false", dict: "table"}
+    found = [names.get(get_origin(one) or one, "list") for one in options]
+    return " or ".join([*found]) + _bounds(field)
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+
+
+def _bounds(field: FieldInfo) -> str:
+    signs = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
+    found = [
+        text.format(_shown(value))
+        for one in field.metadata
+        for sign, text in signs.items()
+        if (value := getattr(one, sign, None)) is not None
+    ]
+    return f", {' '.join(found)}" if found else ""
+
+
+def _shown(value: Any) -> str:
+    """A value as TOML has it."""
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return str(value) if isinstance(value, int) or not math.isfinite(value) else f"{value:.6g}"
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _sentence(text: str | None) -> str:
+    return (text or "").strip()
+
+
+if __name__ == "__main__":
+    print(page(), end="")
