@@ -21,13 +21,14 @@ def judge(facts: Facts, timeline: Timeline, rules: Rules) -> Verdict | None:
     if timeline.untimed > rules.max_untimed and timeline.times.size:
         return Verdict(Reason.BAD_TIMESTAMPS, timeline.untimed)
     if facts.duration_s < rules.min_duration_s:
-        return Verdict(Reason.TOO_SHORT, facts.duration_s)
+        return Verdict(Reason.TOO_SHORT, facts.duration_s, f"the rule asks for {rules.min_duration_s:g} s")
     if facts.fps < rules.min_fps:
-        return Verdict(Reason.LOW_FPS, facts.fps)
+        return Verdict(Reason.LOW_FPS, facts.fps, f"the rule asks for {rules.min_fps:g}")
     if not rules.min_aspect <= facts.aspect <= rules.max_aspect:
-        return Verdict(Reason.BAD_ASPECT, facts.aspect, f"{facts.width}x{facts.height} as displayed")
+        asked = f"the rule asks for {rules.min_aspect:.4g} to {rules.max_aspect:.4g}"
+        return Verdict(Reason.BAD_ASPECT, facts.aspect, f"{facts.width}x{facts.height} as displayed; {asked}")
     if facts.bpp < rules.min_bpp:
-        return Verdict(Reason.LOW_BPP, facts.bpp)
+        return Verdict(Reason.LOW_BPP, facts.bpp, f"the rule asks for {rules.min_bpp:g}")
     if facts.codec == "h264" and facts.profile in rules.banned_profiles:
         return Verdict(Reason.BANNED_PROFILE, None, f"H.264 {facts.profile}")
     return None

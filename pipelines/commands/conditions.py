@@ -12,6 +12,9 @@ from curation.pyramid.conditions import ALL, TEXTS
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
 
+_SAME_RATE = 1e-4
+"""Rates this close are the same one: people write 23.976 for 24000/1001; 24 is ten times as far from it."""
+
 
 def conditions(arguments: Sequence[str], others: Callable[[str], str | None] | None = None) -> dict[str, Any]:
     """`--motion 1..8 --width 1280..` as conditions of a query: ranges, numbers or texts by column.
@@ -57,6 +60,8 @@ def _value(column: str, text: str) -> Any:
     number = number_or_range(text)
     if number is None:
         raise UserError(f"--{column} {text!r} is not a range", "write low..high, low.., ..high or a number")
+    if column == "fps" and isinstance(number, float):  # 29.97 is 30000/1001
+        return number * (1 - _SAME_RATE), number * (1 + _SAME_RATE)
     return number
 
 

@@ -177,6 +177,15 @@ def test_conditions_are_typed_values() -> None:
     assert conditions(["--tier=a", "--media", "null"]) == {"tier": "a", "media": None}
 
 
+@pytest.mark.parametrize(
+    ("written", "rate"), [("23.976", 24000 / 1001), ("29.97", 30000 / 1001), ("59.94", 60000 / 1001)]
+)
+def test_a_rate_is_what_people_write_for_it(written: str, rate: float) -> None:
+    low, high = conditions(["--fps", written])["fps"]
+    assert low <= rate <= high and not low <= round(rate) <= high
+    assert conditions(["--fps", "24..30"]) == {"fps": (24.0, 30.0)}
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     code = "import sys, pipelines.cli; print([m for m in ('ray', 'lance', 'torch', 'cv2', 'av') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=jobs.ROOT, check=True)

@@ -53,9 +53,15 @@ def test_the_rules_lie_exactly_on_their_thresholds() -> None:
     path = media.sample("plain.mp4")
     bpp = measured(path).facts.bpp
     assert measured(path, MediaPlan(rules=Rules(min_bpp=bpp * 0.999, min_fps=24.0, min_duration_s=4.0))).clips
-    for rules in (Rules(min_bpp=bpp * 1.001), Rules(min_fps=24.01), Rules(min_duration_s=4.01)):
-        with pytest.raises(Unfit):
+    for rules, asked in (
+        (Rules(min_bpp=bpp * 1.001), f"{bpp * 1.001:g}"),
+        (Rules(min_fps=24.01), "24.01"),
+        (Rules(min_duration_s=4.01), "4.01 s"),
+        (Rules(max_aspect=1.5), "0.3333 to 1.5"),
+    ):
+        with pytest.raises(Unfit) as caught:
             measured(path, MediaPlan(rules=rules))
+        assert caught.value.verdict.detail.endswith(f"the rule asks for {asked}")
 
 
 def test_rotation_and_sample_aspect_count_as_displayed() -> None:
