@@ -185,6 +185,8 @@ else:
 """
 _TRY_S = 60.0
 _HARDWARE = ("_nvenc", "_cuvid")
+_LIBAV_ERROR = re.compile(r"av\.error\.\w+: \[Errno -?\d+\] (.+?): '.*'")
+"""How Python ends a traceback of PyAV's: what libav says of it is in the middle."""
 
 
 @functools.cache
@@ -203,8 +205,11 @@ def wrong_with_codec(codec: Codec) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TRY_S)
     except subprocess.TimeoutExpired:
         return f"it did not open within {_TRY_S:.0f} s"
-    lines = done.stderr.strip().splitlines()
-    return None if done.returncode == 0 else f"does not open ({lines[-1] if lines else done.returncode})"
+    if done.returncode == 0:
+        return None
+    last = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
+    said = _LIBAV_ERROR.fullmatch(last)
+    return f"does not open ({said[1] if said else last})"
 
 
 def encoder(name: str) -> str:

@@ -170,6 +170,7 @@ def test_a_gpu_s_codec_is_fine_only_if_it_opens(capsys: pytest.CaptureFixture[st
     for name in ("h264_nvenc", "h264_cuvid"):
         assert packages.has_codec(next(codec for codec in packages.CODECS if codec.name == name))
         assert (found[name].mark, found[name].value.partition(" (")[0]) == ("absent", "does not open")
+        assert "Errno" not in found[name].value and "av." not in found[name].value
         assert "NVIDIA" in found[name].get
     assert found["libx264"].mark == "ok"
 
