@@ -41,7 +41,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Trial:
     """One filter of a recipe, to be tried out. `settings`: see `trial.make`; `python`: None is our interpreter."""
 
     name: str
@@ -59,15 +59,15 @@ def ready(recipe: Recipe) -> list[Ready]:
     A trial takes the seconds that the filter takes to start; one that went well is not repeated in this process.
     """
     found = listed(recipe)
-    for check in checks(recipe):
-        check.run()
+    for trial in trials(recipe):
+        trial.run()
     return found
 
 
-def checks(recipe: Recipe) -> tuple[Check, ...]:
+def trials(recipe: Recipe) -> tuple[Trial, ...]:
     """The trials of the filters that the recipe runs, in order. Raises `UserError` where files are missing."""
     return tuple(
-        Check(filter_.name, _trial_settings(filter_.make.settings), filter_.python)
+        Trial(filter_.name, _trial_settings(filter_.make.settings), filter_.python)
         for filter_ in listed(recipe)
         if isinstance(filter_.make, MakeFilter)
     )

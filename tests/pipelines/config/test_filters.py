@@ -90,7 +90,7 @@ def test_a_gpu_of_the_workers_is_not_needed_for_the_trial(tmp_path: Path, monkey
         f'[filters.ocr]\nenabled = false\n[filters.aesthetic]\ndevice = "cuda"\n'
         f'clip_weights = "{tmp_path}/clip.safetensors"\nhead_weights = "{tmp_path}/head.pth"\n'
     )
-    (check,) = filters.checks(recipe(tmp_path, text))
+    (check,) = filters.trials(recipe(tmp_path, text))
     assert (check.name, check.settings["device"]) == ("aesthetic", "cpu")
     assert filters.listed(recipe(tmp_path, text))[1].gpus == 1.0
 
