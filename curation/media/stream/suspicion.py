@@ -47,8 +47,8 @@ class Suspicion:
     longer holds for it or as many wait as `MOST_WAITING`.
     """
 
-    MOST_WAITING = 32
-    """More pictures than any codec reorders."""
+    MOST_WAITING = 16
+    """What codecs reorder at most. A packet that gives no picture would else be waited for without end."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -94,7 +94,8 @@ class Suspicion:
         """
         if sent is not None and frame.pts is not None:
             pts, order = frame.pts, sent.order
-            return any(one.order < order and shown > pts for shown, one in self._in_flight.items())
+            near = range(order - 2 * self.MOST_WAITING, order)
+            return any(one.order in near and shown > pts for shown, one in self._in_flight.items())
         if frame.pict_type != PictureType.B:
             return False
         return following is None or following.pict_type == PictureType.B

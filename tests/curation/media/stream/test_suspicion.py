@@ -12,6 +12,7 @@ import xxhash
 
 from curation.media.frames import Decoder
 from curation.media.probe import open_media, timeline_of
+from curation.media.stream.suspicion import Suspicion
 from tests.support import numbered
 from tests.support.numbered import Kind
 
@@ -69,3 +70,20 @@ def test_no_picture_that_a_damaged_one_may_have_reached_is_handed_out(name: str,
         assert not wrong or not is_told, f"packet at {at}: pictures {wrong} are not what they were"
         assert len(found) >= TOTAL - EVERY - 8, "more than the rest of a group is left out"
     assert told >= 8, "the decoder tells of hardly any damage: nothing is tested"
+
+
+def test_a_packet_that_gives_no_picture_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    """As before a clock that goes back, where what was lost stays the latest of all."""
+    source = numbered.write(tmp_path / "source", SOURCES["h264"], TOTAL, (), 25)
+    with open_media(source) as (container, stream):
+        suspicion = Suspicion(timeline_of(source, container, stream, lambda frames: None))
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    opened = []
+    for pts in (10**9, *range(100)):
+        packet = av.Packet(b"x")
+        packet.pts = pts
+        suspicion.send(packet, 1.0, 0)
+        if pts < 10**9:
+            frame.pts = pts
+            opened.append(suspicion.is_open(frame, suspicion.land(frame, 0), None))
+    assert opened[0] and not any(opened[40:])
