@@ -77,8 +77,8 @@ def redacted(name: str) -> str:
     base, question, query = rest.partition("?")
     authority, slash, path = base.partition("/")
     user, at, host = authority.rpartition("@")
-    if at and (":" in user or not scheme(name).startswith("abfs")):  # abfs://CONTAINER@ACCOUNT is no user
-        authority = f"...@{host}"
+    if user and (":" in user or not scheme(name).startswith("abfs")):  # abfs://CONTAINER@ACCOUNT is no user
+        authority = f"...{at}{host}"
     options = [_without_secret(option) for option in query.split("&")]
     return f"{kind}://{authority}{slash}{path}{question}{'&'.join(options)}"
 

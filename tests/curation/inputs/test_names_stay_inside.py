@@ -141,11 +141,13 @@ def test_no_line_of_a_list_leads_outside_its_folder_and_none_is_lost(cage: Path,
     assert not [entry for entry in entries if escapes(entry, cage)]
     # None is lost: two lines may share an entry only where they name the same file.
     reached = {entry.uri for entry in entries}
-    for line in lines:
+    for number, line in enumerate(lines, 2):
         try:
             uri = uris.resolve(line, str(cage))
         except uris.Forbidden:
             uri = line.encode(errors="backslashreplace").decode()
+            if uris.redacted(line) != line:  # it holds what is not to be repeated
+                uri = f"{cage}/list.txt, row {number}"
         assert uri in reached, line
 
 
