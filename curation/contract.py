@@ -60,6 +60,7 @@ class Reason(StrEnum):
     INTERLACED = "interlaced"
     HDR = "high_dynamic_range"
     NO_CLIP = "no_clip"
+    FORGOTTEN = "forgotten"
 
     OTHER_FRAMES = "other_frames"
     UNREADABLE = "unreadable"
@@ -122,6 +123,7 @@ REASONS: Mapping[Reason, str] = {
     Reason.INTERLACED: "pictures of two fields, and the recipe rejects them (measured: share of combed frames)",
     Reason.HDR: "high dynamic range, and the recipe rejects it",
     Reason.NO_CLIP: "no shot is long enough for a clip (measured: longest shot in seconds)",
+    Reason.FORGOTTEN: "taken down by `ziggurat forget`, and never taken again",
     Reason.OTHER_FRAMES: "decoding again gave other frames than were measured",
     Reason.UNREADABLE: "the bytes could not be read (permission, network, changed while reading)",
     Reason.CRASHED: "the decoder's process died by a signal (measured: signal number)",
@@ -164,6 +166,7 @@ BLAME: Mapping[Reason, Blame] = {
     Reason.INTERLACED: Blame.RULE,
     Reason.HDR: Blame.RULE,
     Reason.NO_CLIP: Blame.RULE,
+    Reason.FORGOTTEN: Blame.RULE,
     Reason.OTHER_FRAMES: Blame.OURS,
     Reason.UNREADABLE: Blame.SETUP,
     Reason.CRASHED: Blame.DATA,
