@@ -102,39 +102,6 @@ _QUARANTINES = frozenset(
 
 _REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
-REASONS: Mapping[Reason, str] = {
-    Reason.EMPTY: "the file has zero bytes",
-    Reason.NOT_A_FILE: "a pipe, device or folder, not a file with an end",
-    Reason.NOT_MEDIA: "no allowed demuxer knows these bytes",
-    Reason.FORBIDDEN_FORMAT: "a playlist or a reference to other files",
-    Reason.UNSUPPORTED_FORMAT: "a container that Ziggurat does not take",
-    Reason.OUTSIDE: "a name or a link that leads out of the folder that was named, or where names may not lead",
-    Reason.NO_VIDEO: "the container holds no video stream",
-    Reason.UNSUPPORTED_CODEC: "no decoder for this codec, or no conversion of its pictures, is built in",
-    Reason.NO_FRAMES: "not one frame could be decoded",
-    Reason.BROKEN: "damaged or cut short: too few of the announced frames can be decoded (measured: share decoded)",
-    Reason.BAD_TIMESTAMPS: "frames without an order in time (measured: share of frames affected)",
-    Reason.TOO_MANY_PIXELS: "frames larger than the sandbox decodes (measured: pixels)",
-    Reason.TOO_SHORT: "shorter than the rule's minimum (measured: seconds)",
-    Reason.LOW_BPP: "fewer bits per pixel than the rule's minimum (measured: bits per pixel)",
-    Reason.LOW_FPS: "fewer frames per second than the rule's minimum (measured: fps)",
-    Reason.BAD_ASPECT: "width / height outside the rule's range (measured: width / height)",
-    Reason.BANNED_PROFILE: "an H.264 profile that the rules drop",
-    Reason.INTERLACED: "pictures of two fields, and the recipe rejects them (measured: share of combed frames)",
-    Reason.HDR: "high dynamic range, and the recipe rejects it",
-    Reason.NO_CLIP: "no shot is long enough for a clip (measured: longest shot in seconds)",
-    Reason.FORGOTTEN: "taken down by `ziggurat forget`, and never taken again",
-    Reason.OTHER_FRAMES: "decoding again gave other frames than were measured",
-    Reason.UNREADABLE: "the bytes could not be read (permission, network, changed while reading)",
-    Reason.CRASHED: "the decoder's process died by a signal (measured: signal number)",
-    Reason.TIMED_OUT: "no progress within the limit (measured: seconds)",
-    Reason.CPU_LIMIT: "used up its CPU seconds (measured: seconds)",
-    Reason.MEMORY_LIMIT: "used up its memory (measured: megabytes)",
-    Reason.WORKER_LOST: "the worker was lost each time it was tried (measured: attempts)",
-    Reason.INTERNAL: "a fault of Ziggurat: the detail holds where",
-}
-"""One line each, shown by `ziggurat why` and in docs/reasons.md."""
-
 
 class Blame(StrEnum):
     """Whose doing a reason is. What the set-up or Ziggurat has lost makes a run end with exit code 1."""
@@ -145,37 +112,50 @@ class Blame(StrEnum):
     OURS = "Ziggurat"
 
 
-BLAME: Mapping[Reason, Blame] = {
-    Reason.EMPTY: Blame.DATA,
-    Reason.NOT_A_FILE: Blame.DATA,
-    Reason.NOT_MEDIA: Blame.DATA,
-    Reason.FORBIDDEN_FORMAT: Blame.RULE,
-    Reason.UNSUPPORTED_FORMAT: Blame.RULE,
-    Reason.OUTSIDE: Blame.RULE,
-    Reason.NO_VIDEO: Blame.DATA,
-    Reason.UNSUPPORTED_CODEC: Blame.RULE,
-    Reason.NO_FRAMES: Blame.DATA,
-    Reason.BROKEN: Blame.DATA,
-    Reason.BAD_TIMESTAMPS: Blame.DATA,
-    Reason.TOO_MANY_PIXELS: Blame.RULE,
-    Reason.TOO_SHORT: Blame.RULE,
-    Reason.LOW_BPP: Blame.RULE,
-    Reason.LOW_FPS: Blame.RULE,
-    Reason.BAD_ASPECT: Blame.RULE,
-    Reason.BANNED_PROFILE: Blame.RULE,
-    Reason.INTERLACED: Blame.RULE,
-    Reason.HDR: Blame.RULE,
-    Reason.NO_CLIP: Blame.RULE,
-    Reason.FORGOTTEN: Blame.RULE,
-    Reason.OTHER_FRAMES: Blame.OURS,
-    Reason.UNREADABLE: Blame.SETUP,
-    Reason.CRASHED: Blame.DATA,
-    Reason.TIMED_OUT: Blame.DATA,
-    Reason.CPU_LIMIT: Blame.DATA,
-    Reason.MEMORY_LIMIT: Blame.DATA,
-    Reason.WORKER_LOST: Blame.SETUP,
-    Reason.INTERNAL: Blame.OURS,
+_ABOUT: Mapping[Reason, tuple[Blame, str]] = {
+    Reason.EMPTY: (Blame.DATA, "the file has zero bytes"),
+    Reason.NOT_A_FILE: (Blame.DATA, "a pipe, device or folder, not a file with an end"),
+    Reason.NOT_MEDIA: (Blame.DATA, "no allowed demuxer knows these bytes"),
+    Reason.FORBIDDEN_FORMAT: (Blame.RULE, "a playlist or a reference to other files"),
+    Reason.UNSUPPORTED_FORMAT: (Blame.RULE, "a container that Ziggurat does not take"),
+    Reason.OUTSIDE: (
+        Blame.RULE,
+        "a name or a link that leads out of the folder that was named, or where names may not lead",
+    ),
+    Reason.NO_VIDEO: (Blame.DATA, "the container holds no video stream"),
+    Reason.UNSUPPORTED_CODEC: (Blame.RULE, "no decoder for this codec, or no conversion of its pictures, is built in"),
+    Reason.NO_FRAMES: (Blame.DATA, "not one frame could be decoded"),
+    Reason.BROKEN: (
+        Blame.DATA,
+        "damaged or cut short: too few of the announced frames can be decoded (measured: share decoded)",
+    ),
+    Reason.BAD_TIMESTAMPS: (Blame.DATA, "frames without an order in time (measured: share of frames affected)"),
+    Reason.TOO_MANY_PIXELS: (Blame.RULE, "frames larger than the sandbox decodes (measured: pixels)"),
+    Reason.TOO_SHORT: (Blame.RULE, "shorter than the rule's minimum (measured: seconds)"),
+    Reason.LOW_BPP: (Blame.RULE, "fewer bits per pixel than the rule's minimum (measured: bits per pixel)"),
+    Reason.LOW_FPS: (Blame.RULE, "fewer frames per second than the rule's minimum (measured: fps)"),
+    Reason.BAD_ASPECT: (Blame.RULE, "width / height outside the rule's range (measured: width / height)"),
+    Reason.BANNED_PROFILE: (Blame.RULE, "an H.264 profile that the rules drop"),
+    Reason.INTERLACED: (
+        Blame.RULE,
+        "pictures of two fields, and the recipe rejects them (measured: share of combed frames)",
+    ),
+    Reason.HDR: (Blame.RULE, "high dynamic range, and the recipe rejects it"),
+    Reason.NO_CLIP: (Blame.RULE, "no shot is long enough for a clip (measured: longest shot in seconds)"),
+    Reason.FORGOTTEN: (Blame.RULE, "taken down by `ziggurat forget`, and never taken again"),
+    Reason.OTHER_FRAMES: (Blame.OURS, "decoding again gave other frames than were measured"),
+    Reason.UNREADABLE: (Blame.SETUP, "the bytes could not be read (permission, network, changed while reading)"),
+    Reason.CRASHED: (Blame.DATA, "the decoder's process died by a signal (measured: signal number)"),
+    Reason.TIMED_OUT: (Blame.DATA, "no progress within the limit (measured: seconds)"),
+    Reason.CPU_LIMIT: (Blame.DATA, "used up its CPU seconds (measured: seconds)"),
+    Reason.MEMORY_LIMIT: (Blame.DATA, "used up its memory (measured: megabytes)"),
+    Reason.WORKER_LOST: (Blame.SETUP, "the worker was lost each time it was tried (measured: attempts)"),
+    Reason.INTERNAL: (Blame.OURS, "a fault of Ziggurat: the detail holds where"),
 }
+REASONS: Mapping[Reason, str] = {reason: text for reason, (_, text) in _ABOUT.items()}
+"""One line each, shown by `ziggurat why` and in docs/reasons.md."""
+
+BLAME: Mapping[Reason, Blame] = {reason: blame for reason, (blame, _) in _ABOUT.items()}
 """Bytes that crash a decoder or eat its limits are to blame themselves: the limits are there for them. A file that
 cannot be read and a worker that is lost again and again are the set-up's; frames that come out otherwise are ours."""
 
