@@ -60,7 +60,6 @@ class Reason(StrEnum):
     INTERLACED = "interlaced"
     HDR = "high_dynamic_range"
     NO_CLIP = "no_clip"
-    FORGOTTEN = "forgotten"
 
     OTHER_FRAMES = "other_frames"
     UNREADABLE = "unreadable"
@@ -142,7 +141,6 @@ _ABOUT: Mapping[Reason, tuple[Blame, str]] = {
     ),
     Reason.HDR: (Blame.RULE, "high dynamic range, and the recipe rejects it"),
     Reason.NO_CLIP: (Blame.RULE, "no shot is long enough for a clip (measured: longest shot in seconds)"),
-    Reason.FORGOTTEN: (Blame.RULE, "taken down by `ziggurat forget`, and never taken again"),
     Reason.OTHER_FRAMES: (Blame.OURS, "decoding again gave other frames than were measured"),
     Reason.UNREADABLE: (Blame.SETUP, "the bytes could not be read (permission, network, changed while reading)"),
     Reason.CRASHED: (Blame.DATA, "the decoder's process died by a signal (measured: signal number)"),

@@ -216,24 +216,6 @@ def why(
 
 
 @app.command()
-def forget(
-    pyramid: PyramidArg,
-    names: Annotated[list[str] | None, typer.Argument(help="Videos by id, URI or file name.")] = None,
-    listed: Annotated[str | None, typer.Option("--list", metavar="FILE", help="More of them, a line each.")] = None,
-    sure: Annotated[bool, typer.Option("--yes", help="Delete; without it they are only shown.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Take videos down: rows, frames and clips go from every version, and their bytes never come back."""
-    from pipelines.commands import render
-    from pipelines.commands.forget import forget
-
-    done = forget(pyramid, names or [], listed, sure)
-    render.forget(done, as_json)
-    if done.done is not None and done.done.left:
-        raise typer.Exit(1)
-
-
-@app.command()
 def upkeep(
     pyramid: PyramidArg,
     keep_days: Annotated[

@@ -20,7 +20,7 @@ from curation.contract import Source, Verdict
 from curation.errors import UserError
 from curation.inputs.sources import Refused
 from curation.media.plan import MediaPlan
-from curation.pyramid import journal, plans, tombstones
+from curation.pyramid import journal, plans
 from curation.pyramid.columns import writable
 from curation.pyramid.commit import Committer
 from curation.pyramid.failures import LASTING, PASSING
@@ -311,9 +311,6 @@ class _Claims:
 
     def clips(self, video_id: str) -> frozenset[str]:
         return frozenset(self.pyramid.where(video_id=video_id).ids())
-
-    def is_forgotten(self, video_id: str) -> bool:
-        return video_id in tombstones.read(self.pyramid.files)
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         import ray

@@ -21,14 +21,14 @@ many:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
-from curation.pyramid import merge, tail, tombstones
+from curation.pyramid import merge, tail
 from curation.pyramid.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.lookup import chunks, select
 from curation.pyramid.retry import retrying
@@ -103,9 +103,6 @@ class Committer:
         """
         if self.pyramid.about.format < FORMAT_VERSION:
             self.pyramid = self.pyramid.upgraded()
-        if dead := tombstones.read(self.pyramid.files):
-            clips, videos = (tombstones.alive(rows, dead) for rows in (batch.clips, batch.videos))
-            batch = replace(batch, clips=clips, videos=videos)
         sampled, again = self._append("samples", batch.samples, [])
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}

@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,23 +109,6 @@ def compact(pyramid: Pyramid, name: str, target_bytes: int | None = None) -> Com
         if all(merged):
             break
     return Compacted(copied, len(damaged))
-
-
-def rewritten(pyramid: Pyramid, name: str, fragments: Collection[int]) -> bool:
-    """Write some fragments of `name`, samples or media, again without the rows that are deleted in them; whether all
-    could be. Those of one that is damaged, or holds one of two rows of a clip, stay.
-    """
-    damaged: set[int] = set()
-    for _ in range(_PASSES):
-        dataset = pyramid.dataset(name)
-        left = [one for one in dataset.get_fragments() if one.fragment_id in fragments and one.metadata.num_deletions]
-        if not left:
-            return True
-        twins = _Twins(dataset)
-        for one in left:
-            if one.fragment_id not in twins.fragments | damaged:
-                _merge(pyramid, name, dataset, [one], twins, damaged)
-    return False
 
 
 def hashed(dataset: lance.LanceDataset, fragments: list[Any] | None = None) -> tuple[np.ndarray, np.ndarray]:

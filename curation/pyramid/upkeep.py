@@ -82,7 +82,7 @@ def upkeep(
     written before their index. `idle` says that no job is running anywhere: then also files that no version refers to
     go, which may else belong to a commit under way.
     """
-    with only_holder(pyramid):
+    with _only_holder(pyramid):
         # First: what a killed run's entries refer to would else be removed as nobody's.
         journal.recover(pyramid)
         redo, stale, puzzling = _settle_plans(pyramid)
@@ -99,7 +99,7 @@ def upkeep(
         Names(pyramid).keep(pyramid)
         names.tidy(pyramid, settled)
         search.tidy(pyramid)
-        freed = sum(clean(pyramid, name, keep, idle) for name in NAMES)
+        freed = sum(_clean(pyramid, name, keep, idle) for name in NAMES)
         return Upkept(
             orphans=orphans,
             twins=twins,
@@ -118,9 +118,9 @@ def upkeep(
 
 
 @contextmanager
-def only_holder(pyramid: Pyramid) -> Iterator[None]:
-    """One upkeep, or `forget`, at a time on a local disk; the lock goes when its process does. Object stores have no
-    such lock.
+def _only_holder(pyramid: Pyramid) -> Iterator[None]:
+    """One upkeep at a time on a local disk; the lock goes when its process does. Object stores have no such
+    lock.
     """
     if is_remote(pyramid.uri):
         yield
@@ -131,9 +131,7 @@ def only_holder(pyramid: Pyramid) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"another upkeep or forget is at work on {pyramid.uri}", "wait until it has ended"
-            ) from None
+            raise UserError(f"another upkeep is at work on {pyramid.uri}", "wait until it has ended") from None
         yield
 
 
@@ -276,8 +274,7 @@ def _measure(pyramid: Pyramid) -> None:
     retrying("statistics", lambda: pyramid.dataset("clips").update_metadata({access.METADATA_KEY: text}))
 
 
-def clean(pyramid: Pyramid, name: str, keep: timedelta, idle: bool = False) -> int:
-    """Remove versions of a dataset older than `keep`, but for tagged ones; the bytes freed."""
+def _clean(pyramid: Pyramid, name: str, keep: timedelta, idle: bool) -> int:
     stats = retrying(
         f"cleaning of {name}",
         lambda: pyramid.dataset(name).cleanup_old_versions(

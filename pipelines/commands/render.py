@@ -26,7 +26,6 @@ from curation.pyramid.runs import Run, state
 from curation.pyramid.tiers import Range
 from curation.pyramid.upkeep import Upkept
 from curation.pyramid.videos import Listing
-from pipelines.commands.forget import Takedown
 from pipelines.commands.query import Answer, Saved, absent, asked_scores
 from pipelines.commands.tiers import TierTable
 from pipelines.commands.videos import VideosAnswer
@@ -131,29 +130,6 @@ def upkeep(done: Upkept, keep_days: float, as_json: bool) -> None:
             print(f"{UPKEEP.get(name, name.replace('_', ' '))}: {value}")
     if counts["old_versions"]:
         print(f"older versions go {keep_days:g} days after they were replaced; --keep-days 0 frees theirs now")
-
-
-def forget(found: Takedown, as_json: bool) -> None:
-    """Of `forget.forget`."""
-    rows = [
-        {"video_id": name, "uris": one.videos[0]["uris"] if one.videos else [], "clips": len(one.clips)}
-        for name, one in found.videos.items()
-    ]
-    for row in rows:
-        names = ", ".join(row["uris"]) or "taken down already"
-        told = f"video {row['video_id']}: {row['clips']} clips, {names}"
-        print(json.dumps({"kind": "video", **row}) if as_json else told)
-    if (done := found.done) is None:
-        print("nothing was deleted; --yes takes them down, and nothing brings them back", file=sys.stderr)
-        return
-    rows_gone = f"{done.videos} videos, {done.clips} clips, frames of {done.samples} and bytes of {done.media} of them"
-    told = f"gone: {rows_gone}; {done.freed_bytes} bytes freed"
-    print(json.dumps({"kind": "forgotten", **dataclasses.asdict(done)}) if as_json else told)
-    if done.pinned:
-        print(f"note: pinned versions still hold some of it: {', '.join(done.pinned)}; unpin them", file=sys.stderr)
-    if done.left:
-        cause = f"files of {', '.join(done.left)} still hold some of it and could not be written again now"
-        print(f"note: {cause}; run `ziggurat upkeep`, then this again with the ids", file=sys.stderr)
 
 
 def _notes(notes: Sequence[str]) -> None:

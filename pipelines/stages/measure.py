@@ -40,10 +40,6 @@ class Claims(Protocol):
         """The ids of the clips that a known video has."""
         ...
 
-    def is_forgotten(self, video_id: str) -> bool:
-        """Whether the video was taken down."""
-        ...
-
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """See `Coordinator.claim`."""
         ...
@@ -107,8 +103,6 @@ class Measure:
         stale = self._claims.stale(raw.video_id) if same_plan else ()
         if same_plan and not stale and not retry:
             return SameContent(raw.video_id, raw.source, known=True)
-        if self._claims.is_forgotten(raw.video_id):
-            return self._settled(raw.video_id, raw.source, Verdict(Reason.FORGOTTEN))
         claim, tried = self._claims.claim(raw.video_id, raw.source.uri)
         if claim is Claim.TAKEN:
             return SameContent(raw.video_id, raw.source, known=False)

@@ -97,7 +97,7 @@ def test_a_video_that_lost_clips_is_done_again(filled: Pyramid) -> None:
 
 
 def test_one_upkeep_at_a_time(filled: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
-    with upkeep_module.only_holder(filled), pytest.raises(UserError, match="another upkeep"):
+    with upkeep_module._only_holder(filled), pytest.raises(UserError, match="another upkeep"):
         upkeep(filled)
     upkeep(filled)
     assert Path(filled.uri, ".upkeep.lock").exists()

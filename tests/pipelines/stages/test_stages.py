@@ -46,9 +46,6 @@ class Claims:
     def clips(self, video_id: str) -> frozenset[str]:
         return frozenset()
 
-    def is_forgotten(self, video_id: str) -> bool:
-        return False
-
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         return self._coordinator.claim(video_id, uri)
 
@@ -138,18 +135,6 @@ def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
     again = stage(source(path), silent)
     assert isinstance(again, MeasureDone) and again.clips is not None
     assert again.clips["clip_id"].to_pylist() == older
-
-
-def test_bytes_that_were_taken_down_are_refused_without_a_look(place: Place) -> None:
-    class Knows(Claims):
-        def is_forgotten(self, video_id: str) -> bool:
-            return True
-
-    limits = Limits(memory_mb=1024)
-    stage = MeasureStage(place, MediaPlan(), limits, "job", {}, lambda: Knows(Coordinator(attempts=2)))()
-    done = stage(source(media.sample("plain.mp4")), silent)
-    assert isinstance(done, MeasureDone) and done.clips is None and done.decoded == 0
-    assert (done.video["status"], done.video["reason"]) == ("rejected", "forgotten")
 
 
 def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> None:
