@@ -92,7 +92,7 @@ class Suspicion:
         """Whether a picture may be predicted from one that is not shown yet. `following`: the last one that is, if any
         comes after it.
         """
-        if sent is not None and frame.pts is not None:
+        if sent is not None and frame.pts is not None and not self._timeline.by_order:
             pts, order = frame.pts, sent.order
             near = range(order - 2 * self.MOST_WAITING, order)
             return any(one.order in near and shown > pts for shown, one in self._in_flight.items())

@@ -17,6 +17,7 @@ from curation.media.measures.scored import ScoredSize
 from curation.media.pictures.geometry import view
 from curation.media.plan import ClipPlan, MediaPlan, ShotPlan
 from curation.media.probe import Unfit
+from curation.rows import frame_fingerprints
 from tests.support import media
 from tests.support.measuring import LENIENT, measured
 
@@ -128,6 +129,11 @@ def test_the_side_of_scores_changes_no_clip() -> None:
     scores = {"motion": 0.0, "sharpness": 0.0, "laplacian": ()}
     assert [replace(clip, **scores) for clip in own.clips] == [replace(clip, **scores) for clip in common.clips]
     assert all(a.sharpness != b.sharpness for a, b in zip(own.clips, common.clips, strict=True))
+
+
+def test_scores_that_the_side_changes_say_so() -> None:
+    own, common = (frame_fingerprints(MediaPlan(score_side=side)) for side in (0, 360))
+    assert {score for score in own if own[score] != common[score]} == {"motion", "sharpness"}
 
 
 def test_ten_bit_and_wide_chroma_are_measured() -> None:

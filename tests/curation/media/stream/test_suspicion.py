@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import xxhash
+from av.video.frame import PictureType
 
 from curation.media.frames import Decoder
 from curation.media.probe import open_media, timeline_of
@@ -87,3 +88,25 @@ def test_a_packet_that_gives_no_picture_is_not_waited_for_without_end(tmp_path: 
             frame.pts = pts
             opened.append(suspicion.is_open(frame, suspicion.land(frame, 0), None))
     assert opened[0] and not any(opened[40:])
+
+
+def test_where_stamps_tell_no_order_b_pictures_wait_for_the_next_other_one(tmp_path: Path) -> None:
+    """In AVI a packet's stamp is its place in the file."""
+    source = numbered.write(tmp_path / "source", SOURCES["mpeg4 without times of its own"], TOTAL, (), 25)
+    with open_media(source) as (container, stream):
+        timeline = timeline_of(source, container, stream, lambda frames: None)
+    assert timeline.by_order
+    suspicion, shown_ = Suspicion(timeline), {}
+    for place, kind in enumerate((PictureType.I, PictureType.P, PictureType.B, PictureType.B, PictureType.P)):
+        packet = av.Packet(b"x")
+        packet.pts = place
+        suspicion.send(packet, 1.0, 0)
+        shown_[place] = av.VideoFrame(16, 16, "yuv420p")
+        shown_[place].pts, shown_[place].pict_type = place, kind
+    sent, opened = {}, {}
+    for place in (0, 2, 3, 1, 4):  # both B pictures are predicted from the P picture before them in the file
+        sent[place] = suspicion.land(shown_[place], 0)
+        opened[place] = suspicion.is_open(shown_[place], sent[place], None)
+    assert opened == {0: False, 2: True, 3: True, 1: False, 4: False}
+    assert suspicion.is_open(shown_[2], sent[2], shown_[3])
+    assert not suspicion.is_open(shown_[2], sent[2], shown_[1])
