@@ -75,12 +75,21 @@ def redacted(name: str) -> str:
     if not colon or not scheme(name):
         return name
     base, question, query = rest.partition("?")
-    authority, slash, path = base.partition("/")
-    user, at, host = authority.rpartition("@")
+    user = _user(base)
     if user and (":" in user or not scheme(name).startswith("abfs")):  # abfs://CONTAINER@ACCOUNT is no user
-        authority = f"...{at}{host}"
+        base = f"...{base[len(user) :]}"
     options = [_without_secret(option) for option in query.split("&")]
-    return f"{kind}://{authority}{slash}{path}{question}{'&'.join(options)}"
+    return f"{kind}://{base}{question}{'&'.join(options)}"
+
+
+def _user(base: str) -> str:
+    """User and password of a URI's part before its query, "" where there are none. A password may hold a slash: then
+    what stands before that looks like a host with a port that is no number.
+    """
+    authority = base.partition("/")[0]
+    _, colon, port = authority.rpartition(":")
+    whole = base if colon and not port.isdigit() and "@" not in authority else authority
+    return whole.rpartition("@")[0]
 
 
 def _without_secret(option: str) -> str:
@@ -111,6 +120,8 @@ def _check_remote(name: str, kind: str) -> None:
     authority, path, query = _split(name)
     if not name[len(kind) :].startswith("://") or (not authority and kind not in ("hdfs", "viewfs")):
         raise Forbidden(f"a {kind} URI must be {kind}://place/path")
+    if _user(name.partition("://")[2].partition("?")[0]) and "@" not in authority:
+        raise Forbidden("credentials in a URI; they belong in the environment")
     if "@" in authority and (not kind.startswith("abfs") or ":" in authority.partition("@")[0]):
         raise Forbidden("credentials in a URI; they belong in the environment")
     if any(_without_secret(option) != option for option in query.split("&")):

@@ -36,7 +36,9 @@ def secretive(draw: st.DrawFn) -> str:
     """A URI with a secret, as its user's password, as its user, or in an option."""
     kind, place = draw(SCHEMES), draw(st.sampled_from(["bucket/a.mp4", "host:9000/x/b.mp4", "b"]))
     option = draw(OPTIONS)
-    forms = [f"user:{SECRET}@{place}", f"{place}?{option}={SECRET}", f"{place}?region=eu&{option}={SECRET}&scheme=http"]
+    users = [f"user:{SECRET}", f"user:a/{SECRET}", f"user:{SECRET}/b+c"]
+    forms = [f"{user}@{place}" for user in users]
+    forms += [f"{place}?{option}={SECRET}", f"{place}?region=eu&{option}={SECRET}&scheme=http"]
     if not kind.startswith("abfs"):
         forms.append(f"{SECRET}@{place}")
     return f"{kind}://{draw(st.sampled_from(forms))}"
@@ -71,6 +73,8 @@ def test_a_row_with_secrets_is_called_by_its_place(name: str) -> None:
         "s3://bucket/a.mp4?region=eu-west-1&endpoint_override=host:9000&scheme=http",
         "abfss://films@account/x.mp4?credential_kind=anonymous",
         "https://host/a.mp4?x=1",
+        "s3://bucket/a:b@c.mp4",
+        "hdfs://host:9000/me@work/a.mp4",
     ],
 )
 def test_what_holds_no_secret_is_told_whole(name: str) -> None:
