@@ -129,8 +129,9 @@ class Measure:
         said = own_columns.united(known.extra if known else None, raw.source.extra)
         there = self._claims.clips(raw.video_id) if known and known.clips else frozenset()
         clips = clips_table(raw.video_id, self._set.plan, found.clips, self._set.why, own_columns.caption(said), there)
-        if stale:
+        if stale and there == {*clips["clip_id"].to_pylist()}:
             return MeasureDone(row, clips.select(frame_columns(stale)), refreshed=True, decoded=found.tally.decoded)
+        replaces = replaces or bool(stale)  # another version found other clips under this plan: those take their place
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))
         uri, options = self._set.place.uri, self._set.place.storage_options
         ticket = retrying(f"writing to {uri}", lambda: write_samples_fragments(uri, frames, options))

@@ -107,15 +107,20 @@ class CutDone:
 Result = MeasureDone | SameContent | Scored | CutDone
 
 
+_OF_A_REFRESH = ["video_id", "uris", "modified", "attempts", "job", "extra", "finished_at"]
+
+
 def batch_of(result: Result) -> Batch | None:
     """What to commit for a result; None for a further name, which must wait for the row of its content."""
     match result:
         case MeasureDone():
             new = result.clips is not None and not result.refreshed
+            videos = videos_table([result.video])
             return Batch(
                 samples=[result.samples] if result.samples else [],
                 clips=result.clips if new else None,
-                videos=videos_table([result.video]),
+                # Another run may have settled the video otherwise meanwhile: single columns do not settle it again.
+                videos=videos.select(_OF_A_REFRESH) if result.refreshed else videos,
                 clip_updates=[result.clips] if result.clips is not None and result.refreshed else [],
                 replaced={result.video["video_id"]: _ids(result.clips)} if result.replaces else {},
             )

@@ -25,7 +25,7 @@ from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import Claim, Divisible
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import Measure, MeasureStage
-from pipelines.stages.results import CutOrder, MeasureDone, Place, SameContent, fault_of
+from pipelines.stages.results import CutOrder, MeasureDone, Place, SameContent, batch_of, fault_of
 from pipelines.stages.score import SampledClips, Score, Unscored
 from tests.support import media
 from tests.support.measuring import as_clips, measured
@@ -135,6 +135,31 @@ def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
     again = stage(source(path), silent)
     assert isinstance(again, MeasureDone) and again.clips is not None
     assert again.clips["clip_id"].to_pylist() == older
+    batch = batch_of(again)
+    assert again.refreshed and batch is not None and batch.videos is not None
+    assert not {"status", "fingerprint", "clips"} & {*batch.videos.column_names}, "it settles nothing again"
+
+
+def test_other_clips_under_the_same_plan_take_the_place_of_those_that_were(place: Place) -> None:
+    """Another version made them. Else they would be stale for ever."""
+
+    class Knows(Claims):
+        def known(self, video_id: str) -> Known | None:
+            return Known(Status.DONE, MediaPlan().fingerprint, (), 1, 1, 1)
+
+        def stale(self, video_id: str) -> tuple[str, ...]:
+            return ("motion",)
+
+        def clips(self, video_id: str) -> frozenset[str]:
+            return frozenset({"0" * 32})
+
+    limits = Limits(memory_mb=1024)
+    stage = MeasureStage(place, MediaPlan(), limits, "job", {}, lambda: Knows(Coordinator(attempts=2)))()
+    done = stage(source(media.sample("plain.mp4")), silent)
+    assert isinstance(done, MeasureDone) and done.clips is not None
+    assert (done.refreshed, done.replaces) == (False, True) and done.samples is not None
+    batch = batch_of(done)
+    assert batch is not None and [*batch.replaced.values()] == [done.clips["clip_id"].to_pylist()]
 
 
 def test_a_source_that_loses_its_worker_each_time_is_given_up(place: Place) -> None:
