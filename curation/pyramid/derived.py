@@ -1,6 +1,6 @@
 """Columns of a clip that are not stored, for they follow from two that are: its length, and what its size amounts to.
 
-One table, by which conditions, tiers, queries, the drop ledger and the sheet go: each says here how it computes them.
+Conditions, tiers, queries, the drop ledger and the sheet read this table: a new column is one row of it.
 """
 
 from __future__ import annotations

@@ -155,8 +155,8 @@ class Names:
         return found
 
     def keep(self, pyramid: Pyramid) -> None:
-        """Make a file of the tail, unless it is short; of a short one too where the index lies, before it seems true
-        again.
+        """Make a file of the tail, unless it is short. Where the index was found to be untrue, of a short one too: left
+        as it is, it would pass for true once as many rows are written as it is wrong by.
         """
         if len(self._tail.videos) <= FEW and self._found is self._kept:
             return

@@ -21,9 +21,10 @@ from curation.errors import UserError
 from curation.pyramid import conditions
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.conditions import Between
+from curation.pyramid.derived import stored
 from curation.pyramid.lookup import chunks
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tiers
+from curation.pyramid.tiers import MEASURES, Tiers
 
 _COMMIT_ROWS = 20_000
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ _SCHEMA = pa.schema([CLIPS.field("clip_id"), CLIPS.field("tier")])
 
 
 def _misjudged(pyramid: Pyramid) -> list[str]:
-    columns = ["clip_id", "tier", *SCORES, "start_s", "end_s", "width", "height", "fps", "frames"]
+    columns = ["clip_id", "tier", *SCORES, *stored(MEASURES)]
     wrong: list[str] = []
     for batch in pyramid.dataset("clips").scanner(columns=columns).to_batches():
         now = np.array(batch["tier"].to_pylist(), object)

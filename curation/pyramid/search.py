@@ -7,9 +7,8 @@ takes as long however many clips there are, and however many of them lack the sc
 
 The memory is a cache. Without it, after a moved threshold (another question) and after a compaction (other fragments) a
 search reads everything once. A fragment is known by its files, and has never had more deleted rows than now: one that
-`restore` brings back has fewer than when it was read, and is read again. The count is all there is to tell by, so a
-look has to come before as many other rows of that fragment are deleted; whoever restores a version runs once, or
-removes the folder.
+`restore` brings back has fewer than when it was read, and is read again. Were as many other rows of it deleted before
+the next search, the count would tell nothing: after `restore`, run once, or remove the folder.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
 from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.notices import of_cutting, of_files, of_measuring, of_recipe
+from pipelines.execution.notices import of_cutting, of_files, of_measuring, of_scores
 from pipelines.execution.recording import Recording
 from pipelines.execution.starting import started
 from pipelines.progress.display import Display, results_only
@@ -129,8 +129,11 @@ def _running(
     with started(display, recipe, machine, places, options.address, options.cpus) as (resources, of_checks):
         pyramid, notices = choice.adopt(uri)
         pyramid = opened(pyramid.uri, pyramid.storage_options)
-        notices = of_recipe(recipe, pyramid, filters) + of_checks + notices
-        notices += of_measuring(pyramid, recipe.plan) if listing is None else of_cutting(recipe, pyramid)
+        notices = of_scores(pyramid, filters) + of_checks + notices
+        if listing is not None:
+            notices += of_cutting(recipe, pyramid)
+        elif choice.replaces:  # a full pass, for what was measured under the recipe before
+            notices += of_measuring(pyramid, recipe.plan)
         for notice in notices:
             print(f"note: {notice}", file=sys.stderr)
         with Recording(pyramid, account, display).kept() as record:

@@ -23,8 +23,8 @@ from pipelines.config.recipe import Recipe
 MANY_FILES = 2000
 
 
-def of_recipe(recipe: Recipe, pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
-    """What this recipe leaves undone: scores, and tiers that stay empty."""
+def of_scores(pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
+    """What the filters of a recipe leave undone: scores, and tiers that stay empty."""
     return [*_of_filters(filters), *_of_tiers(pyramid, filters)]
 
 
@@ -70,7 +70,7 @@ def _of_tiers(pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
     """Tiers that no new clip can be in: their ranges, or those of a tier below, bound a score that is not made."""
     tiers = pyramid.tiers
     if not tiers.steps:
-        return ["the recipe has no tiers: everything is measured, and no clip is in any"]
+        return ["the pyramid has no tiers: everything is measured, and no clip is in any"]
     missing = {filter_.score for filter_ in filters if filter_.make is None}
     notices = []
     for name in tiers.names:

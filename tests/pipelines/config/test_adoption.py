@@ -167,6 +167,16 @@ def test_tiers_are_shown_whatever_the_recipe_says(pyramid: Pyramid, monkeypatch:
     assert len(found.rows) == 2 and "of_another_version" in found.notes[0]
 
 
+def test_two_who_move_at_once_both_move(pyramid: Pyramid) -> None:
+    """Each opened the pyramid before the other moved."""
+    one, other = opened(pyramid.uri), opened(pyramid.uri)
+    moved(one, "low", {"motion": (1.5, None)})
+    moved(other, "high", {"sharpness": (5.0, None)})
+    now = opened(pyramid.uri).tiers
+    assert now.effective("high") == {"motion": Range(2.0, 20.0), "sharpness": Range(5.0)}
+    assert now.effective("low") == {"motion": Range(1.5)}
+
+
 def test_a_threshold_is_taken_away(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
     found = tiers(pyramid.uri, "high", unset=["motion"])
     now = opened(pyramid.uri)

@@ -10,7 +10,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe, parsed
-from pipelines.execution.notices import of_cutting, of_recipe
+from pipelines.execution.notices import of_cutting, of_scores
 
 NO_AESTHETIC = "[filters.aesthetic]\nenabled = false\n"
 NO_OCR = "[filters.ocr]\nenabled = false\n" + NO_AESTHETIC
@@ -24,7 +24,7 @@ def made(tmp_path: Path, text: str) -> tuple[Recipe, Pyramid]:
 
 
 def said(recipe: Recipe, pyramid: Pyramid) -> list[str]:
-    return of_recipe(recipe, pyramid, listed(recipe))
+    return of_scores(pyramid, listed(recipe))
 
 
 def test_a_tier_that_bounds_a_score_which_is_not_made_is_named(tmp_path: Path) -> None:
@@ -40,6 +40,10 @@ def test_a_threshold_that_was_taken_away_bounds_nothing(tmp_path: Path) -> None:
     assert said(recipe, pyramid.with_tiers(pyramid.tiers.moved("low", "text_area", Range()))) == []
 
 
+def test_a_range_that_is_open_at_both_ends_asks_for_nothing(tmp_path: Path) -> None:
+    assert said(*made(tmp_path, NO_OCR + LOW.replace("[0, 0.1]", "[-inf, inf]"))) == []
+
+
 @pytest.mark.parametrize("text", [NO_AESTHETIC + LOW, NO_OCR + HIGH])
 def test_nothing_is_said_where_all_that_is_asked_for_is_made(tmp_path: Path, text: str) -> None:
     assert said(*made(tmp_path, text)) == []
@@ -47,7 +51,7 @@ def test_nothing_is_said_where_all_that_is_asked_for_is_made(tmp_path: Path, tex
 
 def test_a_recipe_without_tiers_is_told(tmp_path: Path) -> None:
     recipe, pyramid = made(tmp_path, NO_OCR)
-    assert said(recipe, pyramid) == ["the recipe has no tiers: everything is measured, and no clip is in any"]
+    assert said(recipe, pyramid) == ["the pyramid has no tiers: everything is measured, and no clip is in any"]
     assert of_cutting(recipe, pyramid) == []
 
 
