@@ -23,7 +23,7 @@ from curation.pyramid.failures import PASSING
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range
+from curation.pyramid.tiers import MEASURES, Range
 from curation.pyramid.upkeep import upkeep
 from curation.rows import frame_fingerprints
 from pipelines.commands import render
@@ -175,6 +175,21 @@ def test_two_who_move_at_once_both_move(pyramid: Pyramid) -> None:
     now = opened(pyramid.uri).tiers
     assert now.effective("high") == {"motion": Range(2.0, 20.0), "sharpness": Range(5.0)}
     assert now.effective("low") == {"motion": Range(1.5)}
+
+
+@pytest.mark.parametrize("column", MEASURES)
+def test_the_column_tier_follows_a_bound_on_whatever_a_tier_may_bound(pyramid: Pyramid, column: str) -> None:
+    """Of the five clips two are 640 x 360; the others say nothing of their size, rate and frames."""
+    sized = sorted(pyramid.query().ids())[3:]
+    rows = [{"clip_id": name, "width": 640, "height": 360, "fps": 24.0, "frames": 72} for name in sized]
+    Committer(pyramid).commit(Batch(clip_updates=[table(rows, CLIPS)]))
+    moved(opened(pyramid.uri), "high", {"motion": (1.0, None)})
+    for low, those in ((1.0, sized), (10**6, [])):
+        moved(opened(pyramid.uri), "high", {column: (low, None)})
+        now = opened(pyramid.uri)
+        high = {row["clip_id"] for row in now.dataset("clips").to_table().to_pylist() if row["tier"] == "high"}
+        assert high == set(now.tier("high").ids())
+        assert column == "duration_s" or high <= set(those)
 
 
 def test_a_threshold_is_taken_away(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
