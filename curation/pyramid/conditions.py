@@ -117,9 +117,9 @@ def _holds(one: Condition, row: Mapping[str, Any]) -> bool:
 def _expression(one: Condition) -> pc.Expression:
     derived = DERIVED.get(one.column)
     column = pc.field(one.column) if derived is None else derived.expression
+    parts = [pc.field(name) for name in stored([one.column])]
+    present = reduce(and_, (part.is_valid() for part in parts))
     if isinstance(one, Present):
-        parts = [pc.field(name) for name in stored([one.column])]
-        present = reduce(and_, (part.is_valid() for part in parts))
         return present if one.present else reduce(or_, (part.is_null() for part in parts))
     if isinstance(one, OneOf):
         texts = [column == pa.scalar(text, pa.string()) for text in one.values[:1]]
@@ -128,15 +128,15 @@ def _expression(one: Condition) -> pc.Expression:
     bounds = _integers(one.range, type_) if pa.types.is_integer(type_) else _floats(one.range, type_)
     if bounds is None:
         return pc.scalar(False)
+    # A derived column is tested where its parts are there: to Lance's engine a choice between two columns has a value
+    # where one of them is null.
     low, high = bounds
-    test = column.is_valid() if low is None and high is None else None
+    tests = [present] if derived is not None or (low is None and high is None) else []
     if low is not None:
-        test = column >= pa.scalar(low, type_)
+        tests.append(column >= pa.scalar(low, type_))
     if high is not None:
-        below = column <= pa.scalar(high, type_)
-        test = below if test is None else test & below
-    assert test is not None
-    return test
+        tests.append(column <= pa.scalar(high, type_))
+    return reduce(and_, tests)
 
 
 def _floats(range_: Range, type_: pa.DataType) -> tuple[float | None, float | None]:

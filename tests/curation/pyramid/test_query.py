@@ -156,6 +156,17 @@ def test_p14_a_query_keeps_what_plain_python_keeps(
         assert [row["clip_id"] for row in ROWS if conditions.holds(query.conditions, row)] == expected
 
 
+@pytest.mark.parametrize("column", conditions.NUMBERS)
+def test_a_bound_at_each_value_that_is_there_keeps_what_plain_python_keeps(filled: list[Pyramid], column: str) -> None:
+    values = sorted({value for row in ROWS if (value := (row | measures(row)).get(column)) is not None})
+    some = [*values[:3], *values[3 :: max(1, len(values) // 6)]]
+    some = [value for value in some if float(value) == value]  # a bound is a double
+    for bounds in [(value, None) for value in some] + [(None, value) for value in some] + [(None, None)]:
+        expected = oracle([(column, bounds)])
+        for pyramid in filled:
+            assert pyramid.query().where(**{column: bounds}).ids() == expected, bounds
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["duration_s", "pixels", "short_side", "long_side", "frames", "fps", *SCORES]),
