@@ -314,11 +314,13 @@ VIDEOS = pa.schema(
         pa.field("job", pa.string()),
         pa.field("fingerprint", pa.string()),
         pa.field("extra", pa.string()),
+        pa.field("tried", pa.string()),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
     ]
 )
 """The ledger: one row per content hash, written last. `uris` and `modified` run in parallel. `extra`: the columns of a
-list that are the user's own, one JSON object."""
+list that are the user's own, one JSON object. `fingerprint`: of the plan that it was settled under; `tried`: of the
+attempt that could not judge it (`rows.attempt_fingerprint`), which for a video settled before was a later one."""
 
 
 def _score_fields() -> list[pa.Field]:

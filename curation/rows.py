@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Span, Status, Verdict
-from curation.identity import clip_id, older_clip_id
+from curation.identity import clip_id, fingerprint, older_clip_id
 from curation.media.measures.blur import sharpness_fingerprint
 from curation.media.measures.jitter import JITTER_FINGERPRINT
 from curation.media.measures.motion import motion_fingerprint
@@ -34,6 +34,11 @@ def frame_fingerprints(plan: MediaPlan) -> dict[str, str]:
     }
     assert tuple(found) == FRAME_SCORES
     return found
+
+
+def attempt_fingerprint(plan: MediaPlan) -> str:
+    """What a measuring pass depends on: the plan, and what makes the frame scores under it."""
+    return fingerprint("attempt", 1, {"plan": plan.fingerprint, **frame_fingerprints(plan)})
 
 
 def nameless_id(uri: str) -> str:

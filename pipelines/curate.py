@@ -29,7 +29,7 @@ from curation.pyramid.ledger import Known, Ledger
 from curation.pyramid.lookup import chunks
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
-from curation.rows import frame_fingerprints, nameless_id, video_row
+from curation.rows import attempt_fingerprint, frame_fingerprints, nameless_id, video_row
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.execution.account import Account
@@ -146,7 +146,7 @@ def curate(
     with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name) as job:
         ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
-            stale = _stale_uris(ledger, recipe.plan)
+            stale = _stale_uris(ledger, recipe.plan, retry_quarantined)
         plans.keep(pyramid.files, recipe.plan)  # before the first row that names it
         again = job.again
         for window in _windows(entries, recipe.run.window, watch):
@@ -257,17 +257,20 @@ def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> It
 def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> list[Source | Refused]:
     """The entries of a window that the ledger does not settle by name, size and time."""
     sources = [entry for entry in window if isinstance(entry, Source) and entry.uri not in stale]
-    settled = ledger.settled(sources, job.recipe.plan.fingerprint, job.retry_quarantined)
+    plan = job.recipe.plan
+    settled = ledger.settled(sources, plan.fingerprint, job.retry_quarantined, attempt_fingerprint(plan))
     job.account.settled_before += sum(1 for source in sources if source in settled)
     if lacking := ledger.lacking_extra(settled):
         Committer(job.pyramid).commit(further_names(job.pyramid, lacking))
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
 
 
-def _stale_uris(ledger: Ledger, plan: MediaPlan) -> set[str]:
-    """The names of videos with a frame score that another version of its filter made, or at another size."""
-    stale = ledger.stale_videos(frame_fingerprints(plan))
-    return {uri for known in ledger.lookup(stale).values() for uri in known.uris}
+def _stale_uris(ledger: Ledger, plan: MediaPlan, retry: bool) -> set[str]:
+    """The names of videos with a frame score that another version of its filter made, or at another size. Not of those
+    that were measured again for it in vain, unless they are tried again.
+    """
+    stale, attempt = ledger.stale_videos(frame_fingerprints(plan)), attempt_fingerprint(plan)
+    return {uri for known in ledger.lookup(stale).values() if retry or known.tried != attempt for uri in known.uris}
 
 
 def _refusal(entry: Refused, plan: MediaPlan, job: str) -> MeasureDone:

@@ -39,7 +39,7 @@ _PREFIX = 4
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger says of one content. `clips`: how many it has when it is done, `bytes`: its size, `job`: the run
-    that settled it.
+    that settled it, `tried`: the attempt that could not judge it since.
     """
 
     status: Status
@@ -50,6 +50,7 @@ class Known:
     bytes: int
     job: str | None = None
     extra: str | None = None
+    tried: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,15 @@ class Ledger:
         self._remember = remember
         self._names: Names | None = None
 
-    def settled(self, sources: Iterable[Source], fingerprint: str, retry_quarantined: bool = False) -> set[Source]:
-        """Those of `sources` recorded under plan `fingerprint` with the same uri, size and time: nothing to
-        do.
+    def settled(
+        self,
+        sources: Iterable[Source],
+        fingerprint: str,
+        retry_quarantined: bool = False,
+        attempt: str | None = None,
+    ) -> set[Source]:
+        """Those of `sources` recorded under plan `fingerprint`, or tried in vain by `attempt`, with the same uri, size
+        and time: nothing to do.
 
         A source whose time is unknown (0) counts by name and size. What failed by a fault of ours or of the network
         (`failures.TRIED_AGAIN`) is left out; with `retry_quarantined`, all that could not be judged last time. The
@@ -84,12 +91,13 @@ class Ledger:
             self._names = Names(self.pyramid)
             if self._remember:
                 self._names.keep(self.pyramid)
-        return self._names.settled(list(sources), fingerprint, retry_quarantined)
+        return self._names.settled(list(sources), fingerprint, attempt, retry_quarantined)
 
     def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
         """The ledger's rows for those of `video_ids` that it has."""
-        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job", "extra"]
         dataset = self.pyramid.dataset("videos")
+        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job", "extra", "tried"]
+        columns = [name for name in columns if name in dataset.schema.names]  # an old pyramid has no `tried`
         found: dict[str, Known] = {}
         for some in chunks(video_ids, 5000):
             for row in select(dataset, "video_id", some, columns).to_pylist():
@@ -102,6 +110,7 @@ class Ledger:
                     row["bytes"] or 0,
                     row["job"],
                     row["extra"],
+                    row.get("tried"),
                 )
         return found
 
@@ -117,6 +126,16 @@ class Ledger:
                     if own_columns.united(row["extra"], source.extra) != row["extra"]:
                         found.append((row["video_id"], source))
         return found
+
+    def tried(self, attempt: str) -> Iterator[str]:
+        """video_ids of the videos that were settled before `attempt`, which was in vain."""
+        dataset = self.pyramid.dataset("videos")
+        if "tried" not in dataset.schema.names:  # an old pyramid
+            return
+        settled = pc.field("status") != pc.scalar(str(Status.QUARANTINED))
+        test = (pc.field("tried") == pc.scalar(attempt)) & settled
+        for batch in dataset.scanner(columns=["video_id"], filter=test).to_batches():
+            yield from batch["video_id"].to_pylist()
 
     def stale_videos(self, frame_fingerprints: Mapping[str, str]) -> Iterator[str]:
         """video_ids with a clip whose frame score another fingerprint made: these must be decoded again.

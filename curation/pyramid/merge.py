@@ -7,7 +7,7 @@ else did. The rules make the outcome the same whichever of two jobs comes first:
     clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
     set); a clip that has been cut has no `media_why`
     videos   names are united; what was decided stays, under whatever plan, when a later attempt could not
-    decide: `detail` then says why not
+    decide: `detail` then says why not, and `tried` which attempt it was
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from curation.contract import SCORES, Status
 from curation.inputs import own_columns
 from curation.pyramid.derived import DERIVED
+from curation.pyramid.failures import TRIED_AGAIN
 from curation.pyramid.tiers import Tiers
 
 Row = dict[str, Any]
@@ -61,7 +62,7 @@ def video(old: Row | None, new: Row) -> Row:
         uris, modified = _named(new)
         return new | {"uris": uris, "modified": modified}
     undecided = new.get("status") == Status.QUARANTINED and old.get("status") in (Status.DONE, Status.REJECTED)
-    row = old | {"detail": _why_not(new)} if undecided else old | new
+    row = old | ({"detail": _why_not(new)} | _tried(new) if undecided else new)
     row = row | {"extra": own_columns.united(old.get("extra"), new.get("extra"))}
     uris, modified = _named(old, new)
     attempts = [number for number in (old.get("attempts"), new.get("attempts")) if number is not None]
@@ -71,6 +72,11 @@ def video(old: Row | None, new: Row) -> Row:
 def _why_not(new: Row) -> str:
     said = [str(new[name]) for name in ("reason", "detail") if new.get(name)]
     return ": ".join(["a later attempt could not judge it", *said])
+
+
+def _tried(new: Row) -> Row:
+    """The attempt that no run repeats unasked, where its reason lies in the data."""
+    return {"tried": new["tried"]} if new.get("tried") and new.get("reason") not in TRIED_AGAIN else {}
 
 
 def displaces(old: Row | None, new: Row) -> bool:

@@ -1,11 +1,12 @@
 """The names that the ledger has recorded, sorted and in files: how a start knows what is settled without reading all.
 
 `names/` beside the datasets holds, for each name of each video, a digest of (uri, size, plan, whether it may be tried
-again), the time, and the video. A lookup is a binary search in mapped files. `names/index.json` lists them, oldest
-first, and the fragments of `videos` that they were made from. Rows of other fragments, the tail, are read: those
-written since, and again those whose fragments were merged since, by committers (`pyramid.tail`) or by `upkeep`. What a
-newer file or the tail says of a video stands in the place of what an older one says. A run that finds a tail of some
-length makes a file of it, merged with the newest ones that are not much larger: a row is written again a few times.
+again), the time, and the video. A video that an attempt in vain left under another plan has one of that attempt, too.
+A lookup is a binary search in mapped files. `names/index.json` lists them, oldest first, and the fragments of
+`videos` that they were made from. Rows of other fragments, the tail, are read: those written since, and again those
+whose fragments were merged since, by committers (`pyramid.tail`) or by `upkeep`. What a newer file or the tail says
+of a video stands in the place of what an older one says. A run that finds a tail of some length makes a file of it,
+merged with the newest ones that are not much larger: a row is written again a few times.
 
 The files are a cache that proves itself: the videos in files and tail together must be as many as there are rows, and
 no fragment may have fewer deleted rows than when it was read. Where they are not (a row was deleted), where one has (an
@@ -50,7 +51,7 @@ FEW = 256
 """Rows of a tail that are read again rather than kept in a file."""
 _SUFFIX = ".bin"
 _MAGIC = b"names 1\n"
-_COLUMNS = ["video_id", "uris", "modified", "bytes", "fingerprint", "status", "reason"]
+_COLUMNS = ["video_id", "uris", "modified", "bytes", "fingerprint", "status", "reason", "tried"]
 _AGAIN = frozenset(map(str, TRIED_AGAIN))
 
 
@@ -137,12 +138,17 @@ class Names:
             known |= part.among(self._tail.videos)
         return int((~known).sum())
 
-    def settled(self, sources: Sequence[Source], plan: str, retry_quarantined: bool) -> set[Source]:
-        """Those of `sources` that are recorded under `plan`; see `Ledger.settled`."""
+    def settled(
+        self, sources: Sequence[Source], plan: str, attempt: str | None, retry_quarantined: bool
+    ) -> set[Source]:
+        """Those of `sources` that are recorded under `plan`, or tried in vain by `attempt`; see `Ledger.settled`."""
         modified = [source.modified for source in sources]
         found: set[Source] = set()
-        for again in (False,) if retry_quarantined else (False, True):
-            digests = b"".join(_digest(source.uri, source.bytes, plan, again) for source in sources)
+        recorded = [(plan, False)]
+        if not retry_quarantined:
+            recorded += [(plan, True), *([(attempt, True)] if attempt else [])]
+        for under, again in recorded:
+            digests = b"".join(_digest(source.uri, source.bytes, under, again) for source in sources)
             for number, part in enumerate(self._parts):
                 hits = list(part.recorded(digests, modified))
                 videos = np.array([video for _, video in hits], np.uint64)
@@ -206,21 +212,25 @@ def _begun(name: str) -> int:
 
 def _rows(dataset: lance.LanceDataset, fragments: list[Any]) -> Iterator[tuple[Any, ...]]:
     """Rows of `_COLUMNS`."""
+    there = [name for name in _COLUMNS if name in dataset.schema.names]  # an old pyramid has no `tried`
     if fragments:
-        for batch in dataset.scanner(columns=_COLUMNS, fragments=fragments).to_batches():
-            yield from zip(*(batch[name].to_pylist() for name in _COLUMNS), strict=True)
+        for batch in dataset.scanner(columns=there, fragments=fragments).to_batches():
+            nothing = [None] * batch.num_rows
+            columns = (batch[name].to_pylist() if name in there else nothing for name in _COLUMNS)
+            yield from zip(*columns, strict=True)
 
 
 def _part(rows: Iterable[tuple[Any, ...]]) -> Part:
     names, made_from = bytearray(), bytearray()
-    for video_id, uris, times, size, plan, status, reason in rows:
+    for video_id, uris, times, size, plan, status, reason, tried in rows:
         video = hashlib.blake2b(video_id.encode(), digest_size=8).digest()
         made_from += video
         if plan is None or reason in _AGAIN:
             continue
-        again = status == Status.QUARANTINED
+        under = [(plan, status == Status.QUARANTINED), *([(tried, True)] if tried else [])]
         for uri, modified in zip(uris or (), times or (), strict=True):
-            names += _digest(uri, size or 0, plan, again) + struct.pack("<d", modified) + video
+            for one, again in under:
+                names += _digest(uri, size or 0, one, again) + struct.pack("<d", modified) + video
     table = np.frombuffer(bytes(names), _NAME)
     videos = np.frombuffer(bytes(made_from), "<u8")
     return _sorted(table["first"], table[list(_REST.names or ())].astype(_REST), videos)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,9 +17,12 @@ from curation.media.plan import MediaPlan
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
-from curation.rows import frame_fingerprints
+from curation.rows import attempt_fingerprint, frame_fingerprints
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
+
+if TYPE_CHECKING:
+    import lance
 
 MANY_FILES = 2000
 
@@ -39,17 +43,32 @@ def of_measuring(pyramid: Pyramid, plan: MediaPlan) -> list[str]:
     """That videos were measured otherwise than the recipe says: it was replaced, and the run that replaced it has not
     come to them.
     """
-    others = pc.field("fingerprint") != plan.fingerprint
-    settled = pc.field("status").isin(pa.array([Status.DONE, Status.REJECTED]))
+    ledger, attempt = Ledger(pyramid), attempt_fingerprint(plan)
+    videos = pyramid.dataset("videos")
+    in_vain = frozenset(ledger.tried(attempt))
+    others = videos.scanner(columns=["video_id"], filter=(pc.field("fingerprint") != plan.fingerprint) & _SETTLED)
+    scores = ledger.stale_videos(frame_fingerprints(plan))
     behind = {
-        "videos under another plan than the recipe's": pyramid.dataset("videos")
-        .scanner(columns=["video_id"], filter=others & settled)
-        .count_rows(),
-        "videos with motion, sharpness or jitter measured otherwise than the recipe says": sum(
-            1 for _ in Ledger(pyramid).stale_videos(frame_fingerprints(plan))
-        ),
+        "videos under another plan than the recipe's": _besides(in_vain, _ids(others)),
+        "videos with motion, sharpness or jitter measured otherwise than the recipe says": _besides(in_vain, scores),
     }
-    return [f"{what}: {count}; curate their sources again, and they follow" for what, count in behind.items() if count]
+    notices = [f"{what}: {many}; curate their sources again, and they follow" for what, many in behind.items() if many]
+    if in_vain:
+        what = "videos that could not be measured as the recipe says and stay as they were"
+        notices.append(f"{what}: {len(in_vain)}; `ziggurat why` says why, and --retry tries them again")
+    return notices
+
+
+_SETTLED = pc.field("status").isin(pa.array([Status.DONE, Status.REJECTED]))
+
+
+def _ids(scanner: lance.LanceScanner) -> Iterator[str]:
+    for batch in scanner.to_batches():
+        yield from batch["video_id"].to_pylist()
+
+
+def _besides(some: Collection[str], video_ids: Iterable[str]) -> int:
+    return sum(video_id not in some for video_id in video_ids)
 
 
 def of_files(pyramid: Pyramid) -> list[str]:

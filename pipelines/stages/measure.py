@@ -20,7 +20,7 @@ from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.fragments import write_samples_fragments
 from curation.pyramid.ledger import Known
 from curation.pyramid.retry import retrying
-from curation.rows import clips_table, frame_columns, nameless_id, video_row
+from curation.rows import attempt_fingerprint, clips_table, frame_columns, nameless_id, video_row
 from pipelines.stages.base import Claim, Report
 from pipelines.stages.results import MeasureDone, Place, SameContent, our_fault
 
@@ -123,6 +123,7 @@ class Measure:
             attempts=attempts,
         )
         judged = verdict is None or verdict.status is not Status.QUARANTINED
+        row["tried"] = None if judged else attempt_fingerprint(self._set.plan)
         replaces = known is not None and not same_plan and judged
         if verdict:
             return MeasureDone(row, replaces=replaces, decoded=found.tally.decoded)

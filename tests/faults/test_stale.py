@@ -86,3 +86,25 @@ def test_another_side_of_scores_measures_again_and_changes_nothing_else(made: tu
     changed = {name for clip, row in before.items() for name in row if row[name] != after[clip][name]}
     assert changed == {"motion", "motion_by", "sharpness", "sharpness_by", "laplacian"} and set(before) == set(after)
     assert jobs.curate(videos, pyramid, other).summary["frames_decoded"] == 0
+
+
+def test_a_video_that_a_new_recipe_cannot_judge_stays_and_waits_for_retry(made: tuple[Path, Path, str]) -> None:
+    videos, pyramid, _ = made
+    before = rows(pyramid)
+    text = jobs.RECIPE.replace("[encode]", "[clips]\nmax_s = 3.0\n[encode]", 1)
+    impatient = jobs.recipe(pyramid.parent, text.replace("[sandbox]", "[sandbox]\nwall_s = 0.02", 1))
+
+    def tried(recipe: str, *options: str) -> dict[str, int]:
+        to = ("--to", str(pyramid), "--recipe", recipe, "--replace-recipe", "--cpus", "2", "--json")
+        again = jobs.run("curate", str(videos), *to, *options)
+        return {name: again.summary[name] for name in ("done", "quarantined", "settled_before")}
+
+    many = len(jobs.LENGTHS)
+    assert tried(impatient) == {"done": 0, "quarantined": many, "settled_before": 0}
+    assert rows(pyramid) == before
+    told = jobs.run("tiers", str(pyramid), "--json")
+    assert f"could not be measured as the recipe says and stay as they were: {many};" in told.error
+    assert tried(impatient) == {"done": 0, "quarantined": 0, "settled_before": many}
+    patient = jobs.recipe(pyramid.parent, text)
+    assert tried(patient, "--retry") == {"done": many, "quarantined": 0, "settled_before": 0}
+    assert not set(rows(pyramid)) & set(before)

@@ -14,9 +14,12 @@ from curation.media.plan import ClipPlan, MediaPlan
 from curation.pyramid import plans, search
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.failures import PASSING
+from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
+from curation.rows import attempt_fingerprint
 from pipelines import curate
 from pipelines.config.recipe import Recipe, load
+from pipelines.execution.notices import of_measuring
 from pipelines.stages.results import CutOrder, Place
 from tests.curation.pyramid.build import TIERS, clips, videos
 
@@ -108,3 +111,18 @@ def test_clips_whose_videos_are_still_to_come_keep_no_others_from_being_cut(job:
     add(job, *(row(number) for number in range(4)), settled=False)
     add(job, *(row(number) for number in range(4, 8)))
     assert sorted(cut(job)) == ["c4", "c5", "c6", "c7"]
+
+
+def test_scores_measured_otherwise_are_measured_once_more_and_where_that_was_in_vain_not_again(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "stale", TIERS, "test")
+    attempt = attempt_fingerprint(PLAN)
+    base = {"status": "done", "fingerprint": PLAN.fingerprint, "clips": 1, "modified": [1.0]}
+    rows = [base | {"video_id": f"v{number}", "uris": [f"/{number}"]} for number in range(2)]
+    rows[1]["tried"] = attempt
+    old = [row(number, motion_by="older") for number in range(2)]
+    Committer(pyramid).commit(Batch(clips=clips(*old), videos=videos(*rows)))
+    ledger = Ledger(pyramid)
+    assert curate._stale_uris(ledger, PLAN, False) == {"/0"}
+    assert curate._stale_uris(ledger, PLAN, True) == {"/0", "/1"}
+    told = of_measuring(pyramid, PLAN)
+    assert "measured otherwise than the recipe says: 1;" in told[0] and "stay as they were: 1;" in told[1]

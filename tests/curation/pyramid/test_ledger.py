@@ -35,6 +35,30 @@ def test_settled_goes_by_name_size_time_and_plan(pyramid: Pyramid) -> None:
     assert ledger.settled(there, "other") == set() == ledger.settled([], "p")
 
 
+def test_an_attempt_in_vain_is_not_repeated_unasked(pyramid: Pyramid) -> None:
+    """Whatever its row was settled under before, and whichever comes first; one of ours or of the network is."""
+    base = {"fingerprint": "old", "bytes": 10, "modified": [1.0], "clips": 0}
+    failed = base | {"status": "quarantined", "fingerprint": "new", "tried": "attempt"}
+    for number, reason in enumerate(("timed_out", "broken", "worker_lost")):
+        names = {"video_id": f"v{number}", "uris": [f"/{number}"]}
+        Committer(pyramid).commit(Batch(videos=videos(base | names | {"status": "done"})))
+        Committer(pyramid).commit(Batch(videos=videos(failed | names | {"reason": reason})))
+    sources = [Source(f"/{number}", 10, 1.0) for number in range(3)]
+
+    def settled(plan: str, attempt: str | None, retry: bool = False) -> set[Source]:
+        found = [Ledger(pyramid, keep).settled(sources, plan, retry, attempt) for keep in (True, False)]
+        assert found[0] == found[1]
+        return found[0]
+
+    assert settled("new", "attempt") == set(sources[:2])
+    assert set(Ledger(pyramid).tried("attempt")) == {"v0", "v1"} and not [*Ledger(pyramid).tried("another")]
+    assert settled("new", "another") == settled("new", None) == settled("new", "attempt", retry=True) == set()
+    assert settled("old", "attempt", retry=True) == set(sources)
+    judged = base | {"status": "done", "fingerprint": "new", "video_id": "v0", "uris": ["/0"]}
+    Committer(pyramid).commit(Batch(videos=videos(judged | {"tried": None})))
+    assert settled("new", "attempt", retry=True) == {sources[0]} and set(Ledger(pyramid).tried("attempt")) == {"v1"}
+
+
 def test_what_failed_by_our_fault_or_the_networks_is_not_settled(pyramid: Pyramid) -> None:
     base = {"status": "quarantined", "fingerprint": "p", "bytes": 10, "modified": [1.0]}
     reasons = [reason for reason in Reason if reason.status == "quarantined"]
