@@ -8,7 +8,7 @@ is how a download is allowed; nothing else is fetched.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -62,16 +62,20 @@ class ImageSection(Section):
     path: str | None = None
 
 
+_Path = Annotated[Path, Field(strict=False)]
+"""A path in a file is a text."""
+
+
 class QualitySection(Section):
     """Weights of VBench's metrics, for the search over candidates; `weights` changes how much each counts."""
 
-    dino: Path | None = None
-    clip_b32: Path | None = None
-    amt: Path | None = None
-    raft: Path | None = None
-    clip_l14: Path | None = None
-    laion_head: Path | None = None
-    musiq: Path | None = None
+    dino: _Path | None = None
+    clip_b32: _Path | None = None
+    amt: _Path | None = None
+    raft: _Path | None = None
+    clip_l14: _Path | None = None
+    laion_head: _Path | None = None
+    musiq: _Path | None = None
     weights: dict[str, float] = Field(default_factory=dict)
 
 

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from curation.errors import UserError
+from curation.media.shots.options import exact
 
 
 class Section(BaseModel):
-    """A table of such a file."""
+    """A table of such a file. TOML knows types: a truth value or a text is no number, and 1 is no truth value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=True, use_attribute_docstrings=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _exact(cls, value: Any, info: ValidationInfo) -> Any:
+        return exact(value, cls.model_fields[info.field_name or ""].annotation)
 
 
 _Model = TypeVar("_Model", bound=Section)

@@ -8,13 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+
+def exact(value: object, kind: object) -> object:
+    """A value of a TOML file as pydantic takes it for a field of type `kind` where it is strict: a whole number may be
+    written as 15.0, and an array is a tuple.
+    """
+    if kind in (int, int | None) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 class Options(BaseModel):
-    """One detector's options."""
+    """One detector's options. A truth value or a text is no number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _exact(cls, value: object, info: ValidationInfo) -> object:
+        return exact(value, cls.model_fields[info.field_name or ""].annotation)
 
 
 class SceneOptions(Options):
@@ -72,9 +88,6 @@ OPTIONS: Mapping[str, type[Options]] = {
 def read(detector: str, options: Mapping[str, object]) -> Options:
     """The options of a detector, checked; a `ValueError` says in one line which is wrong and what is allowed."""
     kind = OPTIONS[detector]
-    for key, value in options.items():
-        if isinstance(value, bool):  # which pydantic would take for 0 or 1
-            raise ValueError(f"{key} = {value}: input should be a number")
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
