@@ -141,7 +141,7 @@ def _scored(frames: Frames, side: int) -> tuple[float, float]:
     facts = Facts("", "", "", "", width, height, width, height, 0, False, 1.0, 24.0, False, 2.0, len(frames), 0.0)
     size, motion = ScoredSize.of(Crop(0, 0, width // 2 * 2, height // 2 * 2), facts, max(width, height), side), Motion()
     for frame in frames:
-        motion.push(size.for_motion(frame))
+        motion.push(*size.for_motion(frame))
     five = [frames[round((i + 0.5) / 5 * (len(frames) - 1))] for i in range(5)]
     return motion.mean(len(frames)), sharpness(tuple(laplacian_variance(size.for_sharpness(frame)) for frame in five))
 

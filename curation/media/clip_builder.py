@@ -103,7 +103,7 @@ class OpenClip:
             self._look_for_borders(source.planes[0])
         y, u, v = source.planes
         inside = self._inside
-        self._motion.push(self._scored.for_motion(view(y, inside)))
+        self._motion.push(*self._scored.for_motion(view(y, inside)))
         self._jitter.push(small_bgr(view(y, inside), view(u, inside, 2), view(v, inside, 2)))
 
     def close(self, end_frame: int, ending: Ending) -> ClipMeasure | None:

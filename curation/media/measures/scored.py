@@ -37,11 +37,13 @@ class ScoredSize:
         turned = facts.rotation in (90, 270)
         return cls(height if turned else width, width if turned else height, bool(side))
 
-    def for_motion(self, plane: Plane) -> Plane:
-        """Luma for motion, in every frame: reduced at little cost, for motion looks at smoothed pictures."""
+    def for_motion(self, plane: Plane) -> tuple[Plane, float]:
+        """Luma for motion, in every frame, and its `scale` for `Motion.push`: reduced at little cost, for
+        motion looks at smoothed pictures, and never enlarged, for it can smooth a smaller one by less.
+        """
         if self.shared and plane.shape[0] < self.height:
-            return cv2.resize(plane, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
-        return fit(plane, self.width, self.height)
+            return plane, plane.shape[0] / self.height
+        return fit(plane, self.width, self.height), 1.0
 
     def for_sharpness(self, plane: Plane) -> Plane:
         """Luma for sharpness, in few frames: reduced so that the finest detail left is the same from every size."""

@@ -48,6 +48,7 @@ def _residual(searched: Thumb, wanted: Thumb) -> float:
     """Mean absolute difference (0..255) of each block of `wanted` from the place in `searched` that it fits best."""
     _, height, width = wanted.shape
     rows, columns = _BLOCK
+    wanted = wanted.astype(np.int16)
     edge = np.pad(searched, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="edge").astype(np.int16)
     best = []
     for top in range(0, height, rows):
@@ -55,5 +56,7 @@ def _residual(searched: Thumb, wanted: Thumb) -> float:
             block = wanted[:, top : top + rows, left : left + columns]
             around = edge[:, top : top + rows + 2 * _REACH, left : left + columns + 2 * _REACH]
             places = np.lib.stride_tricks.sliding_window_view(around, block.shape)[0]
-            best.append(np.abs(places - block).mean(axis=(2, 3, 4)).min())
+            off = places.reshape(-1, block.size) - block.reshape(-1)
+            np.abs(off, out=off)
+            best.append(off.sum(axis=1, dtype=np.int32).min() / block.size)
     return float(np.mean(best))

@@ -111,7 +111,7 @@ def test_scores_at_one_side_mean_the_same_at_every_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["plain.mp4", "letterboxed.mp4"])
 def test_scores_are_those_of_the_pictures_at_the_side(name: str) -> None:
-    """Of the picture inside its borders; a clip that is smaller than the side is enlarged."""
+    """Of the picture inside its borders."""
     path = media.sample(name)
     for side in (64, 480):
         (clip,) = measured(path, replace(LENIENT, score_side=side)).clips
@@ -119,7 +119,7 @@ def test_scores_are_those_of_the_pictures_at_the_side(name: str) -> None:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
                 luma = np.asarray(frame.planes[0], np.uint8).reshape(frame.height, frame.planes[0].line_size)
-                motion.push(size.for_motion(view(luma, clip.crop)))
+                motion.push(*size.for_motion(view(luma, clip.crop)))
         assert clip.motion == pytest.approx(motion.mean(clip.frames), rel=1e-6)
 
 
