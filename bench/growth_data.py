@@ -44,7 +44,7 @@ def build(folder: Path, rows: int) -> Pyramid:
         first = table(name, 0, CLIPS_A_VIDEO).schema
         reader = pa.RecordBatchReader.from_batches(first, (one for some in batches for one in some.to_batches()))
         lance.write_dataset(reader, pyramid.dataset_uri(name), mode="append")
-        indexes.create(pyramid, name, indexes.INDEXES[name])
+        indexes.create(pyramid, name, indexes.wanted(pyramid, name))
     statistics = access.measured(pyramid.dataset("clips"), list(BY))
     pyramid.dataset("clips").update_metadata({access.METADATA_KEY: statistics.to_json()})
     return pyramid

@@ -10,7 +10,7 @@ judged. A score that was not computed is null and says why; it is never a number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,8 +21,11 @@ FORMAT_VERSION = 2
 2: rows of `clips` and `videos` are written by `pyramid.upsert`, which must never meet the `merge_insert` of version 1.
 """
 
+OWN_SCORES_VERSION = 3
+"""Version of a pyramid that has scores of its own (`pyramid.about.About.scores`); all others stay at version 2."""
+
 SCORES = ("motion", "sharpness", "jitter", "text_area", "aesthetic")
-"""The score columns, in order of cost: the first three come with the measuring pass."""
+"""The score columns of every pyramid, in order of cost: the first three come with the measuring pass."""
 
 FRAME_SCORES = ("motion", "sharpness", "jitter")
 EMBEDDING_WIDTH = 768
@@ -323,15 +326,13 @@ list that are the user's own, one JSON object. `fingerprint`: of the plan that i
 attempt that could not judge it (`rows.attempt_fingerprint`), which for a video settled before was a later one."""
 
 
-def _score_fields() -> list[pa.Field]:
-    fields: list[pa.Field] = []
-    for score in SCORES:
-        fields += [
-            pa.field(score, pa.float32()),
-            pa.field(f"{score}_by", pa.string()),
-            pa.field(f"{score}_why", pa.string()),
-        ]
-    return fields
+def score_fields(score: str) -> list[pa.Field]:
+    """A score's value, how it was made (a fingerprint), and where it is null why."""
+    return [
+        pa.field(score, pa.float32()),
+        pa.field(f"{score}_by", pa.string()),
+        pa.field(f"{score}_why", pa.string()),
+    ]
 
 
 CLIPS = pa.schema(
@@ -355,7 +356,7 @@ CLIPS = pa.schema(
         pa.field("first_check", pa.int64()),
         pa.field("last_check", pa.int64()),
         pa.field("all_check", pa.int64()),
-        *_score_fields(),
+        *(field for score in SCORES for field in score_fields(score)),
         pa.field("laplacian", pa.list_(pa.float32(), LAPLACIANS)),
         pa.field("embedding", pa.list_(pa.float16(), EMBEDDING_WIDTH)),
         pa.field("caption", pa.string()),
@@ -373,6 +374,12 @@ CLIPS = pa.schema(
 and fields ("tone-mapped from smpte2084", "deinterlaced tff"), null where nothing was. `first_check`, `last_check`:
 checksums of its first and last source frame as decoded; `all_check`: of all of them (see `media.frames.checksum`).
 Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
+
+
+def clips_schema(own: Sequence[str] = ()) -> pa.Schema:
+    """The columns of `clips` in a pyramid that has these scores of its own."""
+    return pa.schema([*CLIPS, *(field for score in own for field in score_fields(score))]) if own else CLIPS
+
 
 SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])
 """First, middle and last frame of every measured clip as JPEG: what OCR and CLIP see, and what a person looks at."""

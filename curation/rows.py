@@ -13,7 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import CLIPS, FRAME_SCORES, VIDEOS, Clip, Crop, Facts, Source, Span, Status, Verdict
+from curation.contract import (
+    FRAME_SCORES,
+    SCORES,
+    VIDEOS,
+    Clip,
+    Crop,
+    Facts,
+    Source,
+    Span,
+    Status,
+    Verdict,
+    clips_schema,
+)
 from curation.identity import clip_id, fingerprint, older_clip_id
 from curation.media.measures.blur import sharpness_fingerprint
 from curation.media.measures.jitter import JITTER_FINGERPRINT
@@ -112,7 +124,8 @@ def clips_table(
             row |= {score: getattr(clip, score), f"{score}_by": by}
         row |= {f"{score}_why": text for score, text in why.items()}
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=CLIPS)
+    own = [score for score in why if score not in SCORES]
+    return pa.Table.from_pylist(rows, schema=clips_schema(own))
 
 
 def _name(video_id: str, clip: ClipMeasure, plan: str, there: Collection[str]) -> str:

@@ -182,9 +182,10 @@ def tiers(
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
     from pipelines.commands import render
     from pipelines.commands.conditions import conditions
-    from pipelines.commands.tiers import tiers
+    from pipelines.commands.tiers import own_scores, tiers
 
-    render.tiers(tiers(pyramid, move, conditions(context.args), unset or ()), as_json)
+    wanted = conditions(context.args, scores=own_scores(pyramid)) if context.args else {}
+    render.tiers(tiers(pyramid, move, wanted, unset or ()), as_json)
 
 
 @app.command()

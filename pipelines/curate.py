@@ -171,7 +171,7 @@ def fill(job: Job, tier: str | None, again: Collection[str]) -> None:
 def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     """Settle sources: their rows, clips, frame scores and sample frames."""
     plan, limits = job.recipe.plan, job.recipe.limits
-    why = {filter_.score: filter_.why for filter_ in job.filters}
+    why = {score: filter_.why for filter_ in job.filters for score in filter_.scores}
     make = MeasureStage(
         job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.coordinator, frame_fingerprints(plan))
     )
@@ -185,17 +185,17 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
 
 
 def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
-    """Fill one score for the clips that reach its tier and lack it; all from stored sample frames. `again`: see
+    """Fill a filter's scores for the clips that reach its tier and lack them, from stored sample frames. `again`: see
     `Ledger.stale_clips`.
     """
     if filter_.make is None:
         return
     wanted = Ledger(job.pyramid, remember=True).stale_clips(
-        filter_.score, filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, again=again
+        filter_.scores[0], filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, again=again
     )
     clips = (pair for batch in wanted for pair in zip(*batch.to_pydict().values(), strict=True))
     fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make, job.recipe.limits)
-    give_up = Unscored(filter_.score, filter_.fingerprint)
+    give_up = Unscored(filter_.scores, filter_.fingerprint)
     if filter_.python is None:
         chained = Chained((fetch, score_))
         stages = [StageSpec(filter_.name, chained, gpus=filter_.gpus, give_up=give_up, paced=True)]

@@ -51,7 +51,7 @@ class Aesthetic:
     """
 
     name = "aesthetic"
-    score = "aesthetic"
+    scores = ("aesthetic",)
 
     def __init__(self, clip: Path, head: Path, *, dtype: Dtype = "fp32", device: str = "cpu", batch: int = 32) -> None:
         self.fingerprint = aesthetic_fingerprint(clip, head, dtype)

@@ -1,4 +1,4 @@
-"""What a filter is: it measures one score of a clip from the clip's sample frames, and decides nothing.
+"""What a filter is: it measures scores of a clip from the clip's sample frames, and decides nothing.
 
 The filters of this protocol (`ocr`, `aesthetic`) come after the measuring pass, which leaves three sample
 frames of every future clip: first, middle, last. The frame scores (motion, sharpness, jitter) are measured
@@ -47,7 +47,7 @@ class ScoreValue:
 
 
 class SampleFilter(Protocol):
-    """Measures one score column from sample frames. Make it once (it loads weights), call it many times."""
+    """Measures scores from sample frames. Make it once (it loads weights), call it many times."""
 
     @property
     def name(self) -> str:
@@ -55,8 +55,8 @@ class SampleFilter(Protocol):
         ...
 
     @property
-    def score(self) -> str:
-        """The score column that it fills, one of `contract.SCORES`."""
+    def scores(self) -> tuple[str, ...]:
+        """The score columns that it fills: of `contract.SCORES`, or the pyramid's own."""
         ...
 
     @property
@@ -64,8 +64,8 @@ class SampleFilter(Protocol):
         """How values are made: method, version, parameters, weights. Goes into `<score>_by`."""
         ...
 
-    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
-        """Measure clips, one `ScoreValue` for each, in order.
+    def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> Sequence[ScoreValue | tuple[ScoreValue, ...]]:
+        """Measure clips: for each, in order, its value; of a filter with several `scores`, its values in their order.
 
         A clip is its sample frames in order of time, normally (first, middle, last): BGR, uint8, (height,
         width, 3), longer side <= 640. A clip without frames gets None and `NO_SAMPLES`.

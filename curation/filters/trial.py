@@ -50,7 +50,7 @@ class MakeFilter:
 
 
 def make(settings: Mapping[str, Any]) -> SampleFilter:
-    """The filter that `settings` describe: `filter` is "ocr" or "aesthetic", the rest goes to its constructor.
+    """The filter that `settings` describe: `filter` is "ocr", "aesthetic" or "custom", the rest is for its constructor.
 
     Raises `UserError` where something that it needs is not there.
     """
@@ -65,8 +65,17 @@ def make(settings: Mapping[str, Any]) -> SampleFilter:
             from curation.filters.aesthetic import Aesthetic
 
             return Aesthetic(Path(options.pop("clip")), Path(options.pop("head")), **options)
+        case "custom":
+            from curation.filters.custom import Custom
+
+            return Custom(**options)
         case other:
             raise ValueError(f"no sample filter is called {other!r}")
+
+
+def named(settings: Mapping[str, Any]) -> str:
+    """What a person knows the filter of `settings` by."""
+    return str(settings["name"] if settings["filter"] == "custom" else settings["filter"])
 
 
 @functools.lru_cache(maxsize=16)
@@ -75,7 +84,7 @@ def try_out(settings: str, python: str | None = None, within_s: float = WITHIN_S
 
     Raises `UserError` with the cause. What went well once is not tried again in this process.
     """
-    name = json.loads(settings)["filter"]
+    name = named(json.loads(settings))
     if python is not None:
         check_interpreter(python, within_s)
     command = [python or sys.executable, "-c", _START, str(_ROOT), settings]
@@ -111,7 +120,15 @@ def check_interpreter(python: str, within_s: float = WITHIN_S) -> None:
 
 def _run(command: list[str], what: str, within_s: float) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=within_s, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            stdin=subprocess.DEVNULL,
+            # No module comes from the folder in which the command was typed, for a worker has another one.
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
     except subprocess.TimeoutExpired:
         raise UserError(f"{what} gave no answer in {within_s:.0f} s", "see whether the machine is overloaded") from None
     except OSError as error:
@@ -135,13 +152,14 @@ def _answer(settings: Mapping[str, Any]) -> dict[str, str]:
         import numpy as np
 
         made = make(settings)
-        made.measure([[np.full((_SIDE, _SIDE, 3), 128, np.uint8)]])
+        many = 3 if settings["filter"] == "custom" else 1  # a clip as it comes; ours take any number, and time for each
+        made.measure([[np.full((_SIDE, _SIDE, 3), 128, np.uint8)] * many])
     except UserError as error:
         return {"cause": error.cause, "remedy": error.remedy}
     except Exception as error:  # whatever a package raises when it is not as it should be
         said = " ".join(str(error).split())[:200]
         return {
-            "cause": f"the {settings['filter']} filter cannot start: {type(error).__name__}: {said}",
+            "cause": f"the {named(settings)} filter cannot start: {type(error).__name__}: {said}",
             "remedy": "see `ziggurat doctor`",
         }
     return {"by": made.fingerprint}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation.contract import FORMAT_VERSION
+from curation.contract import FORMAT_VERSION, OWN_SCORES_VERSION
 from curation.errors import UserError
 from curation.pyramid.files import Files, is_remote, options
 from curation.pyramid.tiers import Range, Tiers
@@ -42,7 +42,8 @@ class About:
 
     `tiers`: those in force. `recipe`: the recipe's name; `recipe_version`: which of the kept texts it is, None in a
     pyramid that was made without one. `recipe_tiers`: the tiers as the recipe has them, None where they are those in
-    force. `retiering`: the column `clips.tier` may still hold tiers from before.
+    force. `retiering`: the column `clips.tier` may still hold tiers from before. `scores`: those that this pyramid has
+    beside `contract.SCORES`, by filters of its users' own, in the order in which they came.
     """
 
     tiers: Tiers
@@ -51,6 +52,14 @@ class About:
     recipe_version: int | None = None
     recipe_tiers: Tiers | None = None
     retiering: bool = False
+    scores: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for tiers in (self.tiers, self.recipe_tiers):
+            if tiers is not None:
+                tiers.check_columns(self.scores)
+        if self.scores:
+            object.__setattr__(self, "format", max(self.format, OWN_SCORES_VERSION))
 
     @property
     def moved(self) -> tuple[Moved, ...]:
@@ -72,6 +81,8 @@ class About:
             data["recipe_tiers"] = self.recipe_tiers.to_data()
         if self.retiering:
             data["retiering"] = True
+        if self.scores:
+            data["scores"] = list(self.scores)
         return json.dumps(data, indent=2) + "\n"
 
     @classmethod
@@ -84,9 +95,9 @@ class About:
             raise UserError(
                 f"{uri} is not a pyramid: its {FILE} is not readable", "give the path of a pyramid"
             ) from None
-        if version > FORMAT_VERSION:
+        if version > OWN_SCORES_VERSION:
             raise UserError(
-                f"{uri} was made by a newer Ziggurat (format {version}, this one reads {FORMAT_VERSION})",
+                f"{uri} was made by a newer Ziggurat (format {version}, this one reads {OWN_SCORES_VERSION})",
                 "upgrade ziggurat and run the command again",
             )
         try:
@@ -100,6 +111,7 @@ class About:
                 None if kept is None else int(kept),
                 None if before is None else Tiers.from_data(before),
                 bool(data.get("retiering", False)),
+                tuple(map(str, data.get("scores", ()))),
             )
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{uri}/{FILE} is damaged ({error})", "restore the file, or run curate again") from None

@@ -6,34 +6,46 @@ column of nulls is a line of the schema.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from curation.pyramid.store import Pyramid, schema
+from curation.pyramid.retry import retrying
+from curation.pyramid.store import Pyramid
 
 if TYPE_CHECKING:
     import lance
 
 
-def missing(dataset: lance.LanceDataset, name: str) -> list[pa.Field]:
-    """The fields of the contract's `videos` or `clips` that the dataset lacks."""
-    there = set(dataset.schema.names)
-    return [field for field in schema(name) if field.name not in there]
+def missing(pyramid: Pyramid, name: str) -> list[pa.Field]:
+    """The fields of `videos` or `clips` that the contract and the pyramid's own scores want and the dataset lacks."""
+    there = set(pyramid.dataset(name).schema.names)
+    return [field for field in pyramid.schema(name) if field.name not in there]
+
+
+def add_scores(pyramid: Pyramid, scores: Sequence[str]) -> None:
+    """Add the columns of these scores to `clips`. It comes before `pyramid.json` names them, so that whoever reads
+    there of a score finds its columns.
+    """
+    own = tuple(dict.fromkeys((*pyramid.about.scores, *scores)))
+    wider = Pyramid(pyramid.uri, replace(pyramid.about, scores=own), pyramid.storage_options)
+    retrying(f"columns of clips in {pyramid.uri}", lambda: writable(wider, "clips"))
 
 
 def writable(pyramid: Pyramid, name: str) -> lance.LanceDataset:
-    """The latest version of `videos` or `clips`, with every column of the contract.
+    """The latest version of `videos` or `clips`, with every column that it should have.
 
     Raises as Lance does when somebody else changes the schema meanwhile, which `retry.retrying` takes for a conflict.
     """
     dataset = pyramid.dataset(name)
-    lacking = missing(dataset, name)
+    lacking = [field for field in pyramid.schema(name) if field.name not in set(dataset.schema.names)]
     if not lacking:
         return dataset
     try:
         dataset.add_columns(pa.schema(lacking))
     except (OSError, ValueError):
-        if missing(pyramid.dataset(name), name):
+        if missing(pyramid, name):
             raise
     return pyramid.dataset(name)

@@ -174,6 +174,8 @@ class Committer:
         return list(first.values()), len(later)
 
     def _clips(self, table: pa.Table, hashes: Mapping[str, str], tiers: Tiers, insert: bool) -> int:
+        columns = self.pyramid.schema("clips")
+        assert set(table.column_names) <= set(columns.names), "a pyramid says which scores it has before they are made"
         incoming = {row["clip_id"]: row for row in _light(table).to_pylist()}  # of equals the last one
         if "media" in table.column_names:
             for clip_id in set(incoming) & set(hashes):
@@ -182,11 +184,11 @@ class Committer:
         def unite(old_table: pa.Table) -> pa.Table:
             old = {row["clip_id"]: row for row in _light(old_table).to_pylist()}
             ids = [clip_id for clip_id in incoming if insert or clip_id in old]
-            rows = [merge.clip(old.get(clip_id), incoming[clip_id], tiers) for clip_id in ids]
-            light = pa.Table.from_pylist(rows, schema=pa.schema([f for f in CLIPS if f.name not in _HEAVY]))
+            rows = [merge.clip(old.get(clip_id), incoming[clip_id], tiers, self.pyramid.scores) for clip_id in ids]
+            light = pa.Table.from_pylist(rows, schema=pa.schema([f for f in columns if f.name not in _HEAVY]))
             for name in _HEAVY:
-                light = light.append_column(CLIPS.field(name), _coalesced(name, ids, table, old_table))
-            return light.select(CLIPS.names)
+                light = light.append_column(columns.field(name), _coalesced(name, ids, table, old_table))
+            return light.select(columns.names)
 
         return self._upsert(Upsert(self.pyramid, "clips", incoming, unite), "clips")
 

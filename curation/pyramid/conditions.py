@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import CLIPS, SCORES
+from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid.derived import DERIVED, stored, value
 from curation.pyramid.tiers import Range, single
@@ -65,12 +65,19 @@ def known(column: str, allowed: Sequence[str] = ALL, use: str = "") -> str:
     return column
 
 
-def condition(column: str, value: Any) -> Condition:
-    """What `where(column=value)` means: a pair or Range, a number, a text or several, None for null."""
-    known(column, NUMBERS + TEXTS, "to search by")
+def texts(own: Sequence[str]) -> tuple[str, ...]:
+    """The text columns of a pyramid that has these scores of its own."""
+    return (*TEXTS, *(f"{score}{end}" for score in own for end in ("_by", "_why")))
+
+
+def condition(column: str, value: Any, own: Sequence[str] = ()) -> Condition:
+    """What `where(column=value)` means: a pair or Range, a number, a text or several, None for null. `own`: the
+    pyramid's own scores.
+    """
+    known(column, (*NUMBERS, *own, *texts(own)), "to search by")
     if value is None:
         return Present(column, False)
-    if column in TEXTS:
+    if column in texts(own):
         values = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else ()
         if not values or len(values) > _MAX_VALUES or not all(isinstance(text, str) for text in values):
             raise UserError(f"{column}={value!r:.80} is not a text", f"give a text or a list of up to {_MAX_VALUES}")
@@ -79,7 +86,7 @@ def condition(column: str, value: Any) -> Condition:
         except UnicodeEncodeError:
             raise UserError(f"{column}={value!r:.80} is not valid Unicode", "give a valid text") from None
         return OneOf(column, tuple(sorted(values)))
-    known(column, NUMBERS, "to compare with a number")
+    known(column, (*NUMBERS, *own), "to compare with a number")
     try:
         bounds = value if isinstance(value, (Range, list, tuple)) else (value, value)
         return Between(column, Range.of(bounds))
@@ -111,7 +118,7 @@ def _holds(one: Condition, row: Mapping[str, Any]) -> bool:
         return (found is not None) == one.present
     if isinstance(one, OneOf):
         return found in one.values
-    return one.range.holds(found, one.column in SCORES)
+    return one.range.holds(found, pa.types.is_float32(_type(one.column)))
 
 
 def _expression(one: Condition) -> pc.Expression:
@@ -124,7 +131,7 @@ def _expression(one: Condition) -> pc.Expression:
     if isinstance(one, OneOf):
         texts = [column == pa.scalar(text, pa.string()) for text in one.values[:1]]
         return texts[0] if len(one.values) == 1 else column.isin(pa.array(one.values, pa.string()))
-    type_ = CLIPS.field(one.column).type if derived is None else derived.type
+    type_ = _type(one.column)
     bounds = _integers(one.range, type_) if pa.types.is_integer(type_) else _floats(one.range, type_)
     if bounds is None:
         return pc.scalar(False)
@@ -137,6 +144,13 @@ def _expression(one: Condition) -> pc.Expression:
     if high is not None:
         tests.append(column <= pa.scalar(high, type_))
     return reduce(and_, tests)
+
+
+def _type(column: str) -> pa.DataType:
+    """Of a number column; one that the contract does not know is a score of the pyramid's own."""
+    if column in DERIVED:
+        return DERIVED[column].type
+    return CLIPS.field(column).type if column in CLIPS.names else pa.float32()
 
 
 def _floats(range_: Range, type_: pa.DataType) -> tuple[float | None, float | None]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curation.contract import SCORES
 from curation.pyramid import access
 from curation.pyramid.retry import retrying
 from curation.pyramid.store import Pyramid
@@ -26,8 +25,6 @@ LOOKED_UP = {
     "media": ("clip_id",),
 }
 """Columns by which rows are found, by commits and by workers: committers make these indexes, `upkeep` the others."""
-INDEXES: dict[str, tuple[str, ...]] = {**LOOKED_UP, "clips": (*access.KEYS, *SCORES)}
-"""Columns with an index after `upkeep`. Not width and such: they have few values, so no range is narrow."""
 
 PAGE_ROWS = 1024
 """Rows of a page of an index, which a lookup reads whole: of 10 M rows, 50 scattered keys take half of what they take
@@ -39,6 +36,11 @@ ASKED = {("clips", "video_id"): 4096}
 """Columns that no commit looks up have larger pages: a session reads the list of pages before its first lookup."""
 WORTH = 8192
 """A dataset with fewer rows is looked through sooner than an index of it is made."""
+
+
+def wanted(pyramid: Pyramid, name: str) -> list[str]:
+    """Columns with an index after `upkeep`. Not width and such: they have few values, so no range is narrow."""
+    return [*LOOKED_UP[name], *(pyramid.scores if name == "clips" else ())]
 
 
 def create(pyramid: Pyramid, name: str, columns: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import FRAME_SCORES, SCORES, Source, Status
+from curation.contract import FRAME_SCORES, Source, Status
 from curation.inputs import own_columns
 from curation.pyramid import conditions
 from curation.pyramid.conditions import Between, Condition, Present
@@ -170,9 +170,10 @@ class Ledger:
         these are the scores that are cheaper than `score`, and the facts of a clip. `again`: which failures of
         this fingerprint count as missing, of `PASSING` (of ours or the network) and `LASTING` (of the data).
         """
-        assert score in SCORES, score
+        scores = self.pyramid.scores
+        assert score in scores, score
         if known is None:
-            known = (*SCORES[: SCORES.index(score)], *MEASURES)
+            known = (*scores[: scores.index(score)], *MEASURES)
         ranges = {} if from_tier is None else tiers.effective(from_tier)
         bounds = [Between(column, ranges[column]) for column in ranges if column in known]
         by = pc.field(f"{score}_by")

@@ -50,7 +50,7 @@ def source_name(uri: str) -> str:
 
 def own(pyramid: Pyramid) -> dict[str, Own]:
     """The user's own columns by their names in a query."""
-    return own_columns(pyramid, TAKEN)
+    return own_columns(pyramid, TAKEN | {*pyramid.own_score_columns})
 
 
 def known(pyramid: Pyramid, name: str) -> Own | None:
@@ -60,7 +60,7 @@ def known(pyramid: Pyramid, name: str) -> Own | None:
     columns = own(pyramid)
     found = named(columns, name)
     if found is None:
-        conditions.known(name, (*ALL, *NAMES, *columns))
+        conditions.known(name, (*ALL, *pyramid.own_score_columns, *NAMES, *columns))
         raise AssertionError(name)
     return found
 

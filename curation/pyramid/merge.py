@@ -12,6 +12,7 @@ else did. The rules make the outcome the same whichever of two jobs comes first:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from curation.contract import SCORES, Status
@@ -21,18 +22,18 @@ from curation.pyramid.failures import TRIED_AGAIN
 from curation.pyramid.tiers import Tiers
 
 Row = dict[str, Any]
-_SCORES = [(score, f"{score}_by", f"{score}_why") for score in SCORES]
-_SCORE_COLUMNS = {column for columns in _SCORES for column in columns}
 
 
-def clip(old: Row | None, new: Row, tiers: Tiers) -> Row:
+def clip(old: Row | None, new: Row, tiers: Tiers, scores: Sequence[str] = SCORES) -> Row:
     """The clip row to write: `new` over `old`, scores that are not numbers made null, `tier` judged again.
 
     A score goes with its `_by` and `_why`: what `new` does not say of them, it says is null.
     """
     row = dict(old or {})
-    row |= {name: value for name, value in new.items() if value is not None and name not in _SCORE_COLUMNS}
-    for score, by, why in _SCORES:
+    beside = [(score, f"{score}_by", f"{score}_why") for score in scores]
+    of_scores = {column for columns in beside for column in columns}
+    row |= {name: value for name, value in new.items() if value is not None and name not in of_scores}
+    for score, by, why in beside:
         if score not in new:
             continue
         value, maker, reason = new[score], new.get(by), new.get(why)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid import access, conditions, lineage
 from curation.pyramid.conditions import ALL, NUMBERS, Between, Condition
@@ -42,6 +41,11 @@ SEARCHABLE = conditions.NUMBERS + conditions.TEXTS
 _BATCH_ROWS = 8192
 _FEW_ROWS = 2000
 """Up to so many rows are first found by their ids and then read; more are read as they are found."""
+
+
+def default_columns(pyramid: Pyramid) -> tuple[str, ...]:
+    """The columns of a clip that come where none is named."""
+    return (*DEFAULT_COLUMNS, *pyramid.own_score_columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,14 @@ class Query:
 
     def having(self, *columns: str) -> Query:
         """Only clips whose `columns` are not null (as `having("media")`: those that have been cut)."""
-        added = tuple(conditions.Present(conditions.known(column, SEARCHABLE), True) for column in columns)
+        there = (*SEARCHABLE, *self.pyramid.own_score_columns)
+        added = tuple(conditions.Present(conditions.known(column, there), True) for column in columns)
         return replace(self, conditions=(*self.conditions, *added))
 
     def order(self, column: str, descending: bool = False) -> Query:
         """Best first by a number column; clips without a value are left out. As one table it needs a `limit`."""
-        return replace(self, ordering=(conditions.known(column, NUMBERS, "to order by"), bool(descending)))
+        numbers = (*NUMBERS, *self._own_scores)
+        return replace(self, ordering=(conditions.known(column, numbers, "to order by"), bool(descending)))
 
     def limit(self, rows: int | None) -> Query:
         if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows < 1 << 31):
@@ -93,15 +99,15 @@ class Query:
     def columns(self, *names: str) -> Query:
         """Which columns, in this order: of clips, of their videos (`lineage.NAMES`), or the user's own."""
         if not names:
-            raise UserError("no column is selected", f"there are {', '.join(ALL)}")
+            raise UserError("no column is selected", f"there are {', '.join(self._all)}")
         chosen = tuple(dict.fromkeys(names))
-        others = [(name, lineage.known(self.pyramid, name)) for name in chosen if name not in ALL]
+        others = [(name, lineage.known(self.pyramid, name)) for name in chosen if name not in self._all]
         return replace(self, selected=chosen, own=tuple((name, own) for name, own in others if own is not None))
 
     def whole(self) -> Query:
         """With everything that is told of a clip and its video, as an export has it; no embedding."""
         own = lineage.own(self.pyramid)
-        names = (*DEFAULT_COLUMNS, *lineage.SEARCHED, *(own or ("extra",)))
+        names = (*default_columns(self.pyramid), *lineage.SEARCHED, *(own or ("extra",)))
         return replace(self, selected=names, own=tuple(own.items()))
 
     def at(self, version: int | str | None) -> Query:
@@ -116,6 +122,15 @@ class Query:
         """Give up with an error after `seconds`."""
         return replace(self, timeout_s=seconds)
 
+    @property
+    def _own_scores(self) -> tuple[str, ...]:
+        return self.pyramid.about.scores
+
+    @property
+    def _all(self) -> tuple[str, ...]:
+        """Every column of a clip."""
+        return (*ALL, *self.pyramid.own_score_columns)
+
     def to_table(self) -> pa.Table:
         return _bounded(self._read, self.timeout_s)
 
@@ -129,7 +144,7 @@ class Query:
 
     def schema(self) -> pa.Schema:
         """Names and types of the rows."""
-        fields = {field.name: field for field in CLIPS}
+        fields = {field.name: field for field in self.pyramid.schema("clips")}
         fields |= {field.name: field for field in self._scanner(self._dataset()).projected_schema}
         joined = self._joined()
         fields |= {} if joined is None else {field.name: field for field in joined.fields()}
@@ -162,21 +177,22 @@ class Query:
 
     def _complete(self, batch: pa.RecordBatch, joined: lineage.Joined | None, with_row_id: bool) -> pa.RecordBatch:
         """The batch with all selected columns in their order; null are those that an old pyramid lacks."""
+        columns = self.pyramid.schema("clips")
         for name in self.selected:
-            if name in CLIPS.names and name not in batch.schema.names:
-                batch = batch.append_column(CLIPS.field(name), pa.nulls(batch.num_rows, CLIPS.field(name).type))
+            if name in columns.names and name not in batch.schema.names:
+                batch = batch.append_column(columns.field(name), pa.nulls(batch.num_rows, columns.field(name).type))
         batch = batch if joined is None else joined.add(batch)
         return batch.select([*self.selected, "_rowid"] if with_row_id else list(self.selected))
 
     def _condition(self, column: str, value: Any) -> Condition:
-        if column in ALL:
-            return conditions.condition(column, value)
+        if column in self._all:
+            return conditions.condition(column, value, self._own_scores)
         return lineage.condition(self.pyramid, column, value)
 
     def _joined(self) -> lineage.Joined | None:
         """What adds the columns that are not the clips' own; None where there are none."""
         own = dict(self.own)
-        others = {name: own.get(name) for name in self.selected if name not in ALL}
+        others = {name: own.get(name) for name in self.selected if name not in self._all}
         return lineage.Joined(self.pyramid, others) if others else None
 
     def _dataset(self) -> lance.LanceDataset:
@@ -199,7 +215,7 @@ class Query:
         """The columns that are read of `clips`: those selected that it has, and what the others are joined by."""
         there = {*DERIVED, *dataset.schema.names}
         names = [name for name in self.selected if name in there]
-        if not names or (not set(self.selected) <= set(ALL) and "video_id" not in names):
+        if not names or (not set(self.selected) <= set(self._all) and "video_id" not in names):
             names.append("video_id")
         if DERIVED.keys().isdisjoint(names):
             return names

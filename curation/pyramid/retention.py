@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from curation.contract import SCORES
 from curation.pyramid.access import SCAN_ROWS
 from curation.pyramid.derived import DERIVED, DURATION, stored
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tiers, single
+from curation.pyramid.tiers import Range, Tiers, is_score, single
 
 UNEXPLAINED = "no value and no reason"
 
@@ -65,7 +64,7 @@ def tier_report(pyramid: Pyramid, tiers: Tiers | None = None, version: int | str
     tiers = tiers or pyramid.tiers
     ranges = {name: tiers.effective(name) for name in tiers.names}
     bounded = dict.fromkeys(column for columns in ranges.values() for column in columns)
-    whys = {column: f"{column}_why" for column in bounded if column in SCORES}
+    whys = {column: f"{column}_why" for column in bounded if is_score(column)}
     columns = [*stored([DURATION, *bounded]), *whys.values()]
     kept = {name: [0, 0.0] for name in ranges}
     losses = {name: {column: _Loss() for column in ranges[name]} for name in ranges}
@@ -101,7 +100,7 @@ def _drop(batch: pa.RecordBatch, ranges: Mapping[str, Range], losses: Mapping[st
     for column, bounds in ranges.items():
         values = _numbers(batch, column)
         null = np.isnan(values)
-        inside = _inside(values, bounds, column in SCORES)
+        inside = _inside(values, bounds, is_score(column))
         outside = ~inside & ~null
         loss = losses[column]
         loss.alone += int(outside.sum())
@@ -132,7 +131,7 @@ def _inside(values: np.ndarray, bounds: Range, is_score: bool) -> np.ndarray:
 
 def _reasons(batch: pa.RecordBatch, column: str, null: np.ndarray) -> dict[str, int]:
     count = int(null.sum())
-    if not count or column not in SCORES:
+    if not count or not is_score(column):
         return {UNEXPLAINED: count} if count else {}
     reasons = batch[f"{column}_why"].filter(pa.array(null)).fill_null(UNEXPLAINED)
     return {row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()}

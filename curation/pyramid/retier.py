@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from curation.contract import CLIPS, SCORES
+from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid import conditions
 from curation.pyramid.commit import Batch, Committer
@@ -74,7 +74,7 @@ _SCHEMA = pa.schema([CLIPS.field("clip_id"), CLIPS.field("tier")])
 
 
 def _misjudged(pyramid: Pyramid) -> list[str]:
-    columns = ["clip_id", "tier", *SCORES, *stored(MEASURES)]
+    columns = ["clip_id", "tier", *pyramid.scores, *stored(MEASURES)]
     wrong: list[str] = []
     for batch in pyramid.dataset("clips").scanner(columns=columns).to_batches():
         now = np.array(batch["tier"].to_pylist(), object)

@@ -15,21 +15,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from curation.contract import BLOB_FIELD, CLIPS, FORMAT_VERSION, MEDIA_PLAIN, SAMPLES, VIDEOS
+from curation.contract import (
+    BLOB_FIELD,
+    CLIPS,
+    FORMAT_VERSION,
+    MEDIA_PLAIN,
+    SAMPLES,
+    SCORES,
+    VIDEOS,
+    clips_schema,
+    score_fields,
+)
 from curation.errors import UserError
 from curation.pyramid import about as about_file
 from curation.pyramid import address, recipes
 from curation.pyramid.about import About
 from curation.pyramid.files import Files
 from curation.pyramid.lookup import chunks, firsts
-from curation.pyramid.query import Query
+from curation.pyramid.query import Query, default_columns
 from curation.pyramid.retry import explained, retrying
 from curation.pyramid.tiers import Tiers
 
@@ -58,6 +68,10 @@ def media_schema() -> pa.Schema:
 
 def schema(name: str) -> pa.Schema:
     return media_schema() if name == "media" else {"videos": VIDEOS, "clips": CLIPS, "samples": SAMPLES}[name]
+
+
+def _schema(name: str, about: About) -> pa.Schema:
+    return clips_schema(about.scores) if name == "clips" else schema(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +116,15 @@ class Pyramid:
         recipe_name: str,
         storage_options: Mapping[str, str] | None = None,
         recipe_text: str | None = None,
+        scores: Sequence[str] = (),
     ) -> Pyramid:
         """A new, empty pyramid, which keeps `recipe_text` where one is given; UserError when there is one already or
-        the place cannot be written.
+        the place cannot be written. `scores`: see `About`.
         """
         place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
-        return cls._make(place, About(tiers, recipe_name), storage_options, recipe_text)
+        return cls._make(place, About(tiers, recipe_name, scores=tuple(scores)), storage_options, recipe_text)
 
     @classmethod
     def find(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid | None:
@@ -129,7 +144,9 @@ class Pyramid:
             if not about_file.is_remote(place):
                 Path(place).mkdir(parents=True, exist_ok=True)
             for name in NAMES:
-                retrying(what, lambda name=name: _create_dataset(f"{place}/{name}.lance", schema(name), options))
+                retrying(
+                    what, lambda name=name: _create_dataset(f"{place}/{name}.lance", _schema(name, about), options)
+                )
             with about_file.changing(place):
                 # Another job may have been faster: its pyramid is the one.
                 there = retrying(what, lambda: about_file.read(place, options))
@@ -153,18 +170,33 @@ class Pyramid:
         recipe_name: str,
         storage_options: Mapping[str, str] | None = None,
         recipe_text: str | None = None,
+        scores: Sequence[str] = (),
     ) -> Pyramid:
         """Open; where there is none yet, create. Safe when two jobs start together, and after a creation cut
         short.
         """
         place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is None:
-            return cls._make(place, About(tiers, recipe_name), storage_options, recipe_text)
+            return cls._make(place, About(tiers, recipe_name, scores=tuple(scores)), storage_options, recipe_text)
         return cls.open(place, storage_options)
 
     @property
     def tiers(self) -> Tiers:
         return self.about.tiers
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The score columns, in order of cost; the pyramid's own come last."""
+        return (*SCORES, *self.about.scores)
+
+    @property
+    def own_score_columns(self) -> tuple[str, ...]:
+        """The columns of the pyramid's own scores: values, makers and reasons."""
+        return tuple(field.name for score in self.about.scores for field in score_fields(score))
+
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of a dataset by the contract, with those of the pyramid's own scores."""
+        return _schema(name, self.about)
 
     @property
     def recipe_name(self) -> str:
@@ -200,8 +232,12 @@ class Pyramid:
         """
         return self._changed(lambda about: _moved(about, move(about.tiers)), lasting=True)
 
-    def with_recipe(self, name: str, text: str, tiers: Tiers, keep_tiers: bool = False) -> Pyramid:
-        """Keep another recipe, as a new version, and put its tiers in force; `keep_tiers`: leave those that are."""
+    def with_recipe(
+        self, name: str, text: str, tiers: Tiers, keep_tiers: bool = False, scores: Sequence[str] = ()
+    ) -> Pyramid:
+        """Keep another recipe, as a new version, and put its tiers in force; `keep_tiers`: leave those that are.
+        `scores`: those of its filters that the pyramid has from now on; what it had, it keeps.
+        """
         version = retrying(f"cannot write to {self.uri}", lambda: recipes.keep(self.files, text))
 
         def change(about: About) -> About:
@@ -209,7 +245,8 @@ class Pyramid:
                 return about  # with what others have moved since
             now = about.tiers if keep_tiers else tiers
             stale = about.retiering or now != about.tiers
-            return About(now, name, about.format, version, tiers, stale)
+            own = tuple(dict.fromkeys((*scores, *about.scores)))  # in the order in which this recipe makes them
+            return About(now, name, about.format, version, tiers, stale, own)
 
         return self._changed(change, lasting=True)
 
@@ -298,13 +335,13 @@ class Pyramid:
             self.dataset(name).tags.delete(tag)
 
     def query(self) -> Query:
-        return Query(self)
+        return Query(self, selected=default_columns(self))
 
     def tier(self, name: str) -> Query:
-        return Query(self).tier(name)
+        return self.query().tier(name)
 
     def where(self, /, **conditions: Any) -> Query:
-        return Query(self).where(**conditions)
+        return self.query().where(**conditions)
 
     def media(self, clip_ids: Iterable[str]) -> Iterator[tuple[str, bytes, str]]:
         """(clip_id, bytes, sha256) of the clips that have been cut; few at a time, to bound memory."""

@@ -15,17 +15,20 @@ import ctypes
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from curation.contract import SCORES
+from curation.contract import CLIPS, SCORES
 
 MEASURES = ("duration_s", "width", "height", "short_side", "long_side", "pixels", "fps", "frames")
 """Facts of a clip that a tier may bound besides the scores, stored or `derived`."""
 
 COLUMNS = (*SCORES, *MEASURES)
+"""What every pyramid's tiers may bound; those of a pyramid that has scores of its own, these too."""
+
+_SCORE_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
 
@@ -100,10 +103,25 @@ class Tier:
         return Tier, (self.name, dict(self.ranges))  # a read-only view does not pickle
 
 
-def check_column(column: str, where: str) -> None:
-    """ValueError unless a tier may bound `column`."""
-    if column not in COLUMNS:
-        raise ValueError(f"{where}: no column {column!r} to set a range on; allowed are {', '.join(COLUMNS)}")
+def may_be_score(column: str) -> bool:
+    """Whether a score of a user's own may be called so: it is no other column, and not what stands beside a score."""
+    taken = column in CLIPS.names or column in MEASURES or column.endswith(("_by", "_why"))
+    return _SCORE_NAME.fullmatch(column) is not None and not taken
+
+
+def is_score(column: str) -> bool:
+    """Whether a column that a tier bounds is a score, which is kept as float32."""
+    return column not in MEASURES
+
+
+def check_column(column: str, where: str, own: Sequence[str] | None = None) -> None:
+    """ValueError unless a tier may bound `column`. `own`: the pyramid's own scores; None where they are not known here,
+    and any name may be one.
+    """
+    if column in COLUMNS or (may_be_score(column) if own is None else column in own):
+        return
+    allowed = ", ".join((*SCORES, *(own or ()), *MEASURES))
+    raise ValueError(f"{where}: no column {column!r} to set a range on; allowed are {allowed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +144,12 @@ class Tiers:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(step.name for step in self.steps)
+
+    def check_columns(self, own: Sequence[str]) -> None:
+        """ValueError where a tier bounds what is no column of a pyramid that has these scores of its own."""
+        for step in self.steps:
+            for column in step.ranges:
+                check_column(column, f"tier {step.name!r}", own)
 
     def position(self, name: str) -> int:
         try:
@@ -217,4 +241,4 @@ def _finite(name: str, value: Any) -> float:
 
 
 def _all_hold(ranges: Mapping[str, Range], scores: Mapping[str, float | None]) -> bool:
-    return all(bounds.holds(scores.get(column), column in SCORES) for column, bounds in ranges.items())
+    return all(bounds.holds(scores.get(column), is_score(column)) for column, bounds in ranges.items())

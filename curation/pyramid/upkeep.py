@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import identity
-from curation.contract import SCORES, VIDEOS, Status
+from curation.contract import VIDEOS, Status
 from curation.errors import UserError
 from curation.pyramid import access, indexes, journal, names, search
 from curation.pyramid.commit import Batch, Committer
@@ -264,12 +264,12 @@ def _index(pyramid: Pyramid, name: str) -> None:
     """Make the indexes that are missing, extend the others to rows written since."""
     if pyramid.dataset(name).count_rows():
         indexes.renew(pyramid, name)
-        indexes.create(pyramid, name, indexes.INDEXES[name])
+        indexes.create(pyramid, name, indexes.wanted(pyramid, name))
         indexes.unite(pyramid, name)
 
 
 def _measure(pyramid: Pyramid) -> None:
-    statistics = access.measured(pyramid.dataset("clips"), SCORES)
+    statistics = access.measured(pyramid.dataset("clips"), pyramid.scores)
     text = statistics.to_json()
     retrying("statistics", lambda: pyramid.dataset("clips").update_metadata({access.METADATA_KEY: text}))
 

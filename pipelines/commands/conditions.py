@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.conditions import ALL, TEXTS
+from curation.pyramid.conditions import ALL, texts
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
@@ -16,36 +16,39 @@ _SAME_RATE = 1e-4
 """Rates this close are the same one: people write 23.976 for 24000/1001; 24 is ten times as far from it."""
 
 
-def conditions(arguments: Sequence[str], others: Callable[[str], str | None] | None = None) -> dict[str, Any]:
+def conditions(
+    arguments: Sequence[str], others: Callable[[str], str | None] | None = None, scores: Sequence[str] = ()
+) -> dict[str, Any]:
     """`--motion 1..8 --width 1280..` as conditions of a query: ranges, numbers or texts by column.
 
     `others`: what knows columns that are none of a clip's own: the name of the one that is meant, or None. Their values
-    stay texts.
+    stay texts. `scores`: those of the pyramid's own.
     """
+    known, text = (*ALL, *scores, *texts(scores)), texts(scores)
     found: dict[str, Any] = {}
     rest = [part for argument in arguments for part in _split(argument)]
     while rest:
         flag = rest.pop(0)
-        column = _column(flag, others)
+        column = _column(flag, others, known)
         if not rest or rest[0].startswith("--"):
             raise UserError(f"{flag} has no value", f"write {flag} low..high")
         if column in found:
             raise UserError(f"{flag} is given twice", "give one range a column")
-        text = rest.pop(0)
-        found[column] = _value(column, text) if column in ALL else text
+        given = rest.pop(0)
+        found[column] = _value(column, given, column in text) if column in known else given
     return found
 
 
-def _column(flag: str, others: Callable[[str], str | None] | None) -> str:
+def _column(flag: str, others: Callable[[str], str | None] | None, known: Sequence[str]) -> str:
     if not flag.startswith("--"):
         raise UserError(f"{flag!r} is not an option", "write conditions as --column low..high")
     given = flag.removeprefix("--")
     column = given.replace("-", "_")
-    if column in ALL:
+    if column in known:
         return column
     meant = (others(given) or others(column)) if others else None
     if meant is None:
-        raise UserError(f"no option {flag} and no column {column!r}", f"there are {', '.join(ALL)}")
+        raise UserError(f"no option {flag} and no column {column!r}", f"there are {', '.join(known)}")
     return meant
 
 
@@ -54,8 +57,8 @@ def _split(argument: str) -> list[str]:
     return [name, value] if equals and name.startswith("--") else [argument]
 
 
-def _value(column: str, text: str) -> Any:
-    if column in TEXTS:
+def _value(column: str, text: str, is_text: bool) -> Any:
+    if is_text:
         return None if text == "null" else text
     number = number_or_range(text)
     if number is None:

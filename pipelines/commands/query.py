@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 
 from curation import outputs
-from curation.contract import SCORES
 from curation.errors import UserError
 from curation.pyramid import export, extra, lineage
 from curation.pyramid.extra import Own
@@ -105,7 +104,7 @@ def _conditions(pyramid: Pyramid, arguments: Sequence[str]) -> dict[str, Any]:
         found = extra.named(owns, name)
         return found.name if found else None
 
-    found = conditions(arguments, other)
+    found = conditions(arguments, other, pyramid.about.scores)
     return {column: _typed(owns[column], text) if column in owns else text for column, text in found.items()}
 
 
@@ -167,7 +166,7 @@ def _notes(query: Query, limit: int | None) -> list[str]:
 def asked_scores(query: Query) -> list[str]:
     """Scores that the conditions or the order ask for."""
     asked = {one.column for one in query.conditions} | ({query.ordering[0]} if query.ordering else set())
-    return [score for score in SCORES if score in asked]
+    return [score for score in query.pyramid.scores if score in asked]
 
 
 def absent(query: Query, score: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from curation.contract import REASONS, SCORES, Reason
+from curation.contract import REASONS, Reason
 from curation.pyramid import export, lineage
 from curation.pyramid.about import Moved
 from curation.pyramid.conditions import TEXTS
@@ -252,7 +252,7 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
         f"frames {row['start_frame']} to {row['end_frame']}), {row['width']}x{row['height']}, {row['fps']:.5g} fps"
     )
     _tell_making(console, row)
-    for score in SCORES:
+    for score in [name.removesuffix("_by") for name in row if name.endswith("_by") and f"{name[:-3]}_why" in row]:
         value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
         console.print(f"  {score:10} {_cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")
     media = f"cut, sha256 {row['media']}" if row["media"] else f"not cut {row['media_why'] or ''}".strip()

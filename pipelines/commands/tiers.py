@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation.contract import SCORES
 from curation.errors import UserError
 from curation.pyramid.about import Moved
 from curation.pyramid.retention import TierRow, tier_report
 from curation.pyramid.retier import opened, retier
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tiers
+from curation.pyramid.tiers import Range, Tiers, is_score
 from curation.pyramid.waiting import Waiting, Wanted, waiting
 from pipelines.commands.query import absent
 from pipelines.config.adoption import shown
@@ -44,6 +43,11 @@ class TierTable:
     def _moves(self, tier: str) -> dict[str, Any]:
         changed = [one for one in self.moved if one.tier == tier]
         return {one.column: {"recipe": plain(one.before), "now": plain(one.now)} for one in changed}
+
+
+def own_scores(uri: str) -> tuple[str, ...]:
+    """The scores that a pyramid has of its own, which its thresholds may be on."""
+    return opened(uri).about.scores
 
 
 def tiers(
@@ -110,7 +114,7 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyram
     except ValueError as error:
         raise UserError(str(error), f"see `ziggurat tiers {pyramid.uri}` for its tiers and their ranges") from None
     changed = retier(now)
-    bounded = [column for column, bounds in ranges.items() if bounds != Range() and column in SCORES]
+    bounded = [column for column, bounds in ranges.items() if bounds != Range() and is_score(column)]
     missing = [told for score in bounded if (told := absent(pyramid.query(), score)) is not None]
     return pyramid.refreshed(), changed, [*bounded_below(now.tiers, tier, ranges), *missing]
 
@@ -132,7 +136,7 @@ def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Range]) -> list[
 
 def still_to_do(pyramid: Pyramid, recipe: Recipe) -> Waiting:
     """What the pyramid's recipe leaves to do with the tiers as they are."""
-    scores = {one.score: Wanted(one.fingerprint, one.from_tier) for one in computable(recipe)}
+    scores = {one.scores[0]: Wanted(one.fingerprint, one.from_tier) for one in computable(recipe)}
     return waiting(pyramid, scores, recipe.cut.tier)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curation.errors import UserError
+from curation.pyramid.columns import add_scores
 from curation.pyramid.retier import retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tiers
@@ -41,7 +42,8 @@ class Choice:
         """The pyramid at `uri` with this recipe, and what a person should know of it. Makes it where there is none."""
         if self.pyramid is None:
             tiers, name = self.recipe.pyramid_tiers, self.recipe.name
-            made = Pyramid.open_or_create(uri, tiers, name, recipe_text=self.text)
+            own = self.recipe.own_scores
+            made = Pyramid.open_or_create(uri, tiers, name, recipe_text=self.text, scores=own)
             if made.recipe_text() == self.text:
                 return made, []
             return choose_for(made, self.recipe, self.text, self.replaces).adopt(uri)  # another job was faster
@@ -49,7 +51,9 @@ class Choice:
             return self.pyramid, []
         notices = self._notices(self.pyramid)
         tiers, name = self.recipe.pyramid_tiers, self.recipe.name
-        changed = self.pyramid.with_recipe(name, self.text, tiers, keep_tiers=not self.replaces)
+        own = self.recipe.own_scores
+        add_scores(self.pyramid, own)
+        changed = self.pyramid.with_recipe(name, self.text, tiers, keep_tiers=not self.replaces, scores=own)
         if changed.about.retiering:
             retier(changed)
         return changed.refreshed(), notices

@@ -18,10 +18,11 @@ from typing import Any
 from curation.errors import UserError
 from curation.filters.aesthetic import INSTALL, aesthetic_fingerprint, clip_from_hub, missing_weights
 from curation.filters.base import WEIGHTS_MISSING, SampleFilter
+from curation.filters.custom import custom_fingerprint
 from curation.filters.ocr.base import shipped_models, text_area_fingerprint
 from curation.filters.trial import MakeFilter, try_out
 from pipelines.config.recipe import Recipe
-from pipelines.config.sections import AestheticSection, OcrSection
+from pipelines.config.sections import AestheticSection, CustomSection, OcrSection
 
 OFF = "filter off"
 
@@ -31,7 +32,7 @@ class Ready:
     """A sample filter as a run sees it. `make` is None where it does not run; `why` says what its nulls say."""
 
     name: str
-    score: str
+    scores: tuple[str, ...]
     why: str
     fingerprint: str = ""
     from_tier: str | None = None
@@ -75,20 +76,23 @@ def trials(recipe: Recipe) -> tuple[Trial, ...]:
 
 def listed(recipe: Recipe) -> list[Ready]:
     """The recipe's sample filters in order of cost, as far as files and packages by name can tell."""
-    return [_ocr(recipe.filters.ocr), _aesthetic(recipe.filters.aesthetic)]
+    filters = recipe.filters
+    return [_ocr(filters.ocr), _aesthetic(filters.aesthetic), *map(_custom, filters.custom)]
 
 
 def computable(recipe: Recipe) -> list[Ready]:
     """Those of `listed` that this machine could run; a filter that lacks a file or a package here is left out."""
     found: list[Ready] = []
-    for filter_ in (lambda: _ocr(recipe.filters.ocr), lambda: _aesthetic(recipe.filters.aesthetic)):
+    filters = recipe.filters
+    for filter_ in (lambda: _ocr(filters.ocr), lambda: _aesthetic(filters.aesthetic)):
         with contextlib.suppress(UserError):
             found.append(filter_())
+    found += map(_custom, filters.custom)
     return [one for one in found if one.make is not None]
 
 
 def _ocr(section: OcrSection) -> Ready:
-    off = Ready("ocr", "text_area", OFF)
+    off = Ready("ocr", ("text_area",), OFF)
     if not section.enabled:
         return off
     if section.engine == "paddleocr" and section.python is None:
@@ -104,13 +108,12 @@ def _ocr(section: OcrSection) -> Ready:
         fingerprint=text_area_fingerprint(section.engine, models, parameters),
         from_tier=section.from_tier,
         make=MakeFilter(json.dumps(settings)),
-        # A worker starts in a folder of its own, where a relative path means nothing.
-        python=str(Path(section.python).expanduser().absolute()) if section.python else None,
+        python=_interpreter(section.python),
     )
 
 
 def _aesthetic(section: AestheticSection) -> Ready:
-    off = Ready("aesthetic", "aesthetic", OFF)
+    off = Ready("aesthetic", ("aesthetic",), OFF)
     if not section.enabled:
         return off
     clip, head = weights(section)
@@ -136,6 +139,32 @@ def _aesthetic(section: AestheticSection) -> Ready:
         make=MakeFilter(json.dumps(settings)),
         gpus=1.0 if section.device.startswith("cuda") else 0.0,
     )
+
+
+def _custom(section: CustomSection) -> Ready:
+    settings = {
+        "filter": "custom",
+        "name": section.name,
+        "filter_": section.filter,
+        "scores": list(section.columns),
+        "version": section.version,
+        "options": section.options,
+    }
+    return Ready(
+        section.name,
+        section.columns,
+        _not_reached(section.from_tier),
+        custom_fingerprint(section.name, section.version, section.filter, section.options),
+        section.from_tier,
+        MakeFilter(json.dumps(settings)),
+        section.gpus,
+        _interpreter(section.python),
+    )
+
+
+def _interpreter(python: str | None) -> str | None:
+    """A worker starts in a folder of its own, where a relative path means nothing."""
+    return str(Path(python).expanduser().absolute()) if python else None
 
 
 def _trial_settings(settings: str) -> dict[str, Any]:

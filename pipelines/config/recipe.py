@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
 from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
@@ -48,8 +48,9 @@ class Recipe(Section):
 
     @field_validator("tiers")
     @classmethod
-    def _tiers(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        _tiers_of(value)
+    def _tiers(cls, value: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
+        if (filters := info.data.get("filters")) is not None:  # else one of them is wrong, and is told
+            _tiers_of(value, _own_scores(filters))
         return value
 
     @model_validator(mode="after")
@@ -59,6 +60,7 @@ class Recipe(Section):
             ("cut.tier", self.cut.tier),
             ("filters.ocr.from_tier", self.filters.ocr.from_tier),
             ("filters.aesthetic.from_tier", self.filters.aesthetic.from_tier),
+            *((f"filters.custom ({one.name}) from_tier", one.from_tier) for one in self.filters.custom),
         ):
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
@@ -66,7 +68,12 @@ class Recipe(Section):
 
     @property
     def pyramid_tiers(self) -> Tiers:
-        return _tiers_of(self.tiers)
+        return _tiers_of(self.tiers, self.own_scores)
+
+    @property
+    def own_scores(self) -> tuple[str, ...]:
+        """The scores that the recipe's own filters make, beside `contract.SCORES`."""
+        return _own_scores(self.filters)
 
     @property
     def plan(self) -> MediaPlan:
@@ -149,20 +156,24 @@ def _shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _tiers_of(tables: tuple[dict[str, Any], ...]) -> Tiers:
-    return Tiers(tuple(_tier_of(table) for table in tables))
+def _own_scores(filters: FiltersSection) -> tuple[str, ...]:
+    return tuple(column for one in filters.custom for column in one.columns)
 
 
-def _tier_of(table: dict[str, Any]) -> Tier:
-    ranges = {key: _range_of(key, value) for key, value in table.items() if key != "name"}
+def _tiers_of(tables: tuple[dict[str, Any], ...], own: tuple[str, ...]) -> Tiers:
+    return Tiers(tuple(_tier_of(table, (*COLUMNS, *own)) for table in tables))
+
+
+def _tier_of(table: dict[str, Any], columns: tuple[str, ...]) -> Tier:
+    ranges = {key: _range_of(key, value, columns) for key, value in table.items() if key != "name"}
     if "name" not in table:
         raise ValueError('a tier without a name: name = "..." is needed')
     return Tier(table["name"], ranges)
 
 
-def _range_of(key: str, value: Any) -> Range:
-    if key not in COLUMNS:
-        raise ValueError(f"{key}: no such column; allowed are {', '.join(COLUMNS)}")
+def _range_of(key: str, value: Any, columns: tuple[str, ...]) -> Range:
+    if key not in columns:
+        raise ValueError(f"{key}: no such column; allowed are {', '.join(columns)}")
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"{key} = {value!r}: a pair [lowest, highest] is allowed, -inf and inf for an open end")
     low, high = (

@@ -34,6 +34,7 @@ The steps of the pyramid, loose to strict; each includes the ranges of those bef
 |---|---|---|
 | `name` | text | up to 32 letters, digits, `_`, `.`, `-` |
 | {columns} | [lowest, highest] | the range of a score or a measure; `-inf` and `inf` for an open end |
+| a score of `[[filters.custom]]` | [lowest, highest] | the same |
 """
 
 
@@ -50,7 +51,11 @@ def _section(name: str, kind: type[BaseModel]) -> Iterator[str]:
     own = {key: field for key, field in kind.model_fields.items() if key not in inner and key != "tiers"}
     if name:
         yield f"## [{name}]\n\n{_sentence(kind.__doc__)}\n"
-    yield from _table(own)
+    yield from _table({key: field for key, field in own.items() if _rows(field) is None})
+    for key, field in own.items():
+        if (row := _rows(field)) is not None:
+            yield f"## [[{name}.{key}]]\n\n{_sentence(row.__doc__)}\n"
+            yield from _table(row.model_fields)
     for key, field in inner.items():
         assert isinstance(field.annotation, type)
         yield from _section(f"{name}.{key}" if name else key, field.annotation)
@@ -112,6 +117,12 @@ def _shown(value: Any) -> str:
 
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _rows(field: FieldInfo) -> type[BaseModel] | None:
+    """The section of which the key is a list."""
+    (first, *_) = get_args(field.annotation) or (None,)
+    return first if isinstance(first, type) and issubclass(first, BaseModel) else None
 
 
 def _sentence(text: str | None) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -12,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from curation.filters.ocr.base import OcrParameters
 from curation.media.shots import options
 from curation.media.shots.table import DETECTORS
+from curation.pyramid.tiers import may_be_score
 from pipelines.config.tomlfile import Section
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -181,6 +183,56 @@ class AestheticSection(Section):
     """What CLIP computes in."""
 
 
+class CustomSection(Section):
+    """A filter of your own (docs/filters.md)."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    """What the filter is called: small letters, digits, `_`; up to 48."""
+    filter: str = Field(min_length=1)
+    """`package.module:Class`, or the name of an entry point in the group `ziggurat.filters`."""
+    scores: tuple[str, ...] = ()
+    """The columns that it fills; one called as the filter is where none is named."""
+    version: int = Field(default=1, ge=0)
+    """Raise it where the filter has changed: its scores are then made again."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the class is called with."""
+    from_tier: str | None = None
+    """Only clips that can still be in this tier are scored; without it all are."""
+    python: str | None = None
+    """The interpreter of an environment of its own."""
+    gpus: float = Field(default=0.0, ge=0, le=64)
+    """GPUs, or a share of one, that a worker of it holds."""
+
+    @model_validator(mode="after")
+    def _named(self) -> CustomSection:
+        if self.name in STAGES:
+            raise ValueError(f"name = {self.name!r} is a stage of Ziggurat's own: choose another")
+        for column in self.columns:
+            if not may_be_score(column):
+                raise ValueError(
+                    f"scores = {column!r}: small letters, digits and `_` are allowed, and no other column's name"
+                )
+        return self
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise ValueError("numbers, texts, truth values, lists and tables are allowed, no dates") from None
+        return value
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The score columns that it fills."""
+        return self.scores or (self.name,)
+
+
+STAGES = ("measure", "fetch", "ocr", "aesthetic", "cut")
+"""What a run does whatever the recipe says."""
+
+
 class FiltersSection(Section):
     """What is measured of a clip."""
 
@@ -188,6 +240,18 @@ class FiltersSection(Section):
     """Short side, in pixels, of the pictures on which motion and sharpness are measured; 0 is the clip's own size."""
     ocr: OcrSection = OcrSection()
     aesthetic: AestheticSection = AestheticSection()
+    custom: tuple[CustomSection, ...] = ()
+
+    @field_validator("custom")
+    @classmethod
+    def _apart(cls, value: tuple[CustomSection, ...]) -> tuple[CustomSection, ...]:
+        for what, names in (
+            ("name", [one.name for one in value]),
+            ("score", [column for one in value for column in one.columns]),
+        ):
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"the {what} {twice!r} is given twice")
+        return value
 
 
 class SandboxSection(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -78,7 +78,10 @@ def _first(error: ValidationError, kind: type[BaseModel], what: str) -> str:
 def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
     section = kind
     for part in path:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        section = annotation
+        if isinstance(part, int):
+            continue  # one of a list of tables
+        annotation = section.model_fields[part].annotation
+        (inner, *_) = get_args(annotation) or (annotation,)
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        section = inner
     return section

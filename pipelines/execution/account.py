@@ -71,13 +71,12 @@ class Account:
             case SameContent():
                 self.same_content += 1
             case Scored():
-                score = next(name for name in result.table.column_names if f"{name}_by" in result.table.column_names)
-                lost = [
-                    why for why in result.table[f"{score}_why"].to_pylist() if why and (result.failed or loses(why))
-                ]
-                self.not_scored.update(f"{score}: {why.partition(':')[0]}" for why in lost)
-                if result.failed is None:
-                    self.scored[score] += result.clips - len(lost)
+                for score in [name.removesuffix("_by") for name in result.table.column_names if name.endswith("_by")]:
+                    whys = [why for why in result.table[f"{score}_why"].to_pylist() if why]
+                    lost = [why for why in whys if result.failed or loses(why)]
+                    self.not_scored.update(f"{score}: {why.partition(':')[0]}" for why in lost)
+                    if result.failed is None:
+                        self.scored[score] += result.clips - len(lost)
             case CutDone():
                 self.cut += len(result.cut)
                 self.cut_bytes += result.bytes

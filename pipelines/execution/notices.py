@@ -79,7 +79,7 @@ def of_files(pyramid: Pyramid) -> list[str]:
 
 def _of_filters(filters: Sequence[Ready]) -> list[str]:
     return [
-        f"{filter_.score} is not computed: weights are missing (see `ziggurat doctor`)"
+        f"{', '.join(filter_.scores)} is not computed: weights are missing (see `ziggurat doctor`)"
         for filter_ in filters
         if filter_.why == WEIGHTS_MISSING
     ]
@@ -90,7 +90,7 @@ def _of_tiers(pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
     tiers = pyramid.tiers
     if not tiers.steps:
         return ["the pyramid has no tiers: everything is measured, and no clip is in any"]
-    missing = {filter_.score for filter_ in filters if filter_.make is None}
+    missing = {score for filter_ in filters if filter_.make is None for score in filter_.scores}
     notices = []
     for name in tiers.names:
         ranges = tiers.effective(name)

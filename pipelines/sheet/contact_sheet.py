@@ -19,7 +19,6 @@ from typing import Any
 import pyarrow as pa
 
 from curation import outputs
-from curation.contract import SCORES
 from curation.errors import UserError
 from curation.pyramid import conditions
 from curation.pyramid.lineage import source_name
@@ -39,8 +38,11 @@ _COLUMNS = (
     "start_s",
     "end_s",
     *MEASURES,
-    *chain.from_iterable((score, f"{score}_why") for score in SCORES),
 )
+
+
+def _scores(pyramid: Pyramid) -> list[str]:
+    return [column for score in pyramid.scores for column in (score, f"{score}_why")]
 
 
 def draw(pyramid_uri: str, output: str | os.PathLike[str], tier: str | None, clips: int, seed: int) -> int:
@@ -101,7 +103,8 @@ def _keyed(ids: Iterable[str], seed: int) -> Iterator[tuple[bytes, str]]:
 def describe(query: Query, tier: str | None, kept: Sequence[str], dropped: Sequence[str]) -> Sheet:
     """Everything that the sheet says, read at the query's version."""
     pyramid = query.pyramid
-    table = Query(pyramid).at(query.version).where(clip_id=[*kept, *dropped]).columns(*_COLUMNS).to_table()
+    shown = Query(pyramid).at(query.version).where(clip_id=[*kept, *dropped])
+    table = shown.columns(*_COLUMNS, *_scores(pyramid)).to_table()
     rows = {row["clip_id"]: row for row in table.to_pylist()}
     names = _file_names(pyramid, {row["video_id"] for row in rows.values()})
     tiles = {clip_id: _tile(pyramid, tier, row, names) for clip_id, row in rows.items()}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from curation.contract import REASONS, SCORES, Reason, Status
+from curation.contract import REASONS, Reason, Status
 from curation.pyramid.retention import TierRow
 from pipelines.sheet.canvas import Canvas, Colour, colour, shortened, text_width
 from pipelines.sheet.misses import Miss, short, span
@@ -222,10 +222,11 @@ def draw_badge(canvas: Canvas, box: Box, tile: Tile) -> None:
 
 def _draw_scores(canvas: Canvas, x: int, y: int, tile: Tile) -> None:
     missed = {miss.column for miss in tile.missed}
-    step = (TILE_W - EDGE - 20) // len(SCORES)
-    for index, score in enumerate(SCORES):
+    scores = [name for name in tile.row if f"{name}_why" in tile.row]
+    step = (TILE_W - EDGE - 20) // len(scores)
+    for index, score in enumerate(scores):
         value = tile.row[score]
-        canvas.text(x + index * step, y, score, 12, SOFT)
+        canvas.text(x + index * step, y, shortened(score, step - 4, 12), 12, SOFT)
         text, ink, weight = ("–", FAINT, 400) if value is None else (short(value), INK, 500)
         if score in missed and value is not None:
             ink, weight = DROPPED, 700

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curation.contract import SCORES
 from curation.pyramid.derived import value
 from curation.pyramid.retention import UNEXPLAINED
-from curation.pyramid.tiers import Range, Tiers
+from curation.pyramid.tiers import Range, Tiers, is_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def misses(tiers: Tiers, tier: str, row: Mapping[str, Any]) -> list[Miss]:
     found: dict[str, Miss] = {}
     for step in tiers.steps[: tiers.position(tier) + 1]:
         for column, bounds in step.ranges.items():
-            if column not in found and not bounds.holds(value(row, column), column in SCORES):
+            if column not in found and not bounds.holds(value(row, column), is_score(column)):
                 found[column] = _miss(step.name, column, bounds, row)
     return sorted(found.values(), key=lambda miss: math.isinf(miss.by))
 
@@ -47,7 +46,7 @@ def _miss(tier: str, column: str, bounds: Range, row: Mapping[str, Any]) -> Miss
         return Miss(tier, column, f"{column}: {row.get(f'{column}_why') or UNEXPLAINED}", math.inf)
     if math.isnan(number):
         return Miss(tier, column, f"{column}: not a number", math.inf)
-    low = bounds.low is not None and not Range(bounds.low, None).holds(number, column in SCORES)
+    low = bounds.low is not None and not Range(bounds.low, None).holds(number, is_score(column))
     end, sign = (bounds.low, "<") if low else (bounds.high, ">")
     assert end is not None, "a number outside a range is beyond one of its ends"
     text = f"{column} {told_apart(number, end)} {sign} {plain(end)}"

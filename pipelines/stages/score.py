@@ -7,14 +7,14 @@ of the item one by one, and `Unscored` says what is written of the one that fail
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from curation.contract import CLIPS, Verdict
+from curation.contract import SCORES, Verdict, clips_schema
 from curation.filters.base import NO_SAMPLES, SampleFilter
 from curation.media.plan import Limits
 from curation.media.sandbox.sandbox import Sandbox
@@ -103,18 +103,20 @@ class Score:
 
     def __call__(self, item: SampledClips, report: Report) -> Scored:
         report(f"{self._filter.name}: {len(item)} clips", 0)
-        measured = self._filter.measure(self._pictures(item))
+        measured = [
+            found if isinstance(found, tuple) else (found,) for found in self._filter.measure(self._pictures(item))
+        ]
         assert len(measured) == len(item), "a filter gives one measurement for each clip"
-        score = self._filter.score
-        columns: dict[str, list[Any]] = {
-            "clip_id": list(item.clip_ids),
-            score: [m.value for m in measured],
-            f"{score}_by": [None if m.why == NO_SAMPLES else self._filter.fingerprint for m in measured],
-            f"{score}_why": [m.why for m in measured],
-        }
-        if any(m.embedding is not None for m in measured):
-            columns["embedding"] = [None if m.embedding is None else m.embedding.astype(np.float16) for m in measured]
-        return Scored(_table(columns), len(measured))
+        columns: dict[str, list[Any]] = {"clip_id": list(item.clip_ids)}
+        for score, values in zip(self._filter.scores, zip(*measured, strict=True), strict=True):
+            columns |= {
+                score: [m.value for m in values],
+                f"{score}_by": [None if m.why == NO_SAMPLES else self._filter.fingerprint for m in values],
+                f"{score}_why": [m.why for m in values],
+            }
+            if any(m.embedding is not None for m in values):
+                columns["embedding"] = [None if m.embedding is None else m.embedding.astype(np.float16) for m in values]
+        return Scored(_table(columns, self._filter.scores), len(measured))
 
     def _pictures(self, item: SampledClips) -> list[list[np.ndarray]]:
         """Each clip's sample frames, (height, width, 3) uint8, BGR. `SampleError` where one of them is no picture."""
@@ -135,19 +137,21 @@ class Unscored:
     filter does, and so does `--retry`.
     """
 
-    score: str
+    scores: tuple[str, ...]
     fingerprint: str
 
     def __call__(self, item: ClipsToScore | SampledClips, verdict: Verdict) -> Scored:
         many = len(item)
-        columns = {
-            "clip_id": list(item.clip_ids),
-            self.score: [None] * many,
-            f"{self.score}_by": [self.fingerprint] * many,
-            f"{self.score}_why": [why_of(verdict)] * many,
-        }
-        return Scored(_table(columns), many, verdict, item.video_ids)
+        columns: dict[str, list[Any]] = {"clip_id": list(item.clip_ids)}
+        for score in self.scores:
+            columns |= {
+                score: [None] * many,
+                f"{score}_by": [self.fingerprint] * many,
+                f"{score}_why": [why_of(verdict)] * many,
+            }
+        return Scored(_table(columns, self.scores), many, verdict, item.video_ids)
 
 
-def _table(columns: dict[str, list[Any]]) -> pa.Table:
-    return pa.table(columns, schema=pa.schema([CLIPS.field(name) for name in columns]))
+def _table(columns: dict[str, list[Any]], scores: Sequence[str]) -> pa.Table:
+    schema = clips_schema([score for score in scores if score not in SCORES])
+    return pa.table(columns, schema=pa.schema([schema.field(name) for name in columns]))

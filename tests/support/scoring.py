@@ -56,7 +56,7 @@ class Fake:
 
     options: Options
     name: str = "ocr"
-    score: str = SCORE
+    scores: tuple[str, ...] = (SCORE,)
     fingerprint: str = BY
 
     def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
@@ -151,7 +151,7 @@ def main(place: str, options: str) -> None:
     from pipelines.execution.cluster import joined
 
     wanted = Options(**json.loads(options))
-    filter_ = Ready("ocr", SCORE, "not run yet", BY, None, MakeFake(wanted))
+    filter_ = Ready("ocr", (SCORE,), "not run yet", BY, None, MakeFake(wanted))
     recipe = Recipe.model_validate({"name": "test", "run": {"attempts": wanted.attempts}})
     account = Account()
     try:

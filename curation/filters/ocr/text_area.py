@@ -34,7 +34,7 @@ class TextArea:
     """The filter: `text_area` in [0, 1], the share of a frame under text, the largest of a clip's frames."""
 
     name = "ocr"
-    score = "text_area"
+    scores = ("text_area",)
 
     def __init__(self, engine: TextEngine, parameters: OcrParameters, fingerprint: str) -> None:
         self._engine = engine

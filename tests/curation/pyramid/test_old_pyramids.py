@@ -111,7 +111,7 @@ def test_the_first_commit_raises_the_format_and_the_program_that_made_it_writes_
     Committer(old).commit(whole_video(old, "v2", 2))
     assert Pyramid.open(old.uri).about.format == FORMAT_VERSION == 2
     with monkeypatch.context() as then:
-        then.setattr("curation.pyramid.about.FORMAT_VERSION", 1)
+        then.setattr("curation.pyramid.about.OWN_SCORES_VERSION", 1)
         for attempt in (still_open.refreshed, lambda: Pyramid.open(old.uri)):
             with pytest.raises(UserError, match="newer Ziggurat"):
                 attempt()

@@ -101,3 +101,32 @@ def test_an_interpreter_that_is_not_there_ends_the_run_before_it_starts(tmp_path
         filters.ready(recipe(tmp_path, f'{OFF}[filters.ocr]\nengine = "{engine}"\npython = "/nowhere/python"\n'))
     with pytest.raises(UserError, match="needs an environment of its own; run `make env-paddle`"):
         filters.ready(recipe(tmp_path, f'{OFF}[filters.ocr]\nengine = "paddleocr"\n'))
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('name = "ocr"', "filters.custom.0: name = 'ocr' is a stage of Ziggurat's own"),
+        ('name = "Logo"', "filters.custom.0.name = 'Logo': "),
+        ('name = "motion"', "filters.custom.0: scores = 'motion': "),
+        ('name = "logo"\nscores = ["a", "tier"]', "filters.custom.0: scores = 'tier': "),
+        ('name = "logo"\nscores = ["logo_by"]', "filters.custom.0: scores = 'logo_by': "),
+        ('name = "logo"\nscores = ["a", "a"]', "filters.custom: the score 'a' is given twice"),
+        ('name = "logo"\nfrom_tier = "best"', "filters.custom (logo) from_tier = 'best': "),
+        ('name = "logo"\noptions = { day = 2026-11-28 }', "filters.custom.0.options: numbers, texts, "),
+        ('name = "logo"\ncolour = 3', "filters.custom.0.colour = 3: no such key; allowed are name, filter, scores"),
+        ('name = "logo"\n[[tiers]]\nname = "a"\nlogos = [1, 2]', "tiers: logos: no such column; allowed are motion, "),
+    ],
+)
+def test_a_wrong_table_of_an_own_filter_is_told(tmp_path: Path, table: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        recipe(tmp_path, f'[[filters.custom]]\nfilter = "a:B"\n{table}\n')
+    assert told in caught.value.cause and "\n" not in caught.value.cause
+
+
+def test_names_and_scores_of_own_filters_are_given_once(tmp_path: Path) -> None:
+    twice = '[[filters.custom]]\nfilter = "a:B"\nname = "{}"\nscores = ["{}"]\n'
+    with pytest.raises(UserError, match="the name 'one' is given twice"):
+        recipe(tmp_path, twice.format("one", "a") + twice.format("one", "b"))
+    with pytest.raises(UserError, match="the score 'a' is given twice"):
+        recipe(tmp_path, twice.format("one", "a") + twice.format("two", "a"))

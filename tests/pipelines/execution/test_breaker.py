@@ -57,7 +57,7 @@ def test_several_causes_are_several_faults() -> None:
 
 
 def test_clips_of_one_video_count_once_and_nothing_stops_at_zero() -> None:
-    give_up = Unscored("text_area", "by-1")
+    give_up = Unscored(("text_area",), "by-1")
     breaker = Breaker(2)
     for number in range(20):
         assert not breaker.admit(Delivery(give_up(ClipsToScore((f"c{number}",), ("v",)), Verdict(Reason.INTERNAL))))

@@ -261,7 +261,8 @@ def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place)
 
 
 class Brightness:
-    name = score = "aesthetic"
+    name = "aesthetic"
+    scores = ("aesthetic",)
     fingerprint = "brightness-1"
 
     def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[ScoreValue]:
@@ -281,7 +282,7 @@ def test_a_filter_fills_its_column_or_says_why() -> None:
 def test_a_sample_that_is_no_picture_costs_its_own_clip_only(sample: bytes) -> None:
     good = measured(media.sample("plain.mp4")).clips[0].samples
     item = SampledClips(("a", "b", "c"), ("v", "w", "v"), (good, (good[0], sample), good))
-    give_up = Unscored("aesthetic", "brightness-1")
+    give_up = Unscored(("aesthetic",), "brightness-1")
     found = list(Attempts(Score(Brightness()), Coordinator(1), 2, give_up, None)("key", item, silent))
     rows = {row["clip_id"]: row for scored in found for row in scored.table.to_pylist()}
     assert [rows[clip]["aesthetic_why"] for clip in "ac"] == [None, None]

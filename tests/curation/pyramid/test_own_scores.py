@@ -1,0 +1,164 @@
+"""Scores of a pyramid's own: columns as good as ours, that no command and no older handle loses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curation.contract import OWN_SCORES_VERSION, SCORES, clips_schema
+from curation.errors import UserError
+from curation.pyramid import about
+from curation.pyramid.about import FILE
+from curation.pyramid.columns import add_scores
+from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.ledger import Ledger
+from curation.pyramid.retention import tier_report
+from curation.pyramid.retier import retier
+from curation.pyramid.store import Pyramid
+from curation.pyramid.tiers import MEASURES, Range, Tier, Tiers, may_be_score, single
+from curation.pyramid.upkeep import upkeep
+from tests.curation.pyramid.build import TIERS, table, whole_video
+
+OWN = ("logo", "logo_area")
+BOUNDED = Tiers((Tier("all"), Tier("clean", {"logo": Range(None, 0.3)})))
+# One of them is 0.3 to float32.
+VALUES = [0.1, 0.3, 0.30000001, 0.5, None, 0.2]
+
+
+def scored(*rows: dict[str, Any], own: tuple[str, ...] = OWN) -> pa.Table:
+    return table(rows, clips_schema(own))
+
+
+def ids_of(pyramid: Pyramid) -> list[str]:
+    return pyramid.query().ids()
+
+
+def filled(folder: Path) -> Pyramid:
+    pyramid = Pyramid.create(folder, BOUNDED, "test", scores=OWN)
+    Committer(pyramid).commit(whole_video(pyramid, "v", len(VALUES)))
+    rows = [
+        {"clip_id": name, "logo": value, "logo_by": "logo-1", "logo_why": None if value is not None else "no frames"}
+        for name, value in zip(ids_of(pyramid), VALUES, strict=True)
+    ]
+    Committer(pyramid).commit(Batch(clip_updates=[scored(*rows)]))
+    return pyramid
+
+
+@pytest.fixture
+def pyramid(tmp_path: Path) -> Pyramid:
+    return filled(tmp_path / "p")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Pyramid:
+    return filled(tmp_path_factory.mktemp("own") / "p")
+
+
+def test_which_names_a_score_may_have() -> None:
+    assert all(map(may_be_score, ("logo", "x", "nsfw_2", "a" * 48)))
+    taken = ("motion", "clip_id", "tier", "duration_s", "logo_by", "logo_why", "plan")
+    assert not any(map(may_be_score, (*taken, "", "Logo", "2d", "a-b", "a b", "a" * 49, "lógo", "a;b")))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(low=st.none() | st.sampled_from([0.1, 0.2, 0.3, 0.5]), high=st.none() | st.sampled_from([0.3, 0.30000001, 0.5]))
+def test_a_range_keeps_what_plain_python_keeps(kept: Pyramid, low: float | None, high: float | None) -> None:
+    if low is not None and high is not None and low > high:
+        return
+    names = ids_of(kept)
+    wanted = [name for name, value in zip(names, VALUES, strict=True) if Range(low, high).holds(value, rounded=True)]
+    assert kept.where(logo=(low, high)).ids() == wanted
+    assert kept.where(logo=(low, high)).count() == len(wanted)
+
+
+def test_it_is_searched_ordered_and_shown_like_ours(kept: Pyramid) -> None:
+    names = ids_of(kept)
+    assert kept.where(logo_by="logo-1").count() == len(VALUES)
+    assert kept.where(logo_why="no frames").ids() == kept.where(logo=None).ids() == [names[4]]
+    assert kept.query().having("logo").count() == 5
+    best = kept.query().order("logo", descending=True).limit(2).columns("logo").to_table()["logo"].to_pylist()
+    assert best == [0.5, single(0.3)]
+    row = kept.query().limit(1).to_table().to_pylist()[0]
+    assert {"logo", "logo_by", "logo_why", "logo_area"} <= row.keys() and row["logo_area"] is None
+    assert kept.query().whole().to_table().schema.field("logo").type == pa.float32()
+    for wrong in (
+        lambda: kept.where(logos=1),
+        lambda: kept.query().columns("logos"),
+        lambda: kept.query().order("log"),
+    ):
+        with pytest.raises(UserError, match=r"there are .*logo_area"):
+            wrong()
+
+
+def test_tiers_bound_it(pyramid: Pyramid) -> None:
+    names = ids_of(pyramid)
+    clean = [name for name, value in zip(names, VALUES, strict=True) if Range(None, 0.3).holds(value, rounded=True)]
+    assert pyramid.tier("clean").ids() == clean == pyramid.where(tier="clean").ids()
+    (_, row) = tier_report(pyramid)
+    (loss,) = row.losses
+    assert (row.clips, loss.alone, loss.alone_null) == (len(clean), len(VALUES) - len(clean) - 1, {"no frames": 1})
+    moved = pyramid.moving(lambda tiers: tiers.moved("clean", "logo", Range(None, 0.2)))
+    retier(moved)
+    assert pyramid.where(tier="clean").ids() == [names[0], names[5]] == Pyramid.open(pyramid.uri).tier("clean").ids()
+    with pytest.raises(ValueError, match=r"no column 'logos' to set a range on; allowed are .*logo_area"):
+        pyramid.moving(lambda tiers: tiers.moved("clean", "logos", Range(None, 0.2)))
+
+
+def test_no_other_pyramid_has_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no column 'logo'"):
+        Pyramid.create(tmp_path / "p", BOUNDED, "test")
+    plain = Pyramid.create(tmp_path / "q", TIERS, "test")
+    assert plain.scores == SCORES and "logo" not in plain.dataset("clips").schema.names
+    assert json.loads((tmp_path / "q" / FILE).read_text())["format"] < OWN_SCORES_VERSION
+    with pytest.raises(UserError, match="no column 'logo'"):
+        plain.where(logo=1)
+
+
+def test_a_pyramid_that_has_it_is_no_older_programs(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(Path(pyramid.uri, FILE).read_text())["format"] == OWN_SCORES_VERSION
+    monkeypatch.setattr(about, "OWN_SCORES_VERSION", OWN_SCORES_VERSION - 1)
+    with pytest.raises(UserError, match="made by a newer Ziggurat"):
+        Pyramid.open(pyramid.uri)
+
+
+def test_what_is_written_beside_it_leaves_it(pyramid: Pyramid) -> None:
+    """By whoever knows of it and by who opened the pyramid before it had it; `upkeep` too."""
+    before = pyramid.query().columns("clip_id", "logo", "logo_by", "logo_why").to_table().to_pylist()
+    older = Pyramid(pyramid.uri, about.About(Tiers(), "test"), pyramid.storage_options)
+    for one in (pyramid, older):
+        rows = [{"clip_id": name, "jitter": 1.0, "jitter_by": "j"} for name in ids_of(pyramid)]
+        Committer(one).commit(Batch(clip_updates=[scored(*rows)]))
+        Committer(one).commit(whole_video(one, f"w{one is older}", 1))
+    upkeep(pyramid)
+    after = pyramid.where(video_id="v").columns("clip_id", "logo", "logo_by", "logo_why").to_table().to_pylist()
+    assert after == before
+    assert pyramid.where(video_id="v", jitter=1.0, tier="clean").count() == 4
+    with pytest.raises(AssertionError, match="before they are made"):
+        Committer(older).commit(Batch(clip_updates=[scored({"clip_id": before[0]["clip_id"], "logo": 9.0})]))
+
+
+def test_a_recipe_adds_scores_and_takes_none(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "p", TIERS, "test")
+    Committer(pyramid).commit(whole_video(pyramid, "v", 2))
+    for scores, all_ in ((("b",), ("b",)), (("a", "b"), ("a", "b")), ((), ("a", "b")), (("c",), ("c", "a", "b"))):
+        add_scores(pyramid, scores)
+        add_scores(pyramid, scores)  # two jobs do the same
+        pyramid = pyramid.with_recipe("test", f"# {scores}", TIERS, scores=scores)
+        assert Pyramid.open(pyramid.uri).about.scores == all_
+        assert {*all_} <= {*pyramid.dataset("clips").schema.names}
+    assert pyramid.query().columns("clip_id", "c").to_table()["c"].to_pylist() == [None, None]
+
+
+def test_clips_that_lack_it_are_found_behind_the_cheaper_scores(pyramid: Pyramid) -> None:
+    def found(score: str, tiers: Tiers, tier: str | None, by: str = "logo-1") -> int:
+        return sum(batch.num_rows for batch in Ledger(pyramid).stale_clips(score, by, tiers, tier))
+
+    assert found("logo", BOUNDED, None) == 0 and found("logo", BOUNDED, None, "logo-2") == len(VALUES)
+    assert found("logo_area", BOUNDED, None) == len(VALUES) and found("logo_area", BOUNDED, "clean") == 4
+    assert pyramid.scores[-2:] == OWN and not set(OWN) & set(MEASURES)
