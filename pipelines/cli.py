@@ -84,6 +84,9 @@ def curate(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Take what links in a folder lead to, wherever that is.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do nothing: tell what would be done, and try a few sources.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
@@ -91,12 +94,20 @@ def curate(
 
     options = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json)
     if fill:
-        if len(sources) != 1 or to is not None or root is not None:
+        if len(sources) != 1 or to is not None or root is not None or dry_run:
             raise UserError("--fill works on what a pyramid holds", "write `ziggurat curate PYRAMID --fill`")
         return jobs.run_fill(sources[0], options)
     if to is None:
         raise UserError("no pyramid is named", "name it with --to PYRAMID")
-    return jobs.run_curate(sources, to, options, root, follow_links)
+    if not dry_run:
+        return jobs.run_curate(sources, to, options, root, follow_links)
+    from pipelines.commands import dry_run as trial
+    from pipelines.commands import render
+
+    if address is not None or cpus is not None:
+        raise UserError("--dry-run tries a few sources on this machine", "leave --address and --cpus out")
+    render.dry_run(trial.dry_run(sources, to, options, render.searching(as_json), root, follow_links), as_json)
+    return 0
 
 
 @app.command()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
+from rich import filesize
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +32,10 @@ from pipelines.commands.query import Answer, Saved, absent, asked_scores
 from pipelines.commands.tiers import TierTable
 from pipelines.commands.videos import VideosAnswer
 from pipelines.config.adoption import ADD_TIERS, shown
+
+if TYPE_CHECKING:  # for their types alone: a query needs nothing of what they import
+    from pipelines.commands.dry_run import DryRun
+    from pipelines.execution.probe import Probed
 
 SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
 VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
@@ -130,6 +136,57 @@ def upkeep(done: Upkept, keep_days: float, as_json: bool) -> None:
             print(f"{UPKEEP.get(name, name.replace('_', ' '))}: {value}")
     if counts["old_versions"]:
         print(f"older versions go {keep_days:g} days after they were replaced; --keep-days 0 frees theirs now")
+
+
+def searching(as_json: bool) -> Callable[[str], AbstractContextManager[Any]]:
+    """Shows a person what takes its time."""
+    return (lambda what: nullcontext()) if as_json else Console(stderr=True).status
+
+
+def dry_run(found: DryRun, as_json: bool) -> None:
+    """Of `dry_run.dry_run`."""
+    _notes(found.notes)
+    if as_json:
+        print(json.dumps(found.as_data(), allow_nan=False))
+        return
+    console = Console(soft_wrap=True)
+    new = " (which is not there yet)" if found.is_new else ""
+    console.print(f"nothing was done; into {found.pyramid}{new} by the recipe {found.recipe} would go", highlight=False)
+    rows = [("inputs", _count(found.inputs)), ("settled already", _count(found.settled))]
+    rows += [(f"refused: {reason}", _count(count)) for reason, count in found.refused.items()]
+    rows.append(("to be done", f"{_count(found.to_do)}, {_size(found.to_do_bytes)}"))
+    if found.trial is not None:
+        rows += _trial(found.trial)
+    if (all_ := found.all_of_it) is not None:
+        rows += [
+            ("all of it may come to", f"{all_.source_hours:.3g} h of source video, {_count(all_.clips)} clips"),
+            ("  of which are cut", f"{_count(all_.kept)} clips, {all_.kept_hours:.3g} h"),
+            ("  on disk", _size(all_.disk_bytes)),
+            ("  processor hours", f"{all_.cpu_hours:.3g}, on this machine {all_.hours:.3g} h"),
+        ]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _trial(trial: Probed) -> list[tuple[str, str]]:
+    outcomes = ", ".join(f"{count} {what}" for what, count in trial.outcomes.most_common())
+    spent = ", ".join(f"{stage} {seconds:.2g}" for stage, seconds in trial.cpu_s.items())
+    return [
+        ("tried", f"{trial.sources} of them, {_size(trial.bytes)}: {outcomes}"),
+        ("  clips", f"{trial.clips}, {trial.kept} of them cut; {_size(trial.stored)} stored"),
+        ("  processor seconds", spent or "none"),
+    ]
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _size(size: float) -> str:
+    """Bytes as a person reads them."""
+    return filesize.decimal(round(size))
 
 
 def _notes(notes: Sequence[str]) -> None:
