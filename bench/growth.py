@@ -30,8 +30,9 @@ from bench.meter import cpu_model
 from curation.contract import FRAME_SCORES
 from curation.pyramid import tail
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.datasets import NAMES
 from curation.pyramid.ledger import Ledger
-from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.store import Pyramid
 
 VIDEOS = 10
 """New videos of a commit, five clips each; so many old ones whose clips get a score."""

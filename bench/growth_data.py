@@ -14,8 +14,9 @@ from curation.contract import CLIPS, FRAME_SCORES, SAMPLES, VIDEOS, Source
 from curation.identity import clip_id
 from curation.pyramid import access, indexes, names, search
 from curation.pyramid.commit import Batch
+from curation.pyramid.datasets import NAMES, media_schema
 from curation.pyramid.fragments import write_media_fragments, write_samples_fragments
-from curation.pyramid.store import NAMES, Pyramid, media_schema
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tier, Tiers
 
 PLAN = "plan-1-00000000"

@@ -376,9 +376,9 @@ checksums of its first and last source frame as decoded; `all_check`: of all of 
 Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
 
 
-def clips_schema(own: Sequence[str] = ()) -> pa.Schema:
+def clips_schema(scores: Sequence[str] = ()) -> pa.Schema:
     """The columns of `clips` in a pyramid that has these scores of its own."""
-    return pa.schema([*CLIPS, *(field for score in own for field in score_fields(score))]) if own else CLIPS
+    return pa.schema([*CLIPS, *(field for score in scores for field in score_fields(score))]) if scores else CLIPS
 
 
 SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])

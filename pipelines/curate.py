@@ -116,7 +116,13 @@ def working(
     retry_quarantined: bool = False,
     name: str | None = None,
 ) -> Iterator[Job]:
-    """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
+    """A job with its coordinator and its journal; what killed runs have left in theirs is committed first. Raises
+    `UserError` where a filter asks for a GPU that Ray does not see.
+    """
+    for filter_ in filters:
+        if filter_.make is not None and filter_.gpus and not resources.gpus:
+            told = f"the filter {filter_.name} asks for a GPU, and Ray sees none"
+            raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
     name = name or uuid.uuid4().hex[:12]
     with watch.searching("taking up what killed runs have left"):
         account.recovered = journal.recover(pyramid)
@@ -191,7 +197,12 @@ def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
     if filter_.make is None:
         return
     wanted = Ledger(job.pyramid, remember=True).stale_clips(
-        filter_.scores[0], filter_.fingerprint, job.pyramid.tiers, filter_.from_tier, again=again
+        filter_.scores[0],
+        filter_.fingerprint,
+        job.pyramid.tiers,
+        filter_.from_tier,
+        again=again,
+        also=filter_.scores[1:],
     )
     clips = (pair for batch in wanted for pair in zip(*batch.to_pydict().values(), strict=True))
     fetch, score_ = FetchStage(job.pyramid), ScoreStage(filter_.make, job.recipe.limits)
@@ -200,7 +211,7 @@ def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
         chained = Chained((fetch, score_))
         stages = [StageSpec(filter_.name, chained, gpus=filter_.gpus, give_up=give_up, paced=True)]
     else:  # an environment of its own reads no pyramid
-        there = StageSpec(filter_.name, score_, python=filter_.python, give_up=give_up, paced=True)
+        there = StageSpec(filter_.name, score_, python=filter_.python, gpus=filter_.gpus, give_up=give_up, paced=True)
         stages = [StageSpec("fetch", fetch, give_up=give_up), there]
     with job.stage(filter_.name) as committer:
         for some in chunks(clips, CLIPS_IN_HAND):

@@ -10,9 +10,8 @@ Imported in environments that hold little: numpy and the standard library.
 from __future__ import annotations
 
 import importlib
-import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -24,6 +23,12 @@ from curation.identity import fingerprint
 
 GROUP = "ziggurat.filters"
 """The group of entry points in which a package may announce filters."""
+
+
+_WHY = 200
+"""Characters of a reason that are kept."""
+
+_MOST = float(np.finfo(np.float32).max)
 
 
 class WrongAnswer(ValueError):
@@ -54,8 +59,6 @@ class Custom:
             raise UserError(
                 f"the filter {name} ({filter_}) cannot be made: {_said(error)}", "see its options"
             ) from error
-        if not callable(getattr(self._filter, "measure", None)):
-            raise UserError(f"the filter {name} ({filter_}) has no method `measure`", "see docs/filters.md")
 
     def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> list[tuple[ScoreValue, ...]]:
         """See `SampleFilter.measure`. The filter sees the clips that have sample frames. Raises `WrongAnswer`."""
@@ -81,31 +84,41 @@ class Custom:
     def _value(self, value: Any) -> ScoreValue:
         """A finite number; or a text or None, which say that there is no value, and why."""
         if value is None or isinstance(value, str):
-            return ScoreValue(None, f"{self.name}: {value or 'no value'}")
-        if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not math.isfinite(value):
-            raise WrongAnswer(f"the filter {self.name} gave {value!r:.80}, which is no finite number")
+            return ScoreValue(None, f"{self.name}: {' '.join((value or '').split())[:_WHY] or 'no value'}")
+        if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_) or not abs(float(value)) <= _MOST:
+            raise WrongAnswer(f"the filter {self.name} gave {value!r:.80}, which is no finite number of float32")
         return ScoreValue(float(value))
 
 
-def found(name: str, filter_: str) -> Callable[..., Any]:
-    """The class or function that `filter_` names. `UserError` where there is none in this environment."""
+def found(name: str, filter_: str) -> type:
+    """The class that `filter_` names. `UserError` where there is none in this environment, or where it has no
+    `measure`: nothing else is ever called.
+    """
     remedy = "install its package where the filter runs, or put its folder on PYTHONPATH"
     module, colon, attribute = filter_.partition(":")
     try:
-        if not colon:
-            (point,) = metadata.entry_points(group=GROUP, name=filter_)
-            return point.load()
-        made = importlib.import_module(module)
-        for part in attribute.split("."):
-            made = getattr(made, part)
-    except ValueError:
-        told = f"no package announces a filter {filter_!r} in the group {GROUP}"
-        raise UserError(f"the filter {name}: {told}", f"{remedy}; or write package.module:Class") from None
+        if colon:
+            made = importlib.import_module(module)
+            for part in attribute.split("."):
+                made = getattr(made, part)
+        else:
+            made = _announced(name, filter_).load()
+    except UserError:
+        raise
     except Exception as error:  # an import runs whatever the module holds
         raise UserError(f"the filter {name}: {filter_} cannot be imported: {_said(error)}", remedy) from error
-    if not callable(made):
-        raise UserError(f"the filter {name}: {filter_} is no class", "name a class that has `measure`")
+    if not isinstance(made, type) or not callable(getattr(made, "measure", None)):
+        raise UserError(f"the filter {name}: {filter_} is no class with a method `measure`", "see docs/filters.md")
     return made
+
+
+def _announced(name: str, filter_: str) -> metadata.EntryPoint:
+    points = list(metadata.entry_points(group=GROUP, name=filter_))
+    if len(points) != 1:
+        who = "no package announces" if not points else f"{len(points)} packages announce"
+        remedy = "install the one that you mean, or write package.module:Class"
+        raise UserError(f"the filter {name}: {who} {filter_!r} in the group {GROUP}", remedy)
+    return points[0]
 
 
 def _said(error: Exception) -> str:

@@ -43,7 +43,7 @@ class About:
     `tiers`: those in force. `recipe`: the recipe's name; `recipe_version`: which of the kept texts it is, None in a
     pyramid that was made without one. `recipe_tiers`: the tiers as the recipe has them, None where they are those in
     force. `retiering`: the column `clips.tier` may still hold tiers from before. `scores`: those that this pyramid has
-    beside `contract.SCORES`, by filters of its users' own, in the order in which they came.
+    beside `contract.SCORES`, by filters of its users' own: those of the recipe that came last first, in its order.
     """
 
     tiers: Tiers

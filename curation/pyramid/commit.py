@@ -49,8 +49,8 @@ class Batch:
 
     `media`, `samples`: tickets of `fragments`. `clips`: rows to insert or unite with existing ones.
     `clip_updates`: columns for clips that exist (a clip that no longer does is skipped). `videos`: ledger
-    rows of finished videos. `replaced`: for a video that was done again under another plan, all clip_ids it
-    has now; its other clips go.
+    rows of finished videos; `video_updates`: columns of ledger rows that exist. `replaced`: for a video that
+    was done again under another plan, all clip_ids it has now; its other clips go.
     """
 
     media: Sequence[str] = ()
@@ -58,6 +58,7 @@ class Batch:
     clips: pa.Table | None = None
     videos: pa.Table | None = None
     clip_updates: Sequence[pa.Table] = ()
+    video_updates: Sequence[pa.Table] = ()
     replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
@@ -69,13 +70,15 @@ def joined(batches: Sequence[Batch]) -> Batch:
         clips=_concatenated([batch.clips for batch in batches]),
         videos=_concatenated([batch.videos for batch in batches]),
         clip_updates=[table for batch in batches for table in batch.clip_updates],
+        video_updates=[table for batch in batches for table in batch.video_updates],
         replaced={video_id: ids for batch in batches for video_id, ids in batch.replaced.items()},
     )
 
 
 def _concatenated(tables: Sequence[pa.Table | None]) -> pa.Table | None:
     there = [table for table in tables if table is not None]
-    return pa.concat_tables(there) if there else None
+    # Of jobs with other scores of their own the columns differ.
+    return pa.concat_tables(there, promote_options="default") if there else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Committer:
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
         clips, updated = self._all_clips(batch, hashes)
         videos, displaced = self._videos(batch.videos) if batch.videos is not None else (0, frozenset())
+        videos += sum(self._videos(table)[0] for table in batch.video_updates)
         return Committed(
             samples=len(sampled),
             media=len(stored),
@@ -174,8 +178,10 @@ class Committer:
         return list(first.values()), len(later)
 
     def _clips(self, table: pa.Table, hashes: Mapping[str, str], tiers: Tiers, insert: bool) -> int:
+        if not {*table.column_names} <= {*self.pyramid.schema("clips").names}:
+            self.pyramid = self.pyramid.refreshed()  # another job has given it scores since it was opened
         columns = self.pyramid.schema("clips")
-        assert set(table.column_names) <= set(columns.names), "a pyramid says which scores it has before they are made"
+        assert {*table.column_names} <= {*columns.names}, "a pyramid says which scores it has before they are made"
         incoming = {row["clip_id"]: row for row in _light(table).to_pylist()}  # of equals the last one
         if "media" in table.column_names:
             for clip_id in set(incoming) & set(hashes):

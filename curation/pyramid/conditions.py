@@ -65,19 +65,19 @@ def known(column: str, allowed: Sequence[str] = ALL, use: str = "") -> str:
     return column
 
 
-def texts(own: Sequence[str]) -> tuple[str, ...]:
+def texts(scores: Sequence[str]) -> tuple[str, ...]:
     """The text columns of a pyramid that has these scores of its own."""
-    return (*TEXTS, *(f"{score}{end}" for score in own for end in ("_by", "_why")))
+    return (*TEXTS, *(f"{score}{end}" for score in scores for end in ("_by", "_why")))
 
 
-def condition(column: str, value: Any, own: Sequence[str] = ()) -> Condition:
-    """What `where(column=value)` means: a pair or Range, a number, a text or several, None for null. `own`: the
+def condition(column: str, value: Any, scores: Sequence[str] = ()) -> Condition:
+    """What `where(column=value)` means: a pair or Range, a number, a text or several, None for null. `scores`: the
     pyramid's own scores.
     """
-    known(column, (*NUMBERS, *own, *texts(own)), "to search by")
+    known(column, (*NUMBERS, *scores, *texts(scores)), "to search by")
     if value is None:
         return Present(column, False)
-    if column in texts(own):
+    if column in texts(scores):
         values = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else ()
         if not values or len(values) > _MAX_VALUES or not all(isinstance(text, str) for text in values):
             raise UserError(f"{column}={value!r:.80} is not a text", f"give a text or a list of up to {_MAX_VALUES}")
@@ -86,7 +86,7 @@ def condition(column: str, value: Any, own: Sequence[str] = ()) -> Condition:
         except UnicodeEncodeError:
             raise UserError(f"{column}={value!r:.80} is not valid Unicode", "give a valid text") from None
         return OneOf(column, tuple(sorted(values)))
-    known(column, (*NUMBERS, *own), "to compare with a number")
+    known(column, (*NUMBERS, *scores), "to compare with a number")
     try:
         bounds = value if isinstance(value, (Range, list, tuple)) else (value, value)
         return Between(column, Range.of(bounds))

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from curation.contract import SAMPLES
+from curation.pyramid.datasets import STORAGE_VERSION, media_schema
 from curation.pyramid.files import options
-from curation.pyramid.store import STORAGE_VERSION, media_schema
 
 _BATCH_BYTES = 32 << 20
 _Row = TypeVar("_Row")

@@ -121,6 +121,7 @@ _PACKED = pa.schema(
         ("clips", pa.binary()),
         ("videos", pa.binary()),
         ("clip_updates", pa.list_(pa.binary())),
+        ("video_updates", pa.list_(pa.binary())),
     ]
 )
 """One row: tickets as they are, tables as Arrow streams, `replaced` as JSON."""
@@ -134,6 +135,7 @@ def _packed(batch: Batch) -> bytes:
         "clips": None if batch.clips is None else _stream(batch.clips),
         "videos": None if batch.videos is None else _stream(batch.videos),
         "clip_updates": [_stream(table) for table in batch.clip_updates],
+        "video_updates": [_stream(table) for table in batch.video_updates],
     }
     return _stream(pa.Table.from_pylist([row], schema=_PACKED))
 
@@ -146,6 +148,7 @@ def _unpacked(content: bytes) -> Batch:
         clips=None if row["clips"] is None else _table(row["clips"]),
         videos=None if row["videos"] is None else _table(row["videos"]),
         clip_updates=[_table(stream) for stream in row["clip_updates"]],
+        video_updates=[_table(stream) for stream in row.get("video_updates") or ()],  # an older entry has none
         replaced=json.loads(row["replaced"]),
     )
 

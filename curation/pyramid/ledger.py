@@ -162,13 +162,15 @@ class Ledger:
         columns: Collection[str] = ("clip_id", "video_id"),
         known: Collection[str] | None = None,
         again: Collection[str] = (),
+        also: Sequence[str] = (),
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the clips that want `score` computed: missing or made by another fingerprint, and worth
         it.
 
         Worth it: the conditions of `from_tier` (None: any clip) over the columns in `known` hold. By default
         these are the scores that are cheaper than `score`, and the facts of a clip. `again`: which failures of
-        this fingerprint count as missing, of `PASSING` (of ours or the network) and `LASTING` (of the data).
+        this fingerprint count as missing, of `PASSING` (of ours or the network) and `LASTING` (of the data). `also`:
+        further scores that the same filter makes, any of which may be what is missing.
         """
         scores = self.pyramid.scores
         assert score in scores, score
@@ -177,8 +179,10 @@ class Ledger:
         ranges = {} if from_tier is None else tiers.effective(from_tier)
         bounds = [Between(column, ranges[column]) for column in ranges if column in known]
         by = pc.field(f"{score}_by")
-        stale = by.is_null() | (by != pc.scalar(fingerprint))
+        makers = [pc.field(f"{one}_by") for one in (score, *also)]
+        stale = reduce(or_, (maker.is_null() | (maker != pc.scalar(fingerprint)) for maker in makers))
         words = {"score": score, "not by": fingerprint, "where": list(map(str, bounds))}
+        words |= {"also": list(also)} if also else {}
         yield from self._search(Question(words, _and(stale, bounds)), columns)
         if again:
             failed = _and((by == pc.scalar(fingerprint)) & pc.field(score).is_null(), bounds)

@@ -7,7 +7,8 @@ else did. The rules make the outcome the same whichever of two jobs comes first:
     clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
     set); a clip that has been cut has no `media_why`
     videos   names are united; what was decided stays, under whatever plan, when a later attempt could not
-    decide: `detail` then says why not, and `tried` which attempt it was
+    decide: `detail` then says why not, and `tried` which attempt it was (of two jobs it may be forgotten, and the next
+    run makes it once more)
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def clip(old: Row | None, new: Row, tiers: Tiers, scores: Sequence[str] = SCORES
             value, reason = None, "the filter returned not a number"
             maker = maker or "unknown"
         judged = row.get(score) is not None or row.get(by) is not None
-        if value is not None or maker is not None or not judged:
+        if value is not None or maker is not None or (not judged and (reason is not None or old is None)):
             row |= {score: value, by: maker, why: reason}
     if row.get("media") is not None:
         row["media_why"] = None  # an earlier attempt had failed
@@ -76,8 +77,8 @@ def _why_not(new: Row) -> str:
 
 
 def _tried(new: Row) -> Row:
-    """The attempt that no run repeats unasked, where its reason lies in the data."""
-    return {"tried": new["tried"]} if new.get("tried") and new.get("reason") not in TRIED_AGAIN else {}
+    """The attempt that no run repeats unasked: none where its reason does not lie in the data."""
+    return {"tried": None if new.get("reason") in TRIED_AGAIN else new.get("tried")}
 
 
 def displaces(old: Row | None, new: Row) -> bool:

@@ -87,9 +87,9 @@ def judged(batch: pa.RecordBatch, tiers: Tiers) -> np.ndarray:
     import pyarrow.dataset as ds
 
     highest = np.full(batch.num_rows, None, object)
-    rows = pa.table({**{name: batch[name] for name in batch.schema.names}, "row": np.arange(batch.num_rows)})
+    rows = pa.table({**{name: batch[name] for name in batch.schema.names}, "#": np.arange(batch.num_rows)})
     for name in tiers.names:
         wanted = conditions.expression(Between(column, range_) for column, range_ in tiers.effective(name).items())
-        inside = ds.dataset(rows).to_table(columns=["row"], filter=wanted)["row"].to_numpy()
+        inside = ds.dataset(rows).to_table(columns=["#"], filter=wanted)["#"].to_numpy()
         highest[inside] = name
     return highest

@@ -22,21 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from curation.contract import (
-    BLOB_FIELD,
-    CLIPS,
-    FORMAT_VERSION,
-    MEDIA_PLAIN,
-    SAMPLES,
-    SCORES,
-    VIDEOS,
-    clips_schema,
-    score_fields,
-)
+from curation.contract import BLOB_FIELD, FORMAT_VERSION, SCORES, score_fields
 from curation.errors import UserError
 from curation.pyramid import about as about_file
 from curation.pyramid import address, recipes
 from curation.pyramid.about import About
+from curation.pyramid.datasets import NAMES, create, schema
 from curation.pyramid.files import Files
 from curation.pyramid.lookup import chunks, firsts
 from curation.pyramid.query import Query, default_columns
@@ -49,29 +40,6 @@ _TIMES = 10
 
 if TYPE_CHECKING:
     import lance
-
-STORAGE_VERSION = "2.2"
-"""Lance file format: the first one with blob v2, under which small and large clips are both stored well."""
-
-NAMES = ("samples", "media", "clips", "videos")
-"""The datasets in the order in which a commit writes them."""
-
-
-def media_schema() -> pa.Schema:
-    """`clip_id`, the blob `video`, `bytes`, `sha256`; here and not in the contract because the blob type is
-    Lance's.
-    """
-    import lance
-
-    return pa.schema([SAMPLES.field("clip_id"), lance.blob_field(BLOB_FIELD), *MEDIA_PLAIN])
-
-
-def schema(name: str) -> pa.Schema:
-    return media_schema() if name == "media" else {"videos": VIDEOS, "clips": CLIPS, "samples": SAMPLES}[name]
-
-
-def _schema(name: str, about: About) -> pa.Schema:
-    return clips_schema(about.scores) if name == "clips" else schema(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +112,7 @@ class Pyramid:
             if not about_file.is_remote(place):
                 Path(place).mkdir(parents=True, exist_ok=True)
             for name in NAMES:
-                retrying(
-                    what, lambda name=name: _create_dataset(f"{place}/{name}.lance", _schema(name, about), options)
-                )
+                retrying(what, lambda name=name: create(f"{place}/{name}.lance", schema(name, about.scores), options))
             with about_file.changing(place):
                 # Another job may have been faster: its pyramid is the one.
                 there = retrying(what, lambda: about_file.read(place, options))
@@ -196,7 +162,7 @@ class Pyramid:
 
     def schema(self, name: str) -> pa.Schema:
         """The columns of a dataset by the contract, with those of the pyramid's own scores."""
-        return _schema(name, self.about)
+        return schema(name, self.about.scores)
 
     @property
     def recipe_name(self) -> str:
@@ -383,40 +349,3 @@ def _looked_up(place: str, storage_options: Mapping[str, str] | None) -> About |
 def _moved(about: About, tiers: Tiers) -> About:
     before = about.recipe_tiers or about.tiers
     return replace(about, tiers=tiers, recipe_tiers=before, retiering=about.retiering or tiers != about.tiers)
-
-
-def _create_dataset(uri: str, schema: pa.Schema, options: dict[str, str] | None) -> None:
-    """Create an empty dataset, unless it is there: another job makes the same pyramid, or one was cut short
-    in it.
-    """
-    import lance
-    from lance.fragment import write_fragments
-
-    try:
-        creation = write_fragments(
-            schema.empty_table(),
-            uri,
-            schema=schema,
-            return_transaction=True,
-            mode="create",
-            data_storage_version=STORAGE_VERSION,
-            storage_options=options,
-        )
-        # Not write_dataset: of two that create at a time, its second one overwrites what the first has made.
-        lance.LanceDataset.commit(uri, creation, storage_options=options, max_retries=0)
-    except OSError:
-        # Lance has several ways to say that another came first; what counts is whether a dataset is there
-        # now.
-        if not _exists(uri, options):
-            raise
-
-
-def _exists(uri: str, options: dict[str, str] | None) -> bool:
-    import lance
-
-    try:
-        return lance.dataset(uri, storage_options=options).version >= 1
-    except ValueError as error:
-        if explained(error) is not None:
-            raise
-        return False

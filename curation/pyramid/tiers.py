@@ -28,6 +28,17 @@ MEASURES = ("duration_s", "width", "height", "short_side", "long_side", "pixels"
 COLUMNS = (*SCORES, *MEASURES)
 """What every pyramid's tiers may bound; those of a pyramid that has scores of its own, these too."""
 
+TAKEN = frozenset(
+    [
+        *CLIPS.names,
+        *MEASURES,
+        *("uri", "uris", "source", "extra", "file_name"),  # of videos, and of exports
+        *("order", "limit", "columns", "version", "output", "names", "count", "videos", "status", "reason", "timeout"),
+        *("json", "help", "move", "unset", "tier"),  # options of commands that take columns as options
+    ]
+)
+"""Names that a score of a user's own does not get, for they mean something beside the scores."""
+
 _SCORE_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
@@ -104,8 +115,8 @@ class Tier:
 
 
 def may_be_score(column: str) -> bool:
-    """Whether a score of a user's own may be called so: it is no other column, and not what stands beside a score."""
-    taken = column in CLIPS.names or column in MEASURES or column.endswith(("_by", "_why"))
+    """Whether a score of a user's own may be called so: neither it nor what stands beside it has another meaning."""
+    taken = not TAKEN.isdisjoint((column, f"{column}_by", f"{column}_why")) or column.endswith(("_by", "_why"))
     return _SCORE_NAME.fullmatch(column) is not None and not taken
 
 
@@ -114,13 +125,13 @@ def is_score(column: str) -> bool:
     return column not in MEASURES
 
 
-def check_column(column: str, where: str, own: Sequence[str] | None = None) -> None:
-    """ValueError unless a tier may bound `column`. `own`: the pyramid's own scores; None where they are not known here,
+def check_column(column: str, where: str, scores: Sequence[str] | None = None) -> None:
+    """ValueError unless a tier may bound `column`. `scores`: those of the pyramid's own; None where they are not known
     and any name may be one.
     """
-    if column in COLUMNS or (may_be_score(column) if own is None else column in own):
+    if column in COLUMNS or (may_be_score(column) if scores is None else column in scores):
         return
-    allowed = ", ".join((*SCORES, *(own or ()), *MEASURES))
+    allowed = ", ".join((*SCORES, *(scores or ()), *MEASURES))
     raise ValueError(f"{where}: no column {column!r} to set a range on; allowed are {allowed}")
 
 
@@ -145,11 +156,11 @@ class Tiers:
     def names(self) -> tuple[str, ...]:
         return tuple(step.name for step in self.steps)
 
-    def check_columns(self, own: Sequence[str]) -> None:
+    def check_columns(self, scores: Sequence[str]) -> None:
         """ValueError where a tier bounds what is no column of a pyramid that has these scores of its own."""
         for step in self.steps:
             for column in step.ranges:
-                check_column(column, f"tier {step.name!r}", own)
+                check_column(column, f"tier {step.name!r}", scores)
 
     def position(self, name: str) -> int:
         try:

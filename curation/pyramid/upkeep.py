@@ -26,11 +26,12 @@ from curation.errors import UserError
 from curation.pyramid import access, indexes, journal, names, search
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.compaction import compact, hashed
+from curation.pyramid.datasets import NAMES
 from curation.pyramid.files import is_remote
 from curation.pyramid.lookup import chunks, select
 from curation.pyramid.names import Names
 from curation.pyramid.retry import is_conflict, retrying
-from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.store import Pyramid
 from curation.pyramid.transaction import rows_at
 
 if TYPE_CHECKING:

@@ -28,9 +28,10 @@ import pyarrow as pa
 
 from curation.pyramid import access
 from curation.pyramid.columns import writable
+from curation.pyramid.datasets import schema
 from curation.pyramid.lookup import select
 from curation.pyramid.retry import retrying
-from curation.pyramid.store import Pyramid, schema
+from curation.pyramid.store import Pyramid
 from curation.pyramid.transaction import committed, rows_at, write
 
 if TYPE_CHECKING:

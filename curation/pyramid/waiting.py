@@ -28,10 +28,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How a score is to be made: the fingerprint of its filter, and from which tier on (None: for every clip)."""
+    """How a score is to be made: the fingerprint of its filter, from which tier on (None: for every clip), and what
+    further scores the filter makes with it.
+    """
 
     fingerprint: str
     from_tier: str | None = None
+    also: tuple[str, ...] = ()
 
 
 def waiting(pyramid: Pyramid, scores: Mapping[str, Wanted], cut_tier: str | None) -> Waiting:
@@ -47,7 +50,9 @@ def waiting(pyramid: Pyramid, scores: Mapping[str, Wanted], cut_tier: str | None
 def _unscored(ledger: Ledger, score: str, wanted: Wanted) -> int:
     """Clips that the next run scores. Not those without sample frames: every run looks at them, in vain."""
     why, tiers = f"{score}_why", ledger.pyramid.tiers
-    batches = ledger.stale_clips(score, wanted.fingerprint, tiers, wanted.from_tier, (why,), again=(PASSING,))
+    batches = ledger.stale_clips(
+        score, wanted.fingerprint, tiers, wanted.from_tier, (why,), again=(PASSING,), also=wanted.also
+    )
     return sum(said != NO_SAMPLES for batch in batches for said in batch[why].to_pylist())
 
 

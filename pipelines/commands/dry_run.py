@@ -181,7 +181,7 @@ def reckoned(trial: Probed, number: int, size: int, by_bytes: bool = True) -> Re
     if not trial.sources or (by_bytes and not trial.bytes):
         return None
     times = size / trial.bytes if by_bytes else number / trial.sources
-    cpu_hours = trial.cpu_s.total() * times / 3600
+    cpu_hours = sum(trial.cpu_s.values()) * times / 3600
     return Reckoning(
         source_hours=trial.seconds * times / 3600,
         clips=round(trial.clips * times),

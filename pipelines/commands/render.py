@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import filesize
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from curation.contract import REASONS, Reason
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # for their types alone: a query needs nothing of what they i
 SHOWN = ("clip_id", "duration_s", "width", "height", "motion", "sharpness", "jitter", "text_area", "aesthetic", "tier")
 VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
 TABLE_ROWS = 100
+MOST_REASONS = 5
 UPKEEP = {
     "orphans": "stored frames and files without a clip, removed",
     "twins": "rows stored twice, removed",
@@ -211,7 +213,7 @@ def _clips(query: Query, columns: Sequence[str]) -> None:
     most = TABLE_ROWS if query.rows is None else query.rows
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        text = name in TEXTS or name in lineage.NAMES
+        text = name in TEXTS or name in lineage.NAMES or name.endswith(("_by", "_why"))
         table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name == "clip_id")
     rows = 0
     for batch in shown.limit(most).batches():
@@ -219,7 +221,7 @@ def _clips(query: Query, columns: Sequence[str]) -> None:
             table.add_row(*(_cell(row[name]) for name in columns))
         rows += batch.num_rows
     if rows:
-        Console(width=max(Console().width, 120)).print(table)
+        Console(width=max(Console().width, 120), markup=False).print(table)
     total = query.limit(None).count()
     if not total and not any(absent(query, score) for score in asked_scores(query)):
         print("no clip is found", file=sys.stderr)
@@ -272,7 +274,12 @@ def _mark(one: Moved | None, in_force: Range) -> str:
 
 
 def _nulls(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {why}" for why, count in reasons.items()) or "0"
+    """Counts by reason, the most frequent ones; a user's own filter may give another for each clip."""
+    ordered = sorted(reasons.items(), key=lambda pair: -pair[1])
+    told = [f"{count} {escape(why)}" for why, count in ordered[:MOST_REASONS]]
+    if rest := sum(count for _, count in ordered[MOST_REASONS:]):
+        told.append(f"{rest} for other reasons")
+    return ", ".join(told) or "0"
 
 
 def _tell_video(console: Console, row: Mapping[str, Any]) -> None:
@@ -311,8 +318,10 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     _tell_making(console, row)
     for score in [name.removesuffix("_by") for name in row if name.endswith("_by") and f"{name[:-3]}_why" in row]:
         value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
-        console.print(f"  {score:10} {_cell(value):>10}  {by or ''}{f'({why})' if value is None and why else ''}")
-    media = f"cut, sha256 {row['media']}" if row["media"] else f"not cut {row['media_why'] or ''}".strip()
+        console.print(
+            f"  {score:10} {_cell(value):>10}  {by or ''}{escape(f'({why})') if value is None and why else ''}"
+        )
+    media = f"cut, sha256 {row['media']}" if row["media"] else escape(f"not cut {row['media_why'] or ''}".strip())
     console.print(f"  tier {row['tier'] or 'none'}; {media}")
 
 

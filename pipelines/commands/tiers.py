@@ -136,7 +136,7 @@ def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Range]) -> list[
 
 def still_to_do(pyramid: Pyramid, recipe: Recipe) -> Waiting:
     """What the pyramid's recipe leaves to do with the tiers as they are."""
-    scores = {one.scores[0]: Wanted(one.fingerprint, one.from_tier) for one in computable(recipe)}
+    scores = {one.scores[0]: Wanted(one.fingerprint, one.from_tier, one.scores[1:]) for one in computable(recipe)}
     return waiting(pyramid, scores, recipe.cut.tier)
 
 

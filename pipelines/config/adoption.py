@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curation.errors import UserError
+from curation.pyramid import lineage
 from curation.pyramid.columns import add_scores
 from curation.pyramid.retier import retier
 from curation.pyramid.store import Pyramid
@@ -52,6 +53,8 @@ class Choice:
         notices = self._notices(self.pyramid)
         tiers, name = self.recipe.pyramid_tiers, self.recipe.name
         own = self.recipe.own_scores
+        taken = set(own) & (set(lineage.own(self.pyramid)) if set(own) - set(self.pyramid.about.scores) else set())
+        notices += [f"the column {name} of your lists is extra.{name} from now on" for name in sorted(taken)]
         add_scores(self.pyramid, own)
         changed = self.pyramid.with_recipe(name, self.text, tiers, keep_tiers=not self.replaces, scores=own)
         if changed.about.retiering:
@@ -96,7 +99,12 @@ def choose_for(pyramid: Pyramid, recipe: Recipe, text: str, replace: bool) -> Ch
     kept = pyramid.recipe_text()
     if kept is None:
         return _first(pyramid, recipe, text, replace)
-    own = parsed(kept, f"the pyramid's recipe {pyramid.recipe_name}")
+    try:
+        own = parsed(kept, f"the pyramid's recipe {pyramid.recipe_name}")
+    except UserError:
+        if not replace:
+            raise
+        return Choice(recipe, text, pyramid, replaces=True)  # of a version that took what this one does not
     found = differences(own, recipe)
     if not found:
         return Choice(own, kept, pyramid, keeps=True)

@@ -23,6 +23,7 @@ from curation.filters.ocr.base import shipped_models, text_area_fingerprint
 from curation.filters.trial import MakeFilter, try_out
 from pipelines.config.recipe import Recipe
 from pipelines.config.sections import AestheticSection, CustomSection, OcrSection
+from pipelines.doctor.hardware import gpus
 
 OFF = "filter off"
 
@@ -48,9 +49,12 @@ class Trial:
     name: str
     settings: dict[str, Any]
     python: str | None = None
+    on_gpu: bool = False
 
     def run(self) -> str:
-        """What holds, in a line. Raises `UserError` with what does not."""
+        """What holds, in a line. Raises `UserError` with what does not. What wants a GPU is tried where one is."""
+        if self.on_gpu and not gpus():
+            return "not tried: no GPU on this machine"
         return try_out(json.dumps(self.settings), self.python)
 
 
@@ -67,11 +71,7 @@ def ready(recipe: Recipe) -> list[Ready]:
 
 def trials(recipe: Recipe) -> tuple[Trial, ...]:
     """The trials of the filters that the recipe runs, in order. Raises `UserError` where files are missing."""
-    return tuple(
-        Trial(filter_.name, _trial_settings(filter_.make.settings), filter_.python)
-        for filter_ in listed(recipe)
-        if isinstance(filter_.make, MakeFilter)
-    )
+    return tuple(_trial(filter_, filter_.make) for filter_ in listed(recipe) if isinstance(filter_.make, MakeFilter))
 
 
 def listed(recipe: Recipe) -> list[Ready]:
@@ -167,10 +167,14 @@ def _interpreter(python: str | None) -> str | None:
     return str(Path(python).expanduser().absolute()) if python else None
 
 
-def _trial_settings(settings: str) -> dict[str, Any]:
-    """For a trial on this machine, which need not have the GPU that the workers have."""
-    found = json.loads(settings)
-    return found | {"device": "cpu"} if "device" in found else found
+def _trial(filter_: Ready, make: MakeFilter) -> Trial:
+    """On this machine, which need not have the GPU that the workers have. Where ours would compute we know, where a
+    user's would we do not.
+    """
+    settings = json.loads(make.settings)
+    if "device" in settings:
+        return Trial(filter_.name, settings | {"device": "cpu"}, filter_.python)
+    return Trial(filter_.name, settings, filter_.python, on_gpu=filter_.gpus > 0)
 
 
 def weights(section: AestheticSection) -> tuple[Path | None, Path | None]:

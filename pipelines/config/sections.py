@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from curation.filters.ocr.base import OcrParameters
 from curation.media.shots import options
 from curation.media.shots.table import DETECTORS
+from curation.pyramid.failures import kind
 from curation.pyramid.tiers import may_be_score
 from pipelines.config.tomlfile import Section
 
@@ -205,8 +206,8 @@ class CustomSection(Section):
 
     @model_validator(mode="after")
     def _named(self) -> CustomSection:
-        if self.name in STAGES:
-            raise ValueError(f"name = {self.name!r} is a stage of Ziggurat's own: choose another")
+        if self.name in STAGES or kind(self.name) is not None:
+            raise ValueError(f"name = {self.name!r} is a stage or a reason of Ziggurat's own: choose another")
         for column in self.columns:
             if not may_be_score(column):
                 raise ValueError(

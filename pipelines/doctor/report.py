@@ -134,6 +134,7 @@ def needed(recipe: Recipe) -> frozenset[str]:
     if recipe.cut.tier is not None:
         names.add(recipe.encode.codec)
     cuda = aesthetic.enabled and not lacking and aesthetic.device.startswith("cuda")
+    cuda = cuda or any(one.gpus for one in recipe.filters.custom)
     if cuda or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:
         names.add("GPU")
     return frozenset(names | ({"h264_cuvid"} if recipe.run.hwaccel == "cuda" else set()))

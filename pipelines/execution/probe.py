@@ -49,7 +49,7 @@ class Probed:
     kept_s: float = 0.0
     stored: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    cpu_s: Counter[str] = field(default_factory=Counter)
+    cpu_s: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -171,7 +171,7 @@ def _spent(probed: Probed, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        probed.cpu_s[what] += max(0.0, _cpu() - before)
+        probed.cpu_s[what] = probed.cpu_s.get(what, 0.0) + max(0.0, _cpu() - before)
 
 
 def _cpu() -> float:

@@ -103,12 +103,12 @@ class Measure:
         stale = self._claims.stale(raw.video_id) if same_plan else ()
         if same_plan and not stale and not retry:
             return SameContent(raw.video_id, raw.source, known=True)
-        claim, tried = self._claims.claim(raw.video_id, raw.source.uri)
+        claim, begun = self._claims.claim(raw.video_id, raw.source.uri)
         if claim is Claim.TAKEN:
             return SameContent(raw.video_id, raw.source, known=False)
-        attempts = tried + (known.attempts if known else 0)
+        attempts = begun + (known.attempts if known else 0)
         if claim is Claim.EXHAUSTED:
-            return self._settled(raw.video_id, raw.source, Verdict(Reason.WORKER_LOST, float(tried)), attempts)
+            return self._settled(raw.video_id, raw.source, Verdict(Reason.WORKER_LOST, float(begun)), attempts)
         name = raw.source.uri.rsplit("/", 1)[-1]
         found = self._sandbox.measure(path, name, self._set.plan, lambda frames: report(raw.source.uri, frames))
         verdict = found.verdict or _changed(raw, path)

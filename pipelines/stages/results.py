@@ -107,7 +107,8 @@ class CutDone:
 Result = MeasureDone | SameContent | Scored | CutDone
 
 
-_OF_A_REFRESH = ["video_id", "uris", "modified", "attempts", "job", "extra", "finished_at"]
+_OF_A_REFRESH = ["video_id", "uris", "modified", "attempts", "job", "extra", "detail", "tried", "finished_at"]
+"""What measuring a video's scores again says of it; what it was settled as stays."""
 
 
 def batch_of(result: Result) -> Batch | None:
@@ -119,8 +120,9 @@ def batch_of(result: Result) -> Batch | None:
             return Batch(
                 samples=[result.samples] if result.samples else [],
                 clips=result.clips if new else None,
+                videos=None if result.refreshed else videos,
                 # Another run may have settled the video otherwise meanwhile: single columns do not settle it again.
-                videos=videos.select(_OF_A_REFRESH) if result.refreshed else videos,
+                video_updates=[videos.select(_OF_A_REFRESH)] if result.refreshed else [],
                 clip_updates=[result.clips] if result.clips is not None and result.refreshed else [],
                 replaced={result.video["video_id"]: _ids(result.clips)} if result.replaces else {},
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import pytest
 
+from curation.errors import UserError
+from curation.filters.base import SampleFilter
 from curation.media.plan import ClipPlan, MediaPlan
 from curation.pyramid import plans, search
 from curation.pyramid.commit import Batch, Committer
@@ -18,7 +20,10 @@ from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.rows import attempt_fingerprint
 from pipelines import curate
+from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
+from pipelines.execution.account import Account
+from pipelines.execution.cluster import Resources
 from pipelines.execution.notices import of_measuring
 from pipelines.stages.results import CutOrder, Place
 from tests.curation.pyramid.build import TIERS, clips, videos
@@ -126,3 +131,26 @@ def test_scores_measured_otherwise_are_measured_once_more_and_where_that_was_in_
     assert curate._stale_uris(ledger, PLAN, True) == {"/0", "/1"}
     told = of_measuring(pyramid, PLAN)
     assert "measured otherwise than the recipe says: 1;" in told[0] and "stay as they were: 1;" in told[1]
+
+
+@pytest.mark.parametrize("python", [None, "/env/bin/python"])
+def test_a_filter_that_wants_a_gpu_holds_one_wherever_it_runs(job: Job, python: str | None) -> None:
+    add(job, row(0))
+    asked: list[float] = []
+    job.run = lambda items, stages, committer: asked.append(stages[-1].gpus)  # type: ignore[method-assign]
+    curate.score(
+        cast("curate.Job", job),
+        Ready(
+            "logo", ("aesthetic",), "", "by-1", make=cast("Callable[[], SampleFilter]", list), gpus=0.5, python=python
+        ),
+    )
+    assert asked == [0.5]
+
+
+def test_a_filter_that_wants_a_gpu_ends_a_run_that_has_none_before_it_begins(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "p", TIERS, "test")
+    wants = Ready("logo", ("aesthetic",), "", "by-1", make=cast("Callable[[], SampleFilter]", list), gpus=1.0)
+    told, watch = "the filter logo asks for a GPU, and Ray sees none", cast("curate.Watch", None)
+    begun = curate.working(pyramid, load("small"), Resources(2, 0, 1), watch, Account(), [wants])
+    with pytest.raises(UserError, match=told), begun:
+        raise AssertionError("it has begun")

@@ -30,6 +30,10 @@ class Deaf:
     pass
 
 
+def make(path):
+    open(path, "w").close()
+
+
 number = 3
 """
 
@@ -40,7 +44,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = tmp_path / "outside-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ziggurat.filters]\necho = outside:Echo\n")
+    points = "[ziggurat.filters]\necho = outside:Echo\nrotten = rotten:Echo\ntwice = outside:Echo\n"
+    (info / "entry_points.txt").write_text(points)
+    other = tmp_path / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[ziggurat.filters]\ntwice = outside:Echo\n")
+    (tmp_path / "rotten.py").write_text("raise ValueError('numpy.dtype size changed')")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "outside", raising=False)
     return tmp_path
@@ -80,7 +90,9 @@ def test_a_clip_without_frames_is_not_shown_to_it() -> None:
     assert echo().measure([[]]) == [(ScoreValue(None, NO_SAMPLES),)]
 
 
-@pytest.mark.parametrize("answer", [float("nan"), float("inf"), True, np.True_, [1.0], 1j, {"other": 1.0}, b"text"])
+@pytest.mark.parametrize(
+    "answer", [float("nan"), float("inf"), 1e39, -1e39, True, np.True_, [1.0], 1j, {"other": 1.0}, b"text"]
+)
 def test_what_is_no_number_is_no_answer(answer: Any) -> None:
     with pytest.raises(WrongAnswer, match="the filter echo gave"):
         asked(echo(answer), 1)
@@ -104,9 +116,12 @@ def test_each_clip_needs_its_answer() -> None:
     [
         ("nowhere.at.all:Echo", "nowhere.at.all:Echo cannot be imported: ModuleNotFoundError"),
         ("outside:Nobody", "outside:Nobody cannot be imported: AttributeError"),
-        ("outside:number", "outside:number is no class"),
-        ("outside:Deaf", "has no method `measure`"),
-        ("nobody", "no package announces a filter 'nobody' in the group ziggurat.filters"),
+        ("outside:number", "outside:number is no class with a method `measure`"),
+        ("outside:Deaf", "outside:Deaf is no class with a method `measure`"),
+        ("nobody", "no package announces 'nobody' in the group ziggurat.filters"),
+        ("rotten", "rotten cannot be imported: ValueError: numpy.dtype size changed"),
+        ("rotten:Echo", "rotten:Echo cannot be imported: ValueError: numpy.dtype size changed"),
+        ("twice", "2 packages announce 'twice'"),
     ],
 )
 def test_what_is_not_there_is_told_in_a_line(filter_: str, told: str) -> None:
@@ -124,6 +139,22 @@ def test_a_filter_that_cannot_be_made_says_why() -> None:
         Custom("echo", "outside:Echo", ("echo",), options={"fails": True})
     with pytest.raises(UserError, match="cannot be made: TypeError"):
         Custom("echo", "outside:Echo", ("echo",), options={"colour": 1})
+
+
+def test_what_measures_nothing_is_not_called(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    for filter_, options in (
+        ("outside:make", {"path": str(touched)}),
+        ("subprocess:Popen", {"args": f"touch {touched}", "shell": True}),
+    ):
+        with pytest.raises(UserError, match="is no class with a method `measure`"):
+            Custom("echo", filter_, ("echo",), options=options)
+    assert not touched.exists()
+
+
+def test_a_reason_is_one_line_of_some_length() -> None:
+    ((value,),) = asked(echo("one\n\ttwo " + "x" * 1000), 1)
+    assert value.why is not None and value.why.startswith("echo: one two xxx") and len(value.why) < 250
 
 
 def test_its_identity_is_what_the_recipe_says_of_it() -> None:

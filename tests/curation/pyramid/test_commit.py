@@ -15,8 +15,9 @@ from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid import retry
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.datasets import NAMES
 from curation.pyramid.fragments import write_media_fragments
-from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.store import Pyramid
 from curation.pyramid.upkeep import upkeep
 from tests.curation.pyramid import build
 from tests.curation.pyramid.build import clip_ids, clips, videos, whole_video

@@ -14,8 +14,9 @@ from curation.contract import CLIPS
 from curation.identity import clip_id
 from curation.pyramid import journal
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.datasets import NAMES
 from curation.pyramid.journal import Journal
-from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.store import Pyramid
 from curation.pyramid.upkeep import upkeep
 from tests.curation.pyramid.build import clip_ids, clips, whole_video
 

@@ -36,7 +36,7 @@ def test_settled_goes_by_name_size_time_and_plan(pyramid: Pyramid) -> None:
 
 
 def test_an_attempt_in_vain_is_not_repeated_unasked(pyramid: Pyramid) -> None:
-    """Whatever its row was settled under before, and whichever comes first; one of ours or of the network is."""
+    """Whatever its row was settled under before; one of ours or of the network is."""
     base = {"fingerprint": "old", "bytes": 10, "modified": [1.0], "clips": 0}
     failed = base | {"status": "quarantined", "fingerprint": "new", "tried": "attempt"}
     for number, reason in enumerate(("timed_out", "broken", "worker_lost")):
@@ -54,6 +54,10 @@ def test_an_attempt_in_vain_is_not_repeated_unasked(pyramid: Pyramid) -> None:
     assert set(Ledger(pyramid).tried("attempt")) == {"v0", "v1"} and not [*Ledger(pyramid).tried("another")]
     assert settled("new", "another") == settled("new", None) == settled("new", "attempt", retry=True) == set()
     assert settled("old", "attempt", retry=True) == set(sources)
+    lost = failed | {"video_id": "v1", "uris": ["/1"], "reason": "worker_lost"}
+    Committer(pyramid).commit(Batch(videos=videos(lost)))
+    assert settled("new", "attempt") == {sources[0]}, "it was tried again, and what failed then was ours"
+    Committer(pyramid).commit(Batch(videos=videos(lost | {"reason": "broken"})))
     judged = base | {"status": "done", "fingerprint": "new", "video_id": "v0", "uris": ["/0"]}
     Committer(pyramid).commit(Batch(videos=videos(judged | {"tried": None})))
     assert settled("new", "attempt", retry=True) == {sources[0]} and set(Ledger(pyramid).tried("attempt")) == {"v1"}

@@ -14,9 +14,10 @@ from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
 from curation.errors import UserError
 from curation.pyramid.census import census
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.datasets import STORAGE_VERSION, schema
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.retention import tier_report
-from curation.pyramid.store import STORAGE_VERSION, Pyramid, schema
+from curation.pyramid.store import Pyramid
 from curation.pyramid.upkeep import upkeep
 from curation.pyramid.videos import listing
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,12 +19,15 @@ from curation.pyramid import about
 from curation.pyramid.about import FILE
 from curation.pyramid.columns import add_scores
 from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.journal import Journal, recover
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.retention import tier_report
 from curation.pyramid.retier import retier
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import MEASURES, Range, Tier, Tiers, may_be_score, single
 from curation.pyramid.upkeep import upkeep
+from curation.pyramid.waiting import Wanted, waiting
+from pipelines import cli
 from tests.curation.pyramid.build import TIERS, table, whole_video
 
 OWN = ("logo", "logo_area")
@@ -62,7 +67,19 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Pyramid:
 
 def test_which_names_a_score_may_have() -> None:
     assert all(map(may_be_score, ("logo", "x", "nsfw_2", "a" * 48)))
-    taken = ("motion", "clip_id", "tier", "duration_s", "logo_by", "logo_why", "plan")
+    taken = (
+        "motion",
+        "clip_id",
+        "tier",
+        "duration_s",
+        "logo_by",
+        "logo_why",
+        "plan",
+        "ended",
+        "media",
+        "uri",
+        "source",
+    )
     assert not any(map(may_be_score, (*taken, "", "Logo", "2d", "a-b", "a b", "a" * 49, "lógo", "a;b")))
 
 
@@ -139,8 +156,11 @@ def test_what_is_written_beside_it_leaves_it(pyramid: Pyramid) -> None:
     after = pyramid.where(video_id="v").columns("clip_id", "logo", "logo_by", "logo_why").to_table().to_pylist()
     assert after == before
     assert pyramid.where(video_id="v", jitter=1.0, tier="clean").count() == 4
+    row = {"clip_id": before[0]["clip_id"], "logo": 9.0, "logo_by": "logo-2"}
+    Committer(older).commit(Batch(clip_updates=[scored(row)]))
+    assert pyramid.where(logo=9.0).ids() == [row["clip_id"]], "out of a journal, say"
     with pytest.raises(AssertionError, match="before they are made"):
-        Committer(older).commit(Batch(clip_updates=[scored({"clip_id": before[0]["clip_id"], "logo": 9.0})]))
+        Committer(older).commit(Batch(clip_updates=[scored({"clip_id": row["clip_id"], "nsfw": 1.0}, own=("nsfw",))]))
 
 
 def test_a_recipe_adds_scores_and_takes_none(tmp_path: Path) -> None:
@@ -153,6 +173,58 @@ def test_a_recipe_adds_scores_and_takes_none(tmp_path: Path) -> None:
         assert Pyramid.open(pyramid.uri).about.scores == all_
         assert {*all_} <= {*pyramid.dataset("clips").schema.names}
     assert pyramid.query().columns("clip_id", "c").to_table()["c"].to_pylist() == [None, None]
+
+
+def options(name: str) -> set[str]:
+    """The long options of a command, as columns would be called."""
+    command = getattr(typer.main.get_command(cli.app), "commands")[name]  # noqa: B009
+    return {one.removeprefix("--").replace("-", "_") for param in command.params for one in param.opts if "--" in one}
+
+
+@pytest.mark.parametrize("command", ["query", "tiers"])
+def test_no_score_is_called_like_an_option_of_a_command_that_takes_columns(command: str) -> None:
+    assert options(command) >= {"json"}
+    assert not any(map(may_be_score, options(command)))
+
+
+def test_jobs_with_other_scores_of_their_own_are_recovered_together(tmp_path: Path) -> None:
+    """Both were killed, and the pyramid had been opened before one of them gave it its scores."""
+    pyramid = Pyramid.create(tmp_path / "p", TIERS, "test")
+    for number, own in enumerate(((), ("a", "b"), ("b", "a"))):
+        add_scores(pyramid, own)
+        pyramid = pyramid.with_recipe("test", f"# {number}", TIERS, scores=own)
+        whole = whole_video(pyramid, f"v{number}", 1)
+        assert whole.clips is not None
+        (row,) = whole.clips.to_pylist()
+        row |= {name: None for score in own for name in (score, f"{score}_by")}
+        row |= {f"{score}_why": "not run yet" for score in own}
+        Journal(pyramid.uri, f"killed{number}").keep(replace(whole, clips=scored(row, own=own)))
+    assert recover(Pyramid(pyramid.uri, about.About(TIERS, "test"))) == 3
+    rows = Pyramid.open(pyramid.uri).query().columns("video_id", "a_why", "b_why").to_table().to_pylist()
+    found = {row["video_id"]: (row["a_why"], row["b_why"]) for row in rows}
+    assert found == {"v0": (None, None), "v1": ("not run yet",) * 2, "v2": ("not run yet",) * 2}
+
+
+def test_what_says_nothing_of_a_score_leaves_its_reason(pyramid: Pyramid) -> None:
+    (name, *_) = ids_of(pyramid)
+    nothing: dict[str, Any] = {"logo_area": None, "logo_area_by": None, "logo_area_why": None}
+    for row in (nothing | {"logo_area_why": "not run yet"}, nothing):
+        Committer(pyramid).commit(Batch(clip_updates=[scored({"clip_id": name, **row})]))
+        assert pyramid.where(clip_id=name).columns("logo_area_why").to_table()["logo_area_why"].to_pylist() == [
+            "not run yet"
+        ]
+
+
+def test_a_clip_that_lacks_one_of_a_filters_scores_is_found(pyramid: Pyramid) -> None:
+    def found(also: tuple[str, ...], by: str = "logo-1") -> int:
+        return sum(b.num_rows for b in Ledger(pyramid, True).stale_clips("logo", by, BOUNDED, None, also=also))
+
+    assert (found(()), found(("logo_area",))) == (0, len(VALUES))
+    rows = [{"clip_id": name, "logo_area": 1.0, "logo_area_by": "logo-1"} for name in ids_of(pyramid)]
+    Committer(pyramid).commit(Batch(clip_updates=[scored(*rows)]))
+    assert (found(()), found(("logo_area",)), found(("logo_area",), "logo-2")) == (0, 0, len(VALUES))
+    assert waiting(pyramid, {"logo": Wanted("logo-1", None, ("logo_area",))}, None).scores == {}
+    assert waiting(pyramid, {"logo": Wanted("logo-1", None, ("motion",))}, None).scores == {"logo": len(VALUES)}
 
 
 def test_clips_that_lack_it_are_found_behind_the_cheaper_scores(pyramid: Pyramid) -> None:

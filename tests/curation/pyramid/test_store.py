@@ -17,7 +17,8 @@ from curation.errors import UserError
 from curation.pyramid import about, store
 from curation.pyramid.about import About
 from curation.pyramid.commit import Committer
-from curation.pyramid.store import NAMES, Pyramid
+from curation.pyramid.datasets import NAMES
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range
 from tests.curation.pyramid.build import TIERS, clip_ids, whole_video
 

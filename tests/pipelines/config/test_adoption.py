@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from curation.contract import CLIPS
+from curation.contract import CLIPS, VIDEOS
 from curation.errors import UserError
 from curation.filters.base import NO_SAMPLES
 from curation.media.plan import MediaPlan
@@ -358,3 +358,28 @@ class Word(RuleBasedStateMachine):
 
 Word.TestCase.settings = settings(max_examples=12, stateful_step_count=8, deadline=None)
 TestWord = Word.TestCase
+
+
+def test_a_kept_recipe_that_can_no_longer_be_read_gives_way_to_one_that_replaces_it(
+    pyramid: Pyramid, tmp_path: Path
+) -> None:
+    """As where an older version took what this one refuses."""
+    path = Path(pyramid.uri, "recipes", "0001.toml")
+    path.write_text(path.read_text() + "\n[run]\nwindow = true\n")
+    other = recipe(tmp_path, OTHER, "other.toml")
+    for given, replaces in ((None, False), (other, False)):
+        with pytest.raises(UserError, match=r"run\.window = True"):
+            choose(pyramid.uri, given, replaces)
+    made, _ = choose(pyramid.uri, other, replace=True).adopt(pyramid.uri)
+    assert made.recipe_text() == OTHER
+
+
+def test_a_score_that_a_list_has_as_a_column_is_told(pyramid: Pyramid, tmp_path: Path) -> None:
+    said = json.dumps({"logo": "yes"})
+    row = {"video_id": "v1", "uris": ["/in/v1.mp4"], "extra": said, "status": "done"}
+    Committer(pyramid).commit(Batch(videos=table([row], VIDEOS)))
+    own = TEXT + '\n[[filters.custom]]\nname = "logo"\nfilter = "a:B"\n'
+    made, notices = choose(pyramid.uri, recipe(tmp_path, own, "own.toml"), replace=True).adopt(pyramid.uri)
+    assert "the column logo of your lists is extra.logo from now on" in notices
+    assert made.about.scores == ("logo",)
+    assert made.query().columns("extra.logo").limit(1).to_table()["extra.logo"].to_pylist() == ["yes"]

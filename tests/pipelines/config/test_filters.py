@@ -106,7 +106,8 @@ def test_an_interpreter_that_is_not_there_ends_the_run_before_it_starts(tmp_path
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ('name = "ocr"', "filters.custom.0: name = 'ocr' is a stage of Ziggurat's own"),
+        ('name = "ocr"', "filters.custom.0: name = 'ocr' is a stage or a reason of Ziggurat's own"),
+        ('name = "unreadable"', "filters.custom.0: name = 'unreadable' is a stage or a reason of Ziggurat's own"),
         ('name = "Logo"', "filters.custom.0.name = 'Logo': "),
         ('name = "motion"', "filters.custom.0: scores = 'motion': "),
         ('name = "logo"\nscores = ["a", "tier"]', "filters.custom.0: scores = 'tier': "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -19,6 +20,7 @@ NEEDED = {
     Recipe: {"name": '"x"'},
     ModelFile: {"name": '"x"', "denoiser.preset": '"tiny"', "autoencoder.kind": '"dcae"'},
 }
+IN_A_TABLE = {"filters.custom": {"name": '"logo"', "filter": '"a:B"'}}
 SPECIAL = {("filters.ocr.gate", "false")}
 """A number that is switched off so."""
 
@@ -26,8 +28,9 @@ SPECIAL = {("filters.ocr.gate", "false")}
 def keys(kind: type[BaseModel], *path: str) -> Iterator[tuple[str, str]]:
     """Every key that is no table, by its path, and its annotation."""
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, *path, name)
+        (inner, *_) = get_args(field.annotation) or (field.annotation,)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from keys(inner, *path, *([f"{name}.0"] if inner is not field.annotation else [name]))
         else:
             yield ".".join([*path, name]), str(field.annotation)
 
@@ -52,8 +55,14 @@ CASES = [
 @pytest.mark.parametrize(("kind", "key", "value"), CASES)
 def test_a_value_of_another_type_is_refused(kind: type[Section], key: str, value: str) -> None:
     needed = "".join(f"{name} = {given}\n" for name, given in NEEDED[kind].items() if name != key)
+    table, zero, inner = key.partition(".0.")
+    if zero:
+        given = "".join(f"{name} = {given}\n" for name, given in IN_A_TABLE[table].items() if name != inner)
+        needed, key_ = f"{needed}[[{table}]]\n{given}", inner
+    else:
+        key_ = key
     with pytest.raises(UserError, match=rf"recipe x\.toml: {re.escape(key)}\b"):
-        parsed(f"{needed}{key} = {value}", "x.toml", kind, "recipe")
+        parsed(f"{needed}{key_} = {value}", "x.toml", kind, "recipe")
 
 
 def test_every_key_has_values_of_another_type() -> None:

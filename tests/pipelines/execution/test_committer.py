@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from curation.contract import CLIPS, Reason, Source, Verdict
-from curation.pyramid.journal import FOLDER, Journal
+from curation.pyramid.commit import Batch, Committer, joined
+from curation.pyramid.journal import FOLDER, Journal, recover
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
@@ -161,3 +162,24 @@ def test_a_pool_leaves_a_reserve(cpus: float, stages: int, items: int, workers: 
     found = pool_size(spec, stages, Resources(cpus, 0.0, 1), items)
     assert found == workers
     assert found == 1 or found * spec.cpus / stages < cpus, "Ray Data stands still when actors hold every processor"
+
+
+def test_scores_measured_again_are_committed_beside_what_is_new(tmp_path: Path) -> None:
+    """In one batch, and out of the journal of a killed run."""
+    pyramid = Pyramid.create(tmp_path / "p", Tiers((Tier("all"),)), "test")
+    Committer(pyramid).commit(batch_of(measured(None)) or Batch())
+    vain = measured(Verdict(Reason.CRASHED, 11.0))
+    again = MeasureDone(measured(None).video | {"clips": 7}, refreshed=True)
+    new = MeasureDone(video_row("w", Source("b.mp4", 1), "plan", "job"))
+    for done in (vain, again, new):
+        done.video["tried"] = "attempt" if done is vain else None
+    parts = [batch for done in (vain, again, new) if (batch := batch_of(done)) is not None]
+    for number, batches in enumerate((parts, [*reversed(parts[1:])])):
+        journal = Journal(pyramid.uri, f"killed{number}")
+        for batch in batches:
+            journal.keep(batch)
+        Committer(pyramid).commit(joined(batches))
+        assert recover(pyramid) == len(batches)
+    rows = {row["video_id"]: row for row in pyramid.dataset("videos").to_table().to_pylist()}
+    assert {name: row["status"] for name, row in rows.items()} == {"v": "done", "w": "done"}
+    assert (rows["v"]["clips"], rows["v"]["tried"], rows["v"]["detail"]) == (0, None, None)

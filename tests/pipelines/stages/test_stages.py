@@ -136,8 +136,10 @@ def test_a_clip_that_has_an_id_of_the_older_form_keeps_it(place: Place) -> None:
     assert isinstance(again, MeasureDone) and again.clips is not None
     assert again.clips["clip_id"].to_pylist() == older
     batch = batch_of(again)
-    assert again.refreshed and batch is not None and batch.videos is not None
-    assert not {"status", "fingerprint", "clips"} & {*batch.videos.column_names}, "it settles nothing again"
+    assert again.refreshed and batch is not None and batch.videos is None
+    (update,) = batch.video_updates
+    assert not {"status", "fingerprint", "clips"} & {*update.column_names}, "it settles nothing again"
+    assert {"tried", "detail"} <= {*update.column_names}, "what an attempt in vain had left goes"
 
 
 def test_other_clips_under_the_same_plan_take_the_place_of_those_that_were(place: Place) -> None:
