@@ -41,9 +41,10 @@ class About:
     """The content of `pyramid.json`.
 
     `tiers`: those in force. `recipe`: the recipe's name; `recipe_version`: which of the kept texts it is, None in a
-    pyramid that was made without one. `recipe_tiers`: the tiers as the recipe has them, None where they are those in
-    force. `retiering`: the column `clips.tier` may still hold tiers from before. `scores`: those that this pyramid has
-    beside `contract.SCORES`, by filters of its users' own: those of the recipe that came last first, in its order.
+    pyramid that was made without one; `recipe_sha256`: that text's hash, None where an older version wrote it.
+    `recipe_tiers`: the tiers as the recipe has them, None where they are those in force. `retiering`: the column
+    `clips.tier` may still hold tiers from before. `scores`: those that this pyramid has beside `contract.SCORES`, by
+    filters of its users' own: those of the recipe that came last first, in its order.
     """
 
     tiers: Tiers
@@ -53,6 +54,7 @@ class About:
     recipe_tiers: Tiers | None = None
     retiering: bool = False
     scores: tuple[str, ...] = ()
+    recipe_sha256: str | None = None
 
     def __post_init__(self) -> None:
         for tiers in (self.tiers, self.recipe_tiers):
@@ -77,6 +79,8 @@ class About:
         data: dict[str, Any] = {"format": self.format, "recipe": self.recipe, "tiers": self.tiers.to_data()}
         if self.recipe_version is not None:
             data["recipe_version"] = self.recipe_version
+        if self.recipe_sha256 is not None:
+            data["recipe_sha256"] = self.recipe_sha256
         if self.recipe_tiers is not None and self.recipe_tiers != self.tiers:
             data["recipe_tiers"] = self.recipe_tiers.to_data()
         if self.retiering:
@@ -112,6 +116,7 @@ class About:
                 None if before is None else Tiers.from_data(before),
                 bool(data.get("retiering", False)),
                 tuple(map(str, data.get("scores", ()))),
+                None if data.get("recipe_sha256") is None else str(data["recipe_sha256"]),
             )
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{uri}/{FILE} is damaged ({error})", "restore the file, or run curate again") from None

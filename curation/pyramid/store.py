@@ -119,7 +119,8 @@ class Pyramid:
                 if there is None:
                     if recipe_text is not None:
                         version = retrying(what, lambda: recipes.keep(files, recipe_text))
-                        about = replace(about, recipe_version=version)
+                        digest = recipes.digest(recipe_text)
+                        about = replace(about, recipe_version=version, recipe_sha256=digest)
                     retrying(what, lambda: about_file.write(place, about, options))
         except OSError as error:
             raise explained(error, what) or UserError(
@@ -178,7 +179,7 @@ class Pyramid:
         version = self.about.recipe_version
         if version is None:
             return None
-        return retrying(f"cannot read {self.uri}", lambda: recipes.read(self.files, version))
+        return retrying(f"cannot read {self.uri}", lambda: recipes.read(self.files, version, self.about.recipe_sha256))
 
     def refreshed(self) -> Pyramid:
         """The pyramid as `pyramid.json` describes it now."""
@@ -212,7 +213,7 @@ class Pyramid:
             now = about.tiers if keep_tiers else tiers
             stale = about.retiering or now != about.tiers
             own = tuple(dict.fromkeys((*scores, *about.scores)))  # in the order in which this recipe makes them
-            return About(now, name, about.format, version, tiers, stale, own)
+            return About(now, name, about.format, version, tiers, stale, own, recipes.digest(text))
 
         return self._changed(change, lasting=True)
 

@@ -96,15 +96,15 @@ def choose(uri: str, given: str | None, replace: bool = False) -> Choice:
 
 def choose_for(pyramid: Pyramid, recipe: Recipe, text: str, replace: bool) -> Choice:
     """The choice of `recipe` for a pyramid that exists."""
-    kept = pyramid.recipe_text()
-    if kept is None:
-        return _first(pyramid, recipe, text, replace)
     try:
+        kept = pyramid.recipe_text()
+        if kept is None:
+            return _first(pyramid, recipe, text, replace)
         own = parsed(kept, f"the pyramid's recipe {pyramid.recipe_name}")
     except UserError:
         if not replace:
             raise
-        return Choice(recipe, text, pyramid, replaces=True)  # of a version that took what this one does not
+        return Choice(recipe, text, pyramid, replaces=True)  # damaged, or of a version that took what this does not
     found = differences(own, recipe)
     if not found:
         return Choice(own, kept, pyramid, keeps=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -363,15 +364,28 @@ TestWord = Word.TestCase
 def test_a_kept_recipe_that_can_no_longer_be_read_gives_way_to_one_that_replaces_it(
     pyramid: Pyramid, tmp_path: Path
 ) -> None:
-    """As where an older version took what this one refuses."""
-    path = Path(pyramid.uri, "recipes", "0001.toml")
-    path.write_text(path.read_text() + "\n[run]\nwindow = true\n")
+    """Damaged, cut short to what is a recipe still, or of an older version that took what this one refuses."""
+    path, about = Path(pyramid.uri, "recipes", "0001.toml"), Path(pyramid.uri, "pyramid.json")
+    whole, said = path.read_text(), json.loads(about.read_text())
+    unhashed = json.dumps({key: value for key, value in said.items() if key != "recipe_sha256"})
     other = recipe(tmp_path, OTHER, "other.toml")
-    for given, replaces in ((None, False), (other, False)):
-        with pytest.raises(UserError, match=r"run\.window = True"):
-            choose(pyramid.uri, given, replaces)
-    made, _ = choose(pyramid.uri, other, replace=True).adopt(pyramid.uri)
-    assert made.recipe_text() == OTHER
+    for text, description, told in (
+        (whole[: whole.index("[[tiers]]")], json.dumps(said), "is not the text that was kept"),
+        (whole + "\n[run]\nwindow = true\n", json.dumps(said), "is not the text that was kept"),
+        (whole + "\n[run]\nwindow = true\n", unhashed, r"run\.window = True"),
+        (None, json.dumps(said), "is missing"),
+    ):
+        about.write_text(description)
+        path.unlink(missing_ok=True) if text is None else path.write_text(text)
+        for given in (None, other):
+            with pytest.raises(UserError, match=told):
+                choose(pyramid.uri, given)
+        assert any(re.search(told, note) for note in tiers(pyramid.uri).notes)
+        made, _ = choose(pyramid.uri, other, replace=True).adopt(pyramid.uri)
+        assert made.recipe_text() == OTHER
+    about.write_text(unhashed)
+    path.write_text(whole)
+    assert choose(pyramid.uri, None).keeps, "older pyramids have no hash"
 
 
 def test_a_score_that_a_list_has_as_a_column_is_told(pyramid: Pyramid, tmp_path: Path) -> None:
