@@ -103,10 +103,12 @@ def curate(
         return jobs.run_curate(sources, to, options, root, follow_links)
     from pipelines.commands import dry_run as trial
     from pipelines.commands import render
+    from pipelines.progress.display import results_only
 
     if address is not None or cpus is not None:
         raise UserError("--dry-run tries a few sources on this machine", "leave --address and --cpus out")
-    render.dry_run(trial.dry_run(sources, to, options, render.searching(as_json), root, follow_links), as_json)
+    with results_only() as out:
+        render.dry_run(trial.dry_run(sources, to, options, render.searching(as_json), root, follow_links), as_json, out)
     return 0
 
 

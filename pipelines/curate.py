@@ -116,13 +116,7 @@ def working(
     retry_quarantined: bool = False,
     name: str | None = None,
 ) -> Iterator[Job]:
-    """A job with its coordinator and its journal; what killed runs have left in theirs is committed first. Raises
-    `UserError` where a filter asks for a GPU that Ray does not see.
-    """
-    for filter_ in filters:
-        if filter_.make is not None and filter_.gpus and not resources.gpus:
-            told = f"the filter {filter_.name} asks for a GPU, and Ray sees none"
-            raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
+    """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
     name = name or uuid.uuid4().hex[:12]
     with watch.searching("taking up what killed runs have left"):
         account.recovered = journal.recover(pyramid)
@@ -131,6 +125,21 @@ def working(
     coordinator, mine = start_coordinator(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
     yield Job(name, pyramid, recipe, resources, account, watch, coordinator, mine, filters, retry_quarantined)
     mine.close()
+
+
+def check_gpus(recipe: Recipe, filters: Sequence[Ready], there: bool) -> None:
+    """`UserError` where a run that measures would come to a stage that wants a GPU, and none is there."""
+    if there:
+        return
+    if recipe.needs_gpu:
+        raise UserError(
+            "the recipe asks for a GPU's decoder or encoder, and there is no GPU",
+            'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
+        )
+    for filter_ in filters:
+        if filter_.make is not None and filter_.gpus:
+            told = f"the filter {filter_.name} asks for a GPU, and there is none"
+            raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
 
 
 def curate(
@@ -144,15 +153,11 @@ def curate(
     name: str | None = None,
 ) -> None:
     """Bring every entry into the pyramid. `account` says at the end what became of each; `name` is the run's."""
-    if recipe.needs_gpu and not resources.gpus:
-        raise UserError(
-            "the recipe asks for a GPU's decoder or encoder, and Ray sees no GPU",
-            'set run.hwaccel = "none" and encode.codec = "libx264", or join a cluster that has one',
-        )
+    check_gpus(recipe, listed(recipe), bool(resources.gpus))
     with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name) as job:
         ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
-            stale = _stale_uris(ledger, recipe.plan, retry_quarantined)
+            stale = stale_uris(ledger, recipe.plan, retry_quarantined)
         plans.keep(pyramid.files, recipe.plan)  # before the first row that names it
         again = job.again
         for window in _windows(entries, recipe.run.window, watch):
@@ -276,7 +281,7 @@ def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Sourc
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
 
 
-def _stale_uris(ledger: Ledger, plan: MediaPlan, retry: bool) -> set[str]:
+def stale_uris(ledger: Ledger, plan: MediaPlan, retry: bool) -> set[str]:
     """The names of videos with a frame score that another version of its filter made, or at another size. Not of those
     that were measured again for it in vain, unless they are tried again.
     """

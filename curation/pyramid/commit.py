@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,7 +67,8 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return Batch(
         media=[ticket for batch in batches for ticket in batch.media],
         samples=[ticket for batch in batches for ticket in batch.samples],
-        clips=_concatenated([batch.clips for batch in batches]),
+        # Of jobs with other scores of their own the columns differ.
+        clips=_concatenated([batch.clips for batch in batches], promote_options="default"),
         videos=_concatenated([batch.videos for batch in batches]),
         clip_updates=[table for batch in batches for table in batch.clip_updates],
         video_updates=[table for batch in batches for table in batch.video_updates],
@@ -75,10 +76,11 @@ def joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def _concatenated(tables: Sequence[pa.Table | None]) -> pa.Table | None:
+def _concatenated(
+    tables: Sequence[pa.Table | None], promote_options: Literal["none", "default"] = "none"
+) -> pa.Table | None:
     there = [table for table in tables if table is not None]
-    # Of jobs with other scores of their own the columns differ.
-    return pa.concat_tables(there, promote_options="default") if there else None
+    return pa.concat_tables(there, promote_options=promote_options) if there else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,13 +142,17 @@ def _packed(batch: Batch) -> bytes:
 
 def _unpacked(content: bytes) -> Batch:
     (row,) = _table(content).to_pylist()
+    videos = None if row["videos"] is None else _table(row["videos"])
+    updates = [_table(stream) for stream in row.get("video_updates") or ()]
+    if videos is not None and "status" not in videos.column_names:  # an older version's way to write an update
+        videos, updates = None, [videos, *updates]
     return Batch(
         media=row["media"],
         samples=row["samples"],
         clips=None if row["clips"] is None else _table(row["clips"]),
-        videos=None if row["videos"] is None else _table(row["videos"]),
+        videos=videos,
         clip_updates=[_table(stream) for stream in row["clip_updates"]],
-        video_updates=[_table(stream) for stream in row.get("video_updates") or ()],  # an older entry has none
+        video_updates=updates,
         replaced=json.loads(row["replaced"]),
     )
 

@@ -1,31 +1,34 @@
 """`ziggurat curate --dry-run`: what a run would do, and what it may come to, without doing it.
 
-The sources are listed, the pyramid is asked what it knows, the set-up is checked, and some of the sources that are left
-are measured, scored and cut for a trial (`execution.probe`). Nothing is written, into the pyramid or beside it.
+The sources are listed, the pyramid is asked what it knows, the machine is checked, and some of the sources that are
+left are tried (`execution.probe`). Nothing is written, into the pyramid or beside it.
 """
 
 from __future__ import annotations
 
-import os
 import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
-from curation.contract import Source
-from curation.errors import UserError
+from curation.contract import Source, Status
 from curation.inputs.sources import Refused, list_sources
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.rows import attempt_fingerprint
-from pipelines.config.adoption import choose
+from pipelines.commands.tiers import plain, still_to_do
+from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
-from pipelines.doctor import checks
-from pipelines.execution.jobs import Options
-from pipelines.execution.probe import Probed, probe
+from pipelines.curate import check_gpus, stale_uris
+from pipelines.doctor import checks, hardware
+from pipelines.execution.jobs import Options, checked
+from pipelines.execution.notices import of_cutting, of_scores
+from pipelines.execution.probe import Probe, Probed
 
 DRAWN = 2000
 """Sources among which those of the trial are chosen, drawn at random from all that are left to do."""
@@ -33,12 +36,14 @@ DRAWN = 2000
 TRIED = 8
 _BATCH = 2000
 
+Searching = Callable[[str], AbstractContextManager[None]]
+"""Says what takes time, until the block ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reckoning:
-    """What all that is left to do may come to: as much for each byte of it as the trial did for each of its bytes.
-
-    `disk_bytes`: of sample frames and cut clips. `cpu_hours`: of processors, and `hours` on those of this machine.
+    """What all that is left to do may come to. `disk_bytes`: of sample frames and cut clips. `cpu_hours`: of
+    processors, and `hours` on those of this machine.
     """
 
     source_hours: float
@@ -55,6 +60,8 @@ class DryRun:
     """What a run would do. `refused`: entries that are no sources, by reason; `settled`: sources that the pyramid knows
     already; `to_do`, `to_do_bytes`: those that are left. `trial`: what some of them came to; `all_of_it`: what that
     means for all of them. Both are None where nothing is left.
+
+    `waiting`: clips of the pyramid that a run would score, by score, or `cut`; they are not in `all_of_it`.
     """
 
     pyramid: str
@@ -67,17 +74,19 @@ class DryRun:
     to_do_bytes: int
     trial: Probed | None
     all_of_it: Reckoning | None
+    waiting: dict[str, int]
     notes: tuple[str, ...]
 
     def as_data(self) -> dict[str, Any]:
-        from pipelines.commands.tiers import plain
-
         return {"event": "dry_run", **plain(self)}
 
 
 @dataclass(slots=True)
-class _Left:
-    """The sources of a listing that are left to do: their number and bytes, and some of them drawn at random."""
+class Left:
+    """The sources of a listing that are left to do: their number and bytes, and some of them drawn at random.
+
+    `unsized`: those of a store that tells no sizes. An empty file has a size, 0, and a time.
+    """
 
     inputs: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -91,80 +100,114 @@ class _Left:
     def add(self, source: Source) -> None:
         self.number += 1
         self.bytes += source.bytes
-        self.unsized += not source.bytes
+        self.unsized += not source.bytes and not source.modified
         if len(self.drawn) < DRAWN:
             self.drawn.append(source)
         elif (place := self._random.randrange(self.number)) < DRAWN:
             self.drawn[place] = source
 
     def chosen(self, most: int) -> list[Source]:
-        """Some of those drawn, from small to large, so that every size has its share."""
+        """Those to try. All where they are few; else at even steps through the bytes of those drawn, from small to
+        large: a source stands for as much as it weighs, and one may be chosen more than once.
+        """
         ordered = sorted(self.drawn, key=lambda source: (source.bytes, source.uri))
-        many = min(most, len(ordered))
-        return [ordered[int((place + 0.5) * len(ordered) / many)] for place in range(many)]
+        if len(ordered) <= most:
+            return ordered
+        ends = list(accumulate(source.bytes if not self.unsized else 1 for source in ordered))
+        points = ((place + 0.5) * ends[-1] / most for place in range(most))
+        return [ordered[min(bisect_right(ends, point), len(ordered) - 1)] for point in points]
 
 
 def dry_run(
     sources: Sequence[str],
     to: str,
     options: Options,
-    searching: Callable[[str], AbstractContextManager[None]],
+    searching: Searching,
     root: str | None = None,
     follow_links: bool = False,
     tried: int = TRIED,
 ) -> DryRun:
-    """What `curate` with these arguments would do. Raises the `UserError` that it would end with before it begins."""
+    """What `curate` with these arguments would do. `UserError` for arguments or a machine that it would not take."""
     choice = choose(to, options.recipe, options.replace_recipe)
+    recipe, filters = choice.recipe, listed(choice.recipe)
     with searching("checking the set-up"):
-        notes = checks.pass_all(checks.of_machine(choice.recipe))
+        check_gpus(recipe, (), bool(hardware.gpus()))
+        notes = checks.pass_all(checks.of_machine(recipe))
     with searching("listing the sources, and looking up what is settled"):
         listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
-        left = _left(listing, choice.pyramid, choice.recipe, options.retry)
-    if not left.inputs:
-        raise UserError("the sources name no video", "give files, folders, globs or lists that hold some")
-    with searching("trying some of the sources"):
-        trial = (
-            probe(choice.recipe, listed(choice.recipe), left.chosen(tried), lambda name: None) if left.number else None
-        )
-    if choice.replaces and choice.pyramid is not None:
-        notes.append(f"the recipe {choice.recipe.name} would take the place of {choice.pyramid.recipe_name}")
-    if left.unsized:
-        notes.append(f"the size of {left.unsized} sources is not known: all are reckoned as the mean of those tried")
-    notes += listing.notices()
-    notes += [f"{name} could not be tried ({why}): it is not in what is reckoned" for name, why in _failed(trial)]
+        left = _left(checked(listing), choice.pyramid, recipe, options.retry)
+    tiers = recipe.pyramid_tiers if choice.pyramid is None or choice.replaces else choice.pyramid.tiers
+    notes += [*of_scores(tiers, filters), *of_cutting(recipe, to, tiers), *listing.notices()]
+    trials: list[Probed] = []
+    if left.number:
+        with Probe(recipe, tiers, filters, _knows(choice, options.retry)) as probe:
+            chosen = left.chosen(tried)
+            for number, source in enumerate(dict.fromkeys(chosen), 1):
+                with searching(f"trying source {number} of {len(set(chosen))}: {source.uri}"):
+                    trials += [probe(source)] * chosen.count(source)
+            notes += [f"{name} is not reckoned: {why}" for name, why in probe.untried.items()]
+    waiting, more = _waiting(choice)
     return DryRun(
         to,
-        choice.recipe.name,
+        recipe.name,
         choice.pyramid is None,
         left.inputs,
         dict(left.refused),
         left.settled,
         left.number,
         left.bytes,
-        trial,
-        None if trial is None else reckoned(trial, left.number, left.bytes, by_bytes=not left.unsized),
-        tuple(notes),
+        summed(trials) if trials else None,
+        reckoned(trials, left) if trials else None,
+        waiting,
+        (*notes, *more, *_of_sizes(left)),
     )
 
 
-def _failed(trial: Probed | None) -> Iterable[tuple[str, str]]:
-    return trial.failed.items() if trial is not None else ()
+def _of_sizes(left: Left) -> Iterable[str]:
+    return [f"{left.unsized} sources have no known size: each is reckoned as the mean"] if left.unsized else []
 
 
-def _left(listing: Iterator[Source | Refused], pyramid: Pyramid | None, recipe: Recipe, retry: bool) -> _Left:
-    left, ledger = _Left(), None if pyramid is None else Ledger(pyramid)
+def _knows(choice: Choice, retry: bool) -> Callable[[str], bool]:
+    """Whether the pyramid has nothing to do for a content."""
+    if choice.pyramid is None:
+        return lambda video_id: False
+    ledger, plan = Ledger(choice.pyramid), choice.recipe.plan.fingerprint
+
+    def knows(video_id: str) -> bool:
+        known = ledger.lookup([video_id]).get(video_id)
+        again = known is not None and retry and known.status is Status.QUARANTINED
+        return known is not None and known.fingerprint == plan and not again
+
+    return knows
+
+
+def _waiting(choice: Choice) -> tuple[dict[str, int], list[str]]:
+    """What a run would do for the clips that are there, and what cannot be said of it."""
+    if choice.pyramid is None:
+        return {}, []
+    if choice.replaces:
+        told = f"the recipe {choice.recipe.name} would take the place of {choice.pyramid.recipe_name}"
+        return {}, [f"{told}; what it leaves to do for clips that are there is not counted"]
+    waiting = still_to_do(choice.pyramid, choice.recipe)
+    return {**waiting.scores, **({"cut": waiting.cut} if waiting.cut else {})}, []
+
+
+def _left(entries: Iterator[Source | Refused], pyramid: Pyramid | None, recipe: Recipe, retry: bool) -> Left:
+    left, ledger = Left(), None if pyramid is None else Ledger(pyramid)
     plan, attempt = recipe.plan.fingerprint, attempt_fingerprint(recipe.plan)
+    stale = set() if ledger is None else stale_uris(ledger, recipe.plan, retry)
     batch: list[Source] = []
 
     def take() -> None:
-        settled = set() if ledger is None else ledger.settled(batch, plan, retry, attempt)
-        left.settled += sum(source in settled for source in batch)
+        fresh = [source for source in batch if source.uri not in stale]
+        settled = set() if ledger is None else ledger.settled(fresh, plan, retry, attempt)
+        left.settled += len(settled)
         for source in batch:
             if source not in settled:
                 left.add(source)
         batch.clear()
 
-    for entry in listing:
+    for entry in entries:
         left.inputs += 1
         if isinstance(entry, Refused):
             left.refused[str(entry.verdict.reason)] += 1
@@ -176,18 +219,37 @@ def _left(listing: Iterator[Source | Refused], pyramid: Pyramid | None, recipe: 
     return left
 
 
-def reckoned(trial: Probed, number: int, size: int, by_bytes: bool = True) -> Reckoning | None:
-    """What `number` sources of `size` bytes may come to; None where nothing was tried."""
-    if not trial.sources or (by_bytes and not trial.bytes):
-        return None
-    times = size / trial.bytes if by_bytes else number / trial.sources
-    cpu_hours = sum(trial.cpu_s.values()) * times / 3600
+def summed(trials: Iterable[Probed]) -> Probed:
+    """All trials together, each source once."""
+    total = Probed()
+    for one in {id(one): one for one in trials}.values():
+        for name in ("sources", "bytes", "seconds", "clips", "kept", "kept_s", "stored", "not_scored", "not_cut"):
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.outcomes.update(one.outcomes)
+        for stage, spent in one.cpu_s.items():
+            total.cpu_s[stage] = total.cpu_s.get(stage, 0.0) + spent
+    return total
+
+
+def reckoned(trials: Sequence[Probed], left: Left) -> Reckoning:
+    """What all of `left` may come to. Where all of it was tried, what that came to; else so much for each byte as the
+    tried sources took for one of theirs in the mean, and for each source of unknown size as one took.
+    """
+
+    def total(value: Callable[[Probed], float]) -> float:
+        if len(trials) >= left.number:
+            return sum(map(value, trials))
+        sized = [one for one in trials if one.bytes]
+        by_byte = sum(value(one) / one.bytes for one in sized) / max(1, len(sized))
+        return by_byte * left.bytes + left.unsized * sum(map(value, trials)) / len(trials)
+
+    cpu_hours = total(lambda one: sum(one.cpu_s.values())) / 3600
     return Reckoning(
-        source_hours=trial.seconds * times / 3600,
-        clips=round(trial.clips * times),
-        kept=round(trial.kept * times),
-        kept_hours=trial.kept_s * times / 3600,
-        disk_bytes=round(trial.stored * times),
+        source_hours=total(lambda one: one.seconds) / 3600,
+        clips=round(total(lambda one: one.clips)),
+        kept=round(total(lambda one: one.kept)),
+        kept_hours=total(lambda one: one.kept_s) / 3600,
+        disk_bytes=round(total(lambda one: one.stored)),
         cpu_hours=cpu_hours,
-        hours=cpu_hours / max(1, len(os.sched_getaffinity(0))),
+        hours=cpu_hours / hardware.cpus(),
     )

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import filesize
 from rich.console import Console
@@ -145,13 +145,13 @@ def searching(as_json: bool) -> Callable[[str], AbstractContextManager[Any]]:
     return (lambda what: nullcontext()) if as_json else Console(stderr=True).status
 
 
-def dry_run(found: DryRun, as_json: bool) -> None:
-    """Of `dry_run.dry_run`."""
+def dry_run(found: DryRun, as_json: bool, out: TextIO) -> None:
+    """Of `dry_run.dry_run`, to `out`."""
     _notes(found.notes)
     if as_json:
-        print(json.dumps(found.as_data(), allow_nan=False))
+        print(json.dumps(found.as_data(), allow_nan=False), file=out)
         return
-    console = Console(soft_wrap=True)
+    console = Console(file=out, soft_wrap=True, markup=False)
     new = " (which is not there yet)" if found.is_new else ""
     console.print(f"nothing was done; into {found.pyramid}{new} by the recipe {found.recipe} would go", highlight=False)
     rows = [("inputs", _count(found.inputs)), ("settled already", _count(found.settled))]
@@ -166,6 +166,9 @@ def dry_run(found: DryRun, as_json: bool) -> None:
             ("  on disk", _size(all_.disk_bytes)),
             ("  processor hours", f"{all_.cpu_hours:.3g}, on this machine {all_.hours:.3g} h"),
         ]
+    rows += [
+        (f"clips that are there: {what}", f"{_count(many)} to do, not reckoned") for what, many in found.waiting.items()
+    ]
     table = Table(box=None, show_header=False, pad_edge=False)
     for row in rows:
         table.add_row(*row)
@@ -177,7 +180,8 @@ def _trial(trial: Probed) -> list[tuple[str, str]]:
     spent = ", ".join(f"{stage} {seconds:.2g}" for stage, seconds in trial.cpu_s.items())
     return [
         ("tried", f"{trial.sources} of them, {_size(trial.bytes)}: {outcomes}"),
-        ("  clips", f"{trial.clips}, {trial.kept} of them cut; {_size(trial.stored)} stored"),
+        ("  clips", f"{trial.clips}, {trial.kept} of them to be cut; {_size(trial.stored)} to be stored"),
+        ("  failed", f"{trial.not_scored} scores, {trial.not_cut} cuts"),
         ("  processor seconds", spent or "none"),
     ]
 

@@ -59,7 +59,7 @@ def run_curate(
     with _shown(choice, options) as display:
         with display.searching("listing the sources"):
             listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
-            entries = _checked(listing)
+            entries = checked(listing)
         with _running(choice, to, options, display, checks.of_machine, sources, listing) as run:
             watch, name = run.record, run.record.name
             path.curate(entries, run.pyramid, choice.recipe, run.resources, watch, run.account, options.retry, name)
@@ -127,11 +127,13 @@ def _running(
     filters = listed(recipe)
     places = checks.of_places(uri, sources)
     with started(display, recipe, machine, places, options.address, options.cpus) as (resources, of_checks):
+        if listing is not None:  # filling may find nothing for them to do
+            path.check_gpus(recipe, filters, bool(resources.gpus))
         pyramid, notices = choice.adopt(uri)
         pyramid = opened(pyramid.uri, pyramid.storage_options)
-        notices = of_scores(pyramid, filters) + of_checks + notices
+        notices = of_scores(pyramid.tiers, filters) + of_checks + notices
         if listing is not None:
-            notices += of_cutting(recipe, pyramid)
+            notices += of_cutting(recipe, pyramid.uri, pyramid.tiers)
         elif choice.replaces:  # a full pass, for what was measured under the recipe before
             notices += of_measuring(pyramid, recipe.plan)
         for notice in notices:
@@ -147,7 +149,7 @@ def _running(
             display.summary(census(pyramid), list(record.notices))
 
 
-def _checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:
+def checked(entries: Iterator[Source | Refused]) -> Iterator[Source | Refused]:
     """The same entries; the first is read now, so that a wrong path is told before anything starts."""
     first = next(entries, None)
     if first is None:

@@ -16,7 +16,7 @@ from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range
+from curation.pyramid.tiers import Range, Tiers
 from curation.rows import attempt_fingerprint, frame_fingerprints
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 MANY_FILES = 2000
 
 
-def of_scores(pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
+def of_scores(tiers: Tiers, filters: Sequence[Ready]) -> list[str]:
     """What the filters of a recipe leave undone: scores, and tiers that stay empty."""
-    return [*_of_filters(filters), *_of_tiers(pyramid, filters)]
+    return [*_of_filters(filters), *_of_tiers(tiers, filters)]
 
 
-def of_cutting(recipe: Recipe, pyramid: Pyramid) -> list[str]:
+def of_cutting(recipe: Recipe, pyramid: str, tiers: Tiers) -> list[str]:
     """That a run which measures cuts nothing, although there is what to cut."""
-    if recipe.cut.tier is not None or not pyramid.tiers.steps:
+    if recipe.cut.tier is not None or not tiers.steps:
         return []
-    return [f"clips are measured and not cut: cut.tier is none; see `ziggurat cut {pyramid.uri} --tier TIER`"]
+    return [f"clips are measured and not cut: cut.tier is none; see `ziggurat cut {pyramid} --tier TIER`"]
 
 
 def of_measuring(pyramid: Pyramid, plan: MediaPlan) -> list[str]:
@@ -85,9 +85,8 @@ def _of_filters(filters: Sequence[Ready]) -> list[str]:
     ]
 
 
-def _of_tiers(pyramid: Pyramid, filters: Sequence[Ready]) -> list[str]:
+def _of_tiers(tiers: Tiers, filters: Sequence[Ready]) -> list[str]:
     """Tiers that no new clip can be in: their ranges, or those of a tier below, bound a score that is not made."""
-    tiers = pyramid.tiers
     if not tiers.steps:
         return ["the pyramid has no tiers: everything is measured, and no clip is in any"]
     missing = {score for filter_ in filters if filter_.make is None for score in filter_.scores}

@@ -118,6 +118,10 @@ class Score:
                 columns["embedding"] = [None if m.embedding is None else m.embedding.astype(np.float16) for m in values]
         return Scored(_table(columns, self._filter.scores), len(measured))
 
+    def close(self) -> None:
+        """End the decoder. The stage can still be called: it starts another."""
+        self._sandbox.close()
+
     def _pictures(self, item: SampledClips) -> list[list[np.ndarray]]:
         """Each clip's sample frames, (height, width, 3) uint8, BGR. `SampleError` where one of them is no picture."""
         files = [file for frames in item.frames for file in frames]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +22,14 @@ from curation.rows import attempt_fingerprint
 from pipelines import curate
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
-from pipelines.execution.account import Account
-from pipelines.execution.cluster import Resources
 from pipelines.execution.notices import of_measuring
 from pipelines.stages.results import CutOrder, Place
 from tests.curation.pyramid.build import TIERS, clips, videos
 
 PLAN = MediaPlan(clips=ClipPlan(max_fps=30.0))
+
+
+NEVER_MADE = cast("Callable[[], SampleFilter]", list)
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -127,8 +128,8 @@ def test_scores_measured_otherwise_are_measured_once_more_and_where_that_was_in_
     old = [row(number, motion_by="older") for number in range(2)]
     Committer(pyramid).commit(Batch(clips=clips(*old), videos=videos(*rows)))
     ledger = Ledger(pyramid)
-    assert curate._stale_uris(ledger, PLAN, False) == {"/0"}
-    assert curate._stale_uris(ledger, PLAN, True) == {"/0", "/1"}
+    assert curate.stale_uris(ledger, PLAN, False) == {"/0"}
+    assert curate.stale_uris(ledger, PLAN, True) == {"/0", "/1"}
     told = of_measuring(pyramid, PLAN)
     assert "measured otherwise than the recipe says: 1;" in told[0] and "stay as they were: 1;" in told[1]
 
@@ -140,17 +141,15 @@ def test_a_filter_that_wants_a_gpu_holds_one_wherever_it_runs(job: Job, python: 
     job.run = lambda items, stages, committer: asked.append(stages[-1].gpus)  # type: ignore[method-assign]
     curate.score(
         cast("curate.Job", job),
-        Ready(
-            "logo", ("aesthetic",), "", "by-1", make=cast("Callable[[], SampleFilter]", list), gpus=0.5, python=python
-        ),
+        Ready("logo", ("aesthetic",), "", "by-1", make=NEVER_MADE, gpus=0.5, python=python),
     )
     assert asked == [0.5]
 
 
-def test_a_filter_that_wants_a_gpu_ends_a_run_that_has_none_before_it_begins(tmp_path: Path) -> None:
-    pyramid = Pyramid.create(tmp_path / "p", TIERS, "test")
-    wants = Ready("logo", ("aesthetic",), "", "by-1", make=cast("Callable[[], SampleFilter]", list), gpus=1.0)
-    told, watch = "the filter logo asks for a GPU, and Ray sees none", cast("curate.Watch", None)
-    begun = curate.working(pyramid, load("small"), Resources(2, 0, 1), watch, Account(), [wants])
-    with pytest.raises(UserError, match=told), begun:
-        raise AssertionError("it has begun")
+def test_a_filter_that_wants_a_gpu_ends_a_run_that_has_none() -> None:
+    wants = Ready("logo", ("aesthetic",), "", "by-1", make=NEVER_MADE, gpus=1.0)
+    recipe = load("small")
+    with pytest.raises(UserError, match="the filter logo asks for a GPU, and there is none"):
+        curate.check_gpus(recipe, [wants], False)
+    curate.check_gpus(recipe, [wants], True)
+    curate.check_gpus(recipe, [replace(wants, make=None), replace(wants, gpus=0.0)], False)

@@ -15,7 +15,7 @@ from curation.identity import clip_id
 from curation.pyramid import journal
 from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.datasets import NAMES
-from curation.pyramid.journal import Journal
+from curation.pyramid.journal import Journal, recover
 from curation.pyramid.store import Pyramid
 from curation.pyramid.upkeep import upkeep
 from tests.curation.pyramid.build import clip_ids, clips, whole_video
@@ -135,3 +135,16 @@ def test_upkeep_commits_the_journal_before_it_removes_files_of_nobody(pyramid: P
     Journal(pyramid.uri, "killed").keep(whole_video(pyramid, "v1", 3))
     upkeep(pyramid, keep=timedelta(0), settle=timedelta(0), idle=True)
     assert len(list(pyramid.media(clip_ids("v1", 3)))) == 3
+
+
+def test_an_update_in_an_older_versions_entry_settles_no_video_again(pyramid: Pyramid) -> None:
+    """It wrote the columns that it had in the place of whole rows."""
+    Committer(pyramid).commit(whole_video(pyramid, "v", 2))
+    before = pyramid.dataset("videos").to_table().to_pylist()
+    update = whole_video(pyramid, "v", 2).videos
+    assert update is not None
+    Journal(pyramid.uri, "killed").keep(Batch(videos=update.select(["video_id", "uris", "modified", "attempts"])))
+    Journal(pyramid.uri, "killed").keep(whole_video(pyramid, "w", 1))
+    assert recover(pyramid) == 2
+    rows = {row["video_id"]: row for row in pyramid.dataset("videos").to_table().to_pylist()}
+    assert [rows["v"]] == before and rows["w"]["status"] == "done"

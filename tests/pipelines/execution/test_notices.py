@@ -24,7 +24,7 @@ def made(tmp_path: Path, text: str) -> tuple[Recipe, Pyramid]:
 
 
 def said(recipe: Recipe, pyramid: Pyramid) -> list[str]:
-    return of_scores(pyramid, listed(recipe))
+    return of_scores(pyramid.tiers, listed(recipe))
 
 
 def test_a_tier_that_bounds_a_score_which_is_not_made_is_named(tmp_path: Path) -> None:
@@ -52,10 +52,11 @@ def test_nothing_is_said_where_all_that_is_asked_for_is_made(tmp_path: Path, tex
 def test_a_recipe_without_tiers_is_told(tmp_path: Path) -> None:
     recipe, pyramid = made(tmp_path, NO_OCR)
     assert said(recipe, pyramid) == ["the pyramid has no tiers: everything is measured, and no clip is in any"]
-    assert of_cutting(recipe, pyramid) == []
+    assert of_cutting(recipe, pyramid.uri, pyramid.tiers) == []
 
 
 @pytest.mark.parametrize(("cut", "told"), [("", True), ('[cut]\ntier = "high"\n', False)])
 def test_that_nothing_is_cut_is_told(tmp_path: Path, cut: str, told: bool) -> None:
-    found = of_cutting(*made(tmp_path, NO_OCR + HIGH + cut))
+    recipe, pyramid = made(tmp_path, NO_OCR + HIGH + cut)
+    found = of_cutting(recipe, pyramid.uri, pyramid.tiers)
     assert bool(found) == told and all("cut.tier is none" in line for line in found)
