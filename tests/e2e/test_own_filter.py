@@ -101,21 +101,11 @@ def test_a_recipe_without_it_leaves_its_scores(here: Path) -> None:
     assert all(after[name][score] == before[name][score] for name in before for score in SCORES)
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (("house.logo:", "house.nothing:"), "the filter logo: house.nothing:StillCorners cannot be imported"),
-        (("limit", "limits"), "cannot be made: TypeError"),
-        (('["still_corner", "still"]', '["still_corner", "moves"]'), "gave still_corner, still in the place of"),
-    ],
-)
-def test_a_wrong_one_ends_the_command_before_it_has_done_anything(
-    here: Path, tmp_path: Path, change: tuple[str, str], told: str
-) -> None:
+def test_a_wrong_one_ends_the_command_before_it_has_done_anything(here: Path, tmp_path: Path) -> None:
     for name in ("packages", "videos"):
         (tmp_path / name).symlink_to(here / name)
-    done = curate(tmp_path, TABLES.replace(*change), code=2)
-    assert told in done.error and "Traceback" not in done.error
+    done = curate(tmp_path, TABLES.replace('["still_corner", "still"]', '["still_corner", "moves"]'), code=2)
+    assert "gave still_corner, still in the place of" in done.error and "Traceback" not in done.error
     assert not (tmp_path / "p").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,22 @@ def test_a_trial_does_not_look_where_the_command_was_typed(
     assert (
         try_out(told) == f"{custom_fingerprint('echo', 1, 'outside:Echo', {'answers': [0.5] * 256})} measured a frame"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("outside:Echo", "outside:Nobody"), "outside:Nobody cannot be imported"),
+        (('"answers"', '"fails"'), "cannot be made: OSError: no weights"),
+        (('["echo"]', '["echo", "other"]'), "WrongAnswer: the filter echo gave float in the place of echo, other"),
+    ],
+)
+def test_a_trial_tells_in_a_line_what_does_not_work(
+    package: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], told: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(package))
+    settings = {"filter": "custom", "name": "echo", "filter_": "outside:Echo", "scores": ["echo"]}
+    text = json.dumps({**settings, "options": {"answers": [0.5] * 256}})
+    with pytest.raises(UserError) as caught:
+        try_out(text.replace(*change))
+    assert told in caught.value.cause and "\n" not in str(caught.value)
