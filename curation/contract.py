@@ -10,7 +10,7 @@ judged. A score that was not computed is null and says why; it is never a number
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -374,6 +374,11 @@ CLIPS = pa.schema(
 and fields ("tone-mapped from smpte2084", "deinterlaced tff"), null where nothing was. `first_check`, `last_check`:
 checksums of its first and last source frame as decoded; `all_check`: of all of them (see `media.frames.checksum`).
 Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
+
+
+def scores_among(columns: Collection[str]) -> list[str]:
+    """The scores among some columns of clips, in their order: what has a maker and a reason beside it."""
+    return [name for name in columns if f"{name}_by" in columns and f"{name}_why" in columns]
 
 
 def clips_schema(scores: Sequence[str] = ()) -> pa.Schema:

@@ -24,7 +24,8 @@ def conditions(
     `others`: what knows columns that are none of a clip's own: the name of the one that is meant, or None. Their values
     stay texts. `scores`: those of the pyramid's own.
     """
-    known, text = (*ALL, *scores, *texts(scores)), texts(scores)
+    text = texts(scores)
+    known = tuple(dict.fromkeys((*ALL, *scores, *text)))
     found: dict[str, Any] = {}
     rest = [part for argument in arguments for part in _split(argument)]
     while rest:

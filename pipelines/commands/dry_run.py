@@ -57,9 +57,10 @@ class Reckoning:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would do. `refused`: entries that are no sources, by reason; `settled`: sources that the pyramid knows
-    already; `to_do`, `to_do_bytes`: those that are left. `trial`: what some of them came to; `all_of_it`: what that
-    means for all of them. Both are None where nothing is left.
+    """What a run would do. `passed_over`: files of folders that are no inputs, by extension; `refused`: entries that
+    are no sources, by reason; `settled`: sources that the pyramid knows already; `to_do`, `to_do_bytes`: those that are
+    left. `trial`: what some of them came to; `all_of_it`: what that means for all of them. Both are None where nothing
+    is left.
 
     `waiting`: clips of the pyramid that a run would score, by score, or `cut`; they are not in `all_of_it`.
     """
@@ -68,6 +69,7 @@ class DryRun:
     recipe: str
     is_new: bool
     inputs: int
+    passed_over: dict[str, int]
     refused: dict[str, int]
     settled: int
     to_do: int
@@ -152,6 +154,7 @@ def dry_run(
         recipe.name,
         choice.pyramid is None,
         left.inputs,
+        dict(listing.tally.passed_over),
         dict(left.refused),
         left.settled,
         left.number,

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curation.contract import REASONS, Reason
+from curation.contract import REASONS, Reason, scores_among
 from curation.pyramid import export, lineage
 from curation.pyramid.about import Moved
 from curation.pyramid.conditions import TEXTS
@@ -67,7 +67,7 @@ def query(answer: Answer, as_json: bool) -> None:
     elif as_json:
         export.json_lines(Rows.of(answer.query), sys.stdout)
     else:
-        _clips(answer.query, answer.columns or SHOWN)
+        _clips(answer.query, answer.columns or _shown(answer.query))
     _notes(answer.notes)
 
 
@@ -155,6 +155,7 @@ def dry_run(found: DryRun, as_json: bool, out: TextIO) -> None:
     new = " (which is not there yet)" if found.is_new else ""
     console.print(f"nothing was done; into {found.pyramid}{new} by the recipe {found.recipe} would go", highlight=False)
     rows = [("inputs", _count(found.inputs)), ("settled already", _count(found.settled))]
+    rows += [(f"no input, passed over: {kind}", _count(many)) for kind, many in found.passed_over.items()]
     rows += [(f"refused: {reason}", _count(count)) for reason, count in found.refused.items()]
     rows.append(("to be done", f"{_count(found.to_do)}, {_size(found.to_do_bytes)}"))
     if found.trial is not None:
@@ -211,6 +212,12 @@ def _saved(saved: Saved, as_json: bool) -> None:
         print(f"note: {saved.missing} clips of the query are not cut; see `ziggurat cut`", file=sys.stderr)
 
 
+def _shown(query: Query) -> tuple[str, ...]:
+    """The columns of a screen: of the pyramid's own scores those that the query asks for."""
+    own = [score for score in asked_scores(query) if score not in SHOWN]
+    return (*SHOWN[:-1], *own, SHOWN[-1])
+
+
 def _clips(query: Query, columns: Sequence[str]) -> None:
     """A table; nothing but a line on standard error where no clip is found."""
     shown = query.columns(*columns)
@@ -225,7 +232,7 @@ def _clips(query: Query, columns: Sequence[str]) -> None:
             table.add_row(*(_cell(row[name]) for name in columns))
         rows += batch.num_rows
     if rows:
-        Console(width=max(Console().width, 120), markup=False).print(table)
+        Console(width=max(Console().width, 120, 13 * len(columns)), markup=False).print(table)
     total = query.limit(None).count()
     if not total and not any(absent(query, score) for score in asked_scores(query)):
         print("no clip is found", file=sys.stderr)
@@ -320,10 +327,12 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
         f"frames {row['start_frame']} to {row['end_frame']}), {row['width']}x{row['height']}, {row['fps']:.5g} fps"
     )
     _tell_making(console, row)
-    for score in [name.removesuffix("_by") for name in row if name.endswith("_by") and f"{name[:-3]}_why" in row]:
+    scores = scores_among(row.keys())
+    width = max(map(len, scores), default=0)
+    for score in scores:
         value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
         console.print(
-            f"  {score:10} {_cell(value):>10}  {by or ''}{escape(f'({why})') if value is None and why else ''}"
+            f"  {score:{width}} {_cell(value):>10}  {by or ''}{escape(f'({why})') if value is None and why else ''}"
         )
     media = f"cut, sha256 {row['media']}" if row["media"] else escape(f"not cut {row['media_why'] or ''}".strip())
     console.print(f"  tier {row['tier'] or 'none'}; {media}")

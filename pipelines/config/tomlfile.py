@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.errors import UserError
-from curation.media.shots.options import exact
+from curation.exact import Exact
 
 
-class Section(BaseModel):
-    """A table of such a file. TOML knows types: a truth value or a text is no number, and 1 is no truth value."""
+class Section(Exact):
+    """A table of such a file."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=True, use_attribute_docstrings=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _exact(cls, value: Any, info: ValidationInfo) -> Any:
-        return exact(value, cls.model_fields[info.field_name or ""].annotation)
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 _Model = TypeVar("_Model", bound=Section)

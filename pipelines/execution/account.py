@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from curation.contract import Reason, Status, loses
+from curation.contract import Reason, Status, loses, scores_among
 from pipelines.stages.results import CutDone, MeasureDone, Result, SameContent, Scored
 
 _REASON_NAMES = frozenset(str(reason) for reason in Reason)
@@ -71,7 +71,7 @@ class Account:
             case SameContent():
                 self.same_content += 1
             case Scored():
-                for score in [name.removesuffix("_by") for name in result.table.column_names if name.endswith("_by")]:
+                for score in scores_among(result.table.column_names):
                     whys = [why for why in result.table[f"{score}_why"].to_pylist() if why]
                     lost = [why for why in whys if result.failed or loses(why)]
                     self.not_scored.update(f"{score}: {why.partition(':')[0]}" for why in lost)

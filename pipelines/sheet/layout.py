@@ -30,7 +30,9 @@ MARGIN, GAP, EDGE = 32, 12, 4
 SMALL_W, SMALL_H, SEAM = 120, 68, 2
 LARGE_W, LARGE_H = 246, 2 * SMALL_H + SEAM
 TILE_W = EDGE + LARGE_W + SEAM + SMALL_W
-TEXT_H, LINE_H = 74, 18
+TEXT_H, SCORES_H, LINE_H = 74, 38, 18
+ACROSS = 5
+"""Scores side by side; those of a pyramid's own begin further rows."""
 MOST_LINES, MOST_STEPS = 4, 7
 HEADER_H, HEADING_H = 200, 52
 FOOT_ROW_H = 26
@@ -48,6 +50,15 @@ class Tile:
     @property
     def lines(self) -> int:
         return min(len(self.missed), MOST_LINES)
+
+    @property
+    def scores(self) -> list[str]:
+        return [name for name in self.row if f"{name}_why" in self.row]
+
+    @property
+    def text_height(self) -> int:
+        """Of what stands under the frames, above the misses."""
+        return TEXT_H + SCORES_H * ((len(self.scores) - 1) // ACROSS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +125,7 @@ def columns(kept: int, dropped: int) -> int:
 def _rows(places: Places, tiles: Sequence[Tile], across: int, y: int) -> int:
     for start in range(0, len(tiles), across):
         row = tiles[start : start + across]
-        height = LARGE_H + TEXT_H + LINE_H * max(tile.lines for tile in row)
+        height = LARGE_H + max(tile.text_height for tile in row) + LINE_H * max(tile.lines for tile in row)
         for index, tile in enumerate(row):
             x = MARGIN + index * (TILE_W + GAP)
             places.tiles[tile.row["clip_id"]] = Box(x, y, TILE_W, height)
@@ -208,7 +219,7 @@ def draw_tile(canvas: Canvas, box: Box, tile: Tile, edge: Colour) -> None:
     canvas.text(x, y + 21, shortened(tile.name, room, 15, 600, keep_end=True), 15, INK, 600)
     _draw_scores(canvas, x, y + 42, tile)
     for index in range(tile.lines):
-        _draw_miss(canvas, x, right, y + TEXT_H + 10 + index * LINE_H, tile, index)
+        _draw_miss(canvas, x, right, y + tile.text_height + 10 + index * LINE_H, tile, index)
 
 
 def draw_badge(canvas: Canvas, box: Box, tile: Tile) -> None:
@@ -222,15 +233,15 @@ def draw_badge(canvas: Canvas, box: Box, tile: Tile) -> None:
 
 def _draw_scores(canvas: Canvas, x: int, y: int, tile: Tile) -> None:
     missed = {miss.column for miss in tile.missed}
-    scores = [name for name in tile.row if f"{name}_why" in tile.row]
-    step = (TILE_W - EDGE - 20) // len(scores)
-    for index, score in enumerate(scores):
+    step = (TILE_W - EDGE - 20) // ACROSS
+    for index, score in enumerate(tile.scores):
+        left, top = x + index % ACROSS * step, y + index // ACROSS * SCORES_H
         value = tile.row[score]
-        canvas.text(x + index * step, y, shortened(score, step - 4, 12), 12, SOFT)
+        canvas.text(left, top, shortened(score, step - 4, 12), 12, SOFT)
         text, ink, weight = ("–", FAINT, 400) if value is None else (short(value), INK, 500)
         if score in missed and value is not None:
             ink, weight = DROPPED, 700
-        canvas.text(x + index * step, y + 19, text, 15, ink, weight)
+        canvas.text(left, top + 19, text, 15, ink, weight)
 
 
 def _draw_miss(canvas: Canvas, x: int, right: int, y: int, tile: Tile, index: int) -> None:

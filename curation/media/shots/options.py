@@ -8,29 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError
+
+from curation.exact import Exact
 
 
-def exact(value: object, kind: object) -> object:
-    """A value of a TOML file as pydantic takes it for a field of type `kind` where it is strict: a whole number may be
-    written as 15.0, and an array is a tuple.
-    """
-    if kind in (int, int | None) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return tuple(value) if isinstance(value, list) else value
+class Options(Exact):
+    """One detector's options."""
 
-
-class Options(BaseModel):
-    """One detector's options. A truth value or a text is no number."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _exact(cls, value: object, info: ValidationInfo) -> object:
-        return exact(value, cls.model_fields[info.field_name or ""].annotation)
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class SceneOptions(Options):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.contract import CLIPS, SCORES, VIDEOS
+from curation.pyramid.commit import Batch, Committer
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tier, Tiers
 from pipelines.cli import main
@@ -154,3 +155,17 @@ def test_the_kinds_of_files_are_told_apart_by_their_names(pyramid: str, tmp_path
     assert (tmp_path / "a.v2" / "metadata.jsonl").read_text() == ""
     assert ask(capsys, pyramid, "-o", tmp_path / "B.CSV")[0] == [f"{tmp_path}/B.CSV: 125 clips"]
     assert pa.types.is_string(CLIPS.field("caption").type)
+
+
+def test_own_scores_are_shown_where_they_are_asked_for_and_columns_are_told_once(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    made = Pyramid.create(tmp_path / "p", Tiers((Tier("all"),)), "test", scores=("logo", "other"))
+    rows = [{"clip_id": "c", "video_id": "v", "logo": 0.5, "logo_by": "logo-1"}]
+    Committer(made).commit(Batch(clips=table(rows, made.schema("clips"))))
+    assert main(["query", made.uri, "--logo", "0..1"]) == 0
+    head = capsys.readouterr().out.splitlines()[0].split()
+    assert head[-2:] == ["logo", "tier"] and "other" not in head
+    assert main(["query", made.uri, "--log", "0..1"]) == 2
+    there = capsys.readouterr().err.partition("there are ")[2].strip().split(", ")
+    assert len(there) == len(set(there)) and {"logo", "other_why", "pixels"} <= {*there}

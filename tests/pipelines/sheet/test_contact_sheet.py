@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.contract import CLIPS, SAMPLES, VIDEOS
+from curation.contract import CLIPS, SAMPLES, SCORES, VIDEOS
 from curation.errors import UserError
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiers import Range, Tier, Tiers
@@ -30,9 +30,13 @@ from pipelines.sheet.layout import (
     SEAM,
     SMALL_H,
     SMALL_W,
+    TILE_W,
+    Box,
+    Tile,
     arrange,
     clock,
     columns,
+    draw_tile,
 )
 from pipelines.sheet.misses import misses, plain, short, span, told_apart
 
@@ -301,3 +305,30 @@ def test_the_command_says_where_the_sheet_is(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines.cli", "sheet", made.uri, "-o", str(tmp_path / "s.png")]
     done = subprocess.run([*command, "--clips", "3"], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/s.png: 3 clips\n"), done.stderr
+
+
+def test_scores_of_a_pyramids_own_stand_in_rows_of_their_own() -> None:
+    """Beside the others they would run into each other."""
+    drawn: list[tuple[int, int, int, str]] = []
+
+    class Notes(Canvas):
+        def text(self, x: int, y: int, text: str, size: int, ink: Any, weight: int = 400, align: Any = "left") -> int:
+            drawn.append((x, y, text_width(text, size, weight), text))
+            return super().text(x, y, text, size, ink, weight, align)
+
+    own = [f"own_score_{number}" for number in range(7)]
+    row = {"clip_id": "c", "start_s": 0.0, "end_s": 2.0}
+    row |= {name: value for score in (*SCORES, *own) for name, value in ((score, 0.012345), (f"{score}_why", None))}
+    few, many = (Tile(one, "a.mp4", "low", ()) for one in ({k: v for k, v in row.items() if "own" not in k}, row))
+    assert many.scores == [*SCORES, *own]
+    assert many.text_height > few.text_height
+    box = Box(0, 0, TILE_W, LARGE_H + many.text_height)
+    draw_tile(Notes(TILE_W, box.height, (0, 0, 0)), box, many, (0, 0, 0))
+    lines: dict[int, list[tuple[int, int, str]]] = {}
+    for x, y, width, text in drawn:
+        assert y < box.height
+        lines.setdefault(y, []).append((x, x + width, text))
+    rows = [sorted(line) for line in lines.values() if len(line) > 2]
+    assert sum(map(len, rows)) == 2 * len(many.scores) - 2 * (len(many.scores) % 5)
+    for line in rows:
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(line)), line
