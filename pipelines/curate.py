@@ -273,12 +273,16 @@ def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> It
 def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> list[Source | Refused]:
     """The entries of a window that the ledger does not settle by name, size and time."""
     sources = [entry for entry in window if isinstance(entry, Source) and entry.uri not in stale]
-    plan = job.recipe.plan
-    settled = ledger.settled(sources, plan.fingerprint, job.retry_quarantined, attempt_fingerprint(plan))
+    settled = settled_under(ledger, job.recipe.plan, sources, job.retry_quarantined)
     job.account.settled_before += sum(1 for source in sources if source in settled)
     if lacking := ledger.lacking_extra(settled):
         Committer(job.pyramid).commit(further_names(job.pyramid, lacking))
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
+
+
+def settled_under(ledger: Ledger, plan: MediaPlan, sources: Sequence[Source], retry: bool) -> set[Source]:
+    """Those of `sources` for which a run that measures by `plan` has nothing to do, whatever their scores are."""
+    return ledger.settled(sources, plan.fingerprint, retry, attempt_fingerprint(plan))
 
 
 def stale_uris(ledger: Ledger, plan: MediaPlan, retry: bool) -> set[str]:

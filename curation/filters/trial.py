@@ -29,8 +29,9 @@ from curation.filters.base import SampleFilter
 WITHIN_S = 300.0
 """Until a trial must have ended; a cold disk needs a minute for CLIP's weights."""
 
-_SIDE = 64
-_SHAPE = (360, 640, 3)
+_CLIP = (3, 360, 640, 3)
+"""A clip as a filter sees it: of three pictures, of noise here, that differ."""
+
 _ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.append(sys.argv[1]); from curation.filters import trial; trial.main(sys.argv[2])"
 """Appended, so that the other environment's packages come before those that lie beside ours."""
@@ -153,10 +154,7 @@ def _answer(settings: Mapping[str, Any]) -> dict[str, str]:
         import numpy as np
 
         made = make(settings)
-        # A user's filter sees a clip as it comes, of pictures that differ; ours take any number, and time for each.
-        noise = list(np.random.default_rng(0).integers(0, 256, (3, *_SHAPE), np.uint8))
-        grey = [np.full((_SIDE, _SIDE, 3), 128, np.uint8)]
-        made.measure([noise if settings["filter"] == "custom" else grey])
+        made.measure([list(np.random.default_rng(0).integers(0, 256, _CLIP, np.uint8))])
     except UserError as error:
         return {"cause": error.cause, "remedy": error.remedy}
     except Exception as error:  # whatever a package raises when it is not as it should be

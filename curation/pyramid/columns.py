@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import lance
 
 
-def missing(pyramid: Pyramid, name: str) -> list[pa.Field]:
-    """The fields of `videos` or `clips` that the contract and the pyramid's own scores want and the dataset lacks."""
-    there = set(pyramid.dataset(name).schema.names)
-    return [field for field in pyramid.schema(name) if field.name not in there]
+def missing(dataset: lance.LanceDataset, wanted: pa.Schema) -> list[pa.Field]:
+    """The fields of `wanted` that the dataset lacks."""
+    there = set(dataset.schema.names)
+    return [field for field in wanted if field.name not in there]
 
 
 def add_scores(pyramid: Pyramid, scores: Sequence[str]) -> None:
@@ -39,13 +39,13 @@ def writable(pyramid: Pyramid, name: str) -> lance.LanceDataset:
 
     Raises as Lance does when somebody else changes the schema meanwhile, which `retry.retrying` takes for a conflict.
     """
-    dataset = pyramid.dataset(name)
-    lacking = [field for field in pyramid.schema(name) if field.name not in set(dataset.schema.names)]
+    dataset, wanted = pyramid.dataset(name), pyramid.schema(name)
+    lacking = missing(dataset, wanted)
     if not lacking:
         return dataset
     try:
         dataset.add_columns(pa.schema(lacking))
     except (OSError, ValueError):
-        if missing(pyramid, name):
+        if missing(pyramid.dataset(name), wanted):
             raise
     return pyramid.dataset(name)

@@ -19,12 +19,11 @@ from curation.contract import Source, Status
 from curation.inputs.sources import Refused, list_sources
 from curation.pyramid.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from curation.rows import attempt_fingerprint
 from pipelines.commands.tiers import plain, still_to_do
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
-from pipelines.curate import check_gpus, stale_uris
+from pipelines.curate import check_gpus, settled_under, stale_uris
 from pipelines.doctor import checks, hardware
 from pipelines.execution.jobs import Options, checked
 from pipelines.execution.notices import of_cutting, of_scores
@@ -137,12 +136,13 @@ def dry_run(
         notes = checks.pass_all(checks.of_machine(recipe))
     with searching("listing the sources, and looking up what is settled"):
         listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
-        left = _left(checked(listing), choice.pyramid, recipe, options.retry)
+        stale = set() if choice.pyramid is None else stale_uris(Ledger(choice.pyramid), recipe.plan, options.retry)
+        left = _left(checked(listing), choice.pyramid, recipe, options.retry, stale)
     tiers = recipe.pyramid_tiers if choice.pyramid is None or choice.replaces else choice.pyramid.tiers
     notes += [*of_scores(tiers, filters), *of_cutting(recipe, to, tiers), *listing.notices()]
     trials: list[Probed] = []
     if left.number:
-        with Probe(recipe, tiers, filters, _knows(choice, options.retry)) as probe:
+        with Probe(recipe, tiers, filters, _knows(choice, options.retry, stale)) as probe:
             chosen = left.chosen(tried)
             for number, source in enumerate(dict.fromkeys(chosen), 1):
                 with searching(f"trying source {number} of {len(set(chosen))}: {source.uri}"):
@@ -170,7 +170,7 @@ def _of_sizes(left: Left) -> Iterable[str]:
     return [f"{left.unsized} sources have no known size: each is reckoned as the mean"] if left.unsized else []
 
 
-def _knows(choice: Choice, retry: bool) -> Callable[[str], bool]:
+def _knows(choice: Choice, retry: bool, stale: set[str]) -> Callable[[str], bool]:
     """Whether the pyramid has nothing to do for a content."""
     if choice.pyramid is None:
         return lambda video_id: False
@@ -178,8 +178,9 @@ def _knows(choice: Choice, retry: bool) -> Callable[[str], bool]:
 
     def knows(video_id: str) -> bool:
         known = ledger.lookup([video_id]).get(video_id)
-        again = known is not None and retry and known.status is Status.QUARANTINED
-        return known is not None and known.fingerprint == plan and not again
+        if known is None or known.fingerprint != plan:
+            return False
+        return stale.isdisjoint(known.uris) and not (retry and known.status is Status.QUARANTINED)
 
     return knows
 
@@ -195,15 +196,15 @@ def _waiting(choice: Choice) -> tuple[dict[str, int], list[str]]:
     return {**waiting.scores, **({"cut": waiting.cut} if waiting.cut else {})}, []
 
 
-def _left(entries: Iterator[Source | Refused], pyramid: Pyramid | None, recipe: Recipe, retry: bool) -> Left:
+def _left(
+    entries: Iterator[Source | Refused], pyramid: Pyramid | None, recipe: Recipe, retry: bool, stale: set[str]
+) -> Left:
     left, ledger = Left(), None if pyramid is None else Ledger(pyramid)
-    plan, attempt = recipe.plan.fingerprint, attempt_fingerprint(recipe.plan)
-    stale = set() if ledger is None else stale_uris(ledger, recipe.plan, retry)
     batch: list[Source] = []
 
     def take() -> None:
         fresh = [source for source in batch if source.uri not in stale]
-        settled = set() if ledger is None else ledger.settled(fresh, plan, retry, attempt)
+        settled = set() if ledger is None else settled_under(ledger, recipe.plan, fresh, retry)
         left.settled += len(settled)
         for source in batch:
             if source not in settled:
