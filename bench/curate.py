@@ -6,7 +6,8 @@ Runs `ziggurat curate` on the videos of a folder with recipes that keep all, hal
 process of the run, Ray's own included (`bench/meter.py`), and measures the references of `bench/references.py` in the
 same minutes: L, a bare decode of every source and a bare encode of the kept clips; S, the sequence of single-purpose
 tools, which cuts every clip. References run in as many processes at a time as ours has workers, because neighbours on
-a machine slow each other down. Text and CLIP filters are off in these runs; their cost a clip is told apart.
+a machine slow each other down. Text and CLIP filters are off in these runs; their cost a clip is told apart. What the
+measuring pass alone adds to a decode, by the height of the pictures, is from `bench/heights.py`.
 
 With --copies N each video is taken N times, each with other bytes after its end and so another content hash: that is a
 job in which Ray's start is spread over more. References are measured on one copy and multiplied.
@@ -31,7 +32,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench import meter
+from bench import heights, meter
 from bench.meter import Cost
 
 CRF = 18
@@ -39,6 +40,10 @@ SHARES = {"all": 1.0, "half": 0.5, "a tenth": 0.1}
 GOALS_L = 1.25
 GOALS_S = {"all": 2.5, "half": 5.0}
 SUFFIXES = (".mp4", ".mov", ".m4v", ".f4v", ".webm", ".mkv", ".avi")
+_HEIGHTS = (
+    f"The measuring pass beside a bare decode, both alone in one process, best of {heights.ROUNDS}, CPU time; "
+    f"scores at {heights.SIDE} lines:"
+)
 VERSIONS = ("av", "opencv-python-headless", "ray", "pylance", "imageio-ffmpeg", "scenedetect-headless", "numpy")
 
 
@@ -117,6 +122,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             for share in options.shares:
                 runs.append(_one(folder, references, found, preset, share, number, sets[number], options))
                 meter.say(_line(runs[-1]))
+    found_heights = by_height(folder, options.videos)
     ocr = _ask_many(folder, [{"work": "ocr", "pyramid": str(folder / "first")}])[0]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,6 +135,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "threshold_by": options.by,
         "measuring_only": asdict(first),
         "references": asdict(references),
+        "heights": found_heights,
         "ocr": ocr,
         "clip": "measured elsewhere" if find_spec("torch") else "not measured: torch is not installed",
         "runs": [asdict(run) for run in runs],
@@ -282,9 +289,18 @@ def _ask_many(folder: Path, orders: Sequence[Mapping[str, Any]]) -> list[dict[st
     return answers
 
 
+def by_height(folder: Path, videos: Path) -> list[dict[str, Any]]:
+    """`heights.Passes` of all videos, measured in a process of its own with nothing beside it."""
+    place = folder / "heights.json"
+    command = [sys.executable, "-m", "bench.heights", "--videos", str(videos), "--json", str(place)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return json.loads(place.read_text())
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
-    return "\n".join([*_head(report), "", *_table(report), "", *_details(report)])
+    heights_table = [_HEIGHTS, "", *heights.table(report["heights"])]
+    return "\n".join([*_head(report), "", *_table(report), "", *_details(report), "", *heights_table])
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:

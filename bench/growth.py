@@ -27,11 +27,11 @@ import numpy as np
 from bench import growth_data as data
 from bench.growth_paper import paper
 from bench.meter import cpu_model
-from curation.contract import FRAME_SCORES
-from curation.pyramid import tail
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.datasets import NAMES
-from curation.pyramid.ledger import Ledger
+from curation.filters.table import FRAME_SCORES
+from curation.pyramid.commits import tail
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.storage.datasets import NAMES
 from curation.pyramid.store import Pyramid
 
 VIDEOS = 10

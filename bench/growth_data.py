@@ -10,20 +10,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.contract import CLIPS, FRAME_SCORES, SAMPLES, VIDEOS, Source
+from curation.contract import CLIPS, SAMPLES, SCORES, VIDEOS, Source
 from curation.identity import clip_id
-from curation.pyramid import access, indexes, names, search
-from curation.pyramid.commit import Batch
-from curation.pyramid.datasets import NAMES, media_schema
-from curation.pyramid.fragments import write_media_fragments, write_samples_fragments
+from curation.pyramid.commits import indexes
+from curation.pyramid.commits.commit import Batch
+from curation.pyramid.history import names, search
+from curation.pyramid.queries import access
+from curation.pyramid.storage.datasets import BYTES, media_schema
+from curation.pyramid.storage.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tier, Tiers
+from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 
 PLAN = "plan-1-00000000"
 CLIPS_A_VIDEO = 5
 TIERS = Tiers((Tier("moving", {"motion": Range(2.0)}), Tier("fair", {"aesthetic": Range(4.5)})))
 """`aesthetic` is for clips of the first tier alone: about a third of all clips never get one."""
-BY = {score: f"{score}-1-00000000" for score in (*FRAME_SCORES, "text_area", "aesthetic")}
+BY = {score: f"{score}-1-00000000" for score in SCORES}
 _BATCH = 20_000
 _MEDIA = b"\x00" * 64
 
@@ -40,7 +42,7 @@ def build(folder: Path, rows: int) -> Pyramid:
             found.files.remove_folder(kept)
         return found
     pyramid = Pyramid.open_or_create(folder, TIERS, "bench")
-    for name in NAMES:  # `videos` last: it says that the others are whole
+    for name in (*BYTES, "clips", "videos"):  # `videos` last: it says that the others are whole
         batches = (table(name, start, min(_BATCH, rows - start)) for start in range(0, rows, _BATCH))
         first = table(name, 0, CLIPS_A_VIDEO).schema
         reader = pa.RecordBatchReader.from_batches(first, (one for some in batches for one in some.to_batches()))

@@ -53,7 +53,8 @@ class Cost:
     """CPU in seconds, memory in bytes.
 
     `cpu_s` is the control group's clock where `exact`, else the sum of `cpu_by`: the clocks read, by kind of process.
-    `start_*`: until the first decoder child was seen. `worker_peak`: a stage worker and its decoder child together.
+    `start_*`: until the first decoder child of a stage worker was seen; the driver's own tries a detector out before.
+    `worker_peak`: a stage worker and its decoder child together.
     """
 
     exact: bool
@@ -139,13 +140,14 @@ class _Watch:
         cost = self._cost
         cost.total_peak = max(cost.total_peak, sum(p.rss for p in everyone))
         memory = {p.pid: p.rss for p in everyone}
+        workers = {p.pid for p in everyone if p.role == WORKER}
         for process in everyone:
             if process.role == DRIVER:
                 cost.driver_peak = max(cost.driver_peak, process.rss)
             elif process.role == CHILD:
                 cost.child_peak = max(cost.child_peak, process.rss)
                 cost.worker_peak = max(cost.worker_peak, process.rss + memory.get(process.parent, 0))
-                if cost.start_wall_s is None:
+                if cost.start_wall_s is None and process.parent in workers:
                     cost.start_wall_s, cost.start_cpu_s = time.monotonic() - self._started, self._clock()
         return everyone
 

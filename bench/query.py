@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.contract import CLIPS
-from curation.pyramid.query import Query
+from curation.pyramid.queries.query import Query
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tier, Tiers
+from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 
 _BATCH = 100_000
 CASES: dict[str, dict[str, tuple[float | None, float | None]]] = {
@@ -91,14 +91,14 @@ def build(folder: Path, rows: int, seed: int) -> tuple[Pyramid, str]:
     """The pyramid and the Parquet file, written batch by batch and read by nobody else."""
     import lance
 
-    from curation.pyramid.upkeep import upkeep
+    from curation.pyramid.lifecycle.upkeep import upkeep
 
     pyramid = Pyramid.create(folder / "pyramid", Tiers((Tier("all"),)), "bench")
     reader = pa.RecordBatchReader.from_batches(CLIPS, batches(rows, seed))
     lance.write_dataset(reader, pyramid.dataset_uri("clips"), mode="append")
     upkeep(pyramid)
     parquet = str(folder / "clips.parquet")
-    kept = [name for name in CLIPS.names if name not in ("embedding", "laplacian", "crop")]
+    kept = [name for name in CLIPS.names if name not in ("laplacian", "crop")]
     with pq.ParquetWriter(parquet, pa.schema([CLIPS.field(name) for name in kept])) as writer:
         for batch in batches(rows, seed):
             writer.write_batch(batch.select(kept))

@@ -48,7 +48,7 @@ def bare(order: Mapping[str, Any]) -> Costs:
     costs: Costs = {}
     for video in order["videos"]:
         started = time.process_time()
-        _decode(video["path"])
+        bare_decode(video["path"])
         costs[video["path"]] = time.process_time() - started
         clips = [clip_from_row(row) for row in video["clips"]]
         if clips:
@@ -56,7 +56,8 @@ def bare(order: Mapping[str, Any]) -> Costs:
     return costs
 
 
-def _decode(path: str) -> None:
+def bare_decode(path: str) -> None:
+    """Decode a file's video on one thread and do nothing with it."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
@@ -84,6 +85,7 @@ class _Bare:
         clip, started = self._clip, time.process_time()
         context = av.CodecContext.create("libx264", "w")
         context.width, context.height, context.pix_fmt = clip.width, clip.height, "yuv420p"
+        assert clip.fps is not None, "an image is no film"
         rate = Fraction(round(clip.fps))
         context.framerate = rate  # type: ignore[misc]
         context.time_base = 1 / rate

@@ -1,8 +1,9 @@
 """The types and Arrow schemas that every part of Ziggurat agrees on.
 
-This is the leaf of the import graph: it imports pyarrow and nothing of ours. The way of the data, in these names:
+This is the leaf of the import graph: it imports pyarrow, and of ours only the list of scores (`filters.table`). The way
+of the data, in these names:
 
-    Source -> RawVideo -> Facts -> Clip -> rows of `videos`, `clips`, `samples`, `media`
+    Source -> RawVideo -> Facts -> Clip -> rows of `videos`, `clips`, `samples`, `media`, `captions`, `embeddings`
 
 Every input ends in exactly one of: done (its clips), `Rejected` by a rule, or `Quarantined` because it could not be
 judged. A score that was not computed is null and says why; it is never a number.
@@ -10,25 +11,24 @@ judged. A score that was not computed is null and says why; it is never a number
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import pyarrow as pa
 
-FORMAT_VERSION = 2
-"""Version of a pyramid on disk. A newer one is refused; an older one is read, and the first commit raises its version.
-2: rows of `clips` and `videos` are written by `pyramid.upsert`, which must never meet the `merge_insert` of version 1.
+from curation.filters.table import FILTERS, FRAME_SCORES
+
+FORMAT_VERSION = 4
+"""Version of a pyramid on disk. A newer one is refused; an older one is, too, until `pyramid.lifecycle.migrate` has
+brought it here. 2: rows of `clips` and `videos` are written by `pyramid.commits.upsert`, which must never meet the
+`merge_insert` of version 1. 3: scores of the pyramid's own. 4: vectors and captions in datasets of their own,
+`caption_by` and `caption_why`.
 """
 
-OWN_SCORES_VERSION = 3
-"""Version of a pyramid that has scores of its own (`pyramid.about.About.scores`); all others stay at version 2."""
+SCORES = (*FRAME_SCORES, *(score for one in FILTERS for score in one.scores))
+"""The score columns of every pyramid, in order of cost: the first come with the measuring pass."""
 
-SCORES = ("motion", "sharpness", "jitter", "text_area", "aesthetic")
-"""The score columns of every pyramid, in order of cost: the first three come with the measuring pass."""
-
-FRAME_SCORES = ("motion", "sharpness", "jitter")
-EMBEDDING_WIDTH = 768
 LAPLACIANS = 5
 
 
@@ -56,6 +56,7 @@ class Reason(StrEnum):
     BAD_TIMESTAMPS = "bad_timestamps"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_SHORT = "too_short"
+    TOO_SMALL = "too_small"
     LOW_BPP = "low_bits_per_pixel"
     LOW_FPS = "low_fps"
     BAD_ASPECT = "bad_aspect"
@@ -63,6 +64,7 @@ class Reason(StrEnum):
     INTERLACED = "interlaced"
     HDR = "high_dynamic_range"
     NO_CLIP = "no_clip"
+    TAKEN_DOWN = "taken_down"
 
     OTHER_FRAMES = "other_frames"
     UNREADABLE = "unreadable"
@@ -76,17 +78,6 @@ class Reason(StrEnum):
     @property
     def status(self) -> Status:
         return Status.QUARANTINED if self in _QUARANTINES else Status.REJECTED
-
-    @property
-    def lost(self) -> bool:
-        """Whether Ziggurat or its set-up has lost the video: no rule refused it, and its bytes are not to blame."""
-        return BLAME[self] in (Blame.SETUP, Blame.OURS)
-
-
-def loses(why: str) -> bool:
-    """Whether a `media_why` or a `<score>_why` ("reason: detail") tells of a loss by Ziggurat or its set-up."""
-    name = why.partition(":")[0]
-    return name in _REASON_NAMES and Reason(name).lost
 
 
 _QUARANTINES = frozenset(
@@ -102,63 +93,16 @@ _QUARANTINES = frozenset(
     }
 )
 
-_REASON_NAMES = frozenset(str(reason) for reason in Reason)
+
+class Kind(StrEnum):
+    """What an input is. An image is one picture: no motion, no jitter, no rate, no length."""
+
+    VIDEO = "video"
+    IMAGE = "image"
 
 
-class Blame(StrEnum):
-    """Whose doing a reason is. What the set-up or Ziggurat has lost makes a run end with exit code 1."""
-
-    RULE = "rule"
-    DATA = "data"
-    SETUP = "set-up"
-    OURS = "Ziggurat"
-
-
-_ABOUT: Mapping[Reason, tuple[Blame, str]] = {
-    Reason.EMPTY: (Blame.DATA, "the file has zero bytes"),
-    Reason.NOT_A_FILE: (Blame.DATA, "a pipe, device or folder, not a file with an end"),
-    Reason.NOT_MEDIA: (Blame.DATA, "no allowed demuxer knows these bytes"),
-    Reason.FORBIDDEN_FORMAT: (Blame.RULE, "a playlist or a reference to other files"),
-    Reason.UNSUPPORTED_FORMAT: (Blame.RULE, "a container that Ziggurat does not take"),
-    Reason.OUTSIDE: (
-        Blame.RULE,
-        "a name or a link that leads out of the folder that was named, or where names may not lead",
-    ),
-    Reason.NO_VIDEO: (Blame.DATA, "the container holds no video stream"),
-    Reason.UNSUPPORTED_CODEC: (Blame.RULE, "no decoder for this codec, or no conversion of its pictures, is built in"),
-    Reason.NO_FRAMES: (Blame.DATA, "not one frame could be decoded"),
-    Reason.BROKEN: (
-        Blame.DATA,
-        "damaged or cut short: too few of the announced frames can be decoded (measured: share decoded)",
-    ),
-    Reason.BAD_TIMESTAMPS: (Blame.DATA, "frames without an order in time (measured: share of frames affected)"),
-    Reason.TOO_MANY_PIXELS: (Blame.RULE, "frames larger than the sandbox decodes (measured: pixels)"),
-    Reason.TOO_SHORT: (Blame.RULE, "shorter than the rule's minimum (measured: seconds)"),
-    Reason.LOW_BPP: (Blame.RULE, "fewer bits per pixel than the rule's minimum (measured: bits per pixel)"),
-    Reason.LOW_FPS: (Blame.RULE, "fewer frames per second than the rule's minimum (measured: fps)"),
-    Reason.BAD_ASPECT: (Blame.RULE, "width / height outside the rule's range (measured: width / height)"),
-    Reason.BANNED_PROFILE: (Blame.RULE, "an H.264 profile that the rules drop"),
-    Reason.INTERLACED: (
-        Blame.RULE,
-        "pictures of two fields, and the recipe rejects them (measured: share of combed frames)",
-    ),
-    Reason.HDR: (Blame.RULE, "high dynamic range, and the recipe rejects it"),
-    Reason.NO_CLIP: (Blame.RULE, "no shot is long enough for a clip (measured: longest shot in seconds)"),
-    Reason.OTHER_FRAMES: (Blame.OURS, "decoding again gave other frames than were measured"),
-    Reason.UNREADABLE: (Blame.SETUP, "the bytes could not be read (permission, network, changed while reading)"),
-    Reason.CRASHED: (Blame.DATA, "the decoder's process died by a signal (measured: signal number)"),
-    Reason.TIMED_OUT: (Blame.DATA, "no progress within the limit (measured: seconds)"),
-    Reason.CPU_LIMIT: (Blame.DATA, "used up its CPU seconds (measured: seconds)"),
-    Reason.MEMORY_LIMIT: (Blame.DATA, "used up its memory (measured: megabytes)"),
-    Reason.WORKER_LOST: (Blame.SETUP, "the worker was lost each time it was tried (measured: attempts)"),
-    Reason.INTERNAL: (Blame.OURS, "a fault of Ziggurat: the detail holds where"),
-}
-REASONS: Mapping[Reason, str] = {reason: text for reason, (_, text) in _ABOUT.items()}
-"""One line each, shown by `ziggurat why` and in docs/reasons.md."""
-
-BLAME: Mapping[Reason, Blame] = {reason: blame for reason, (blame, _) in _ABOUT.items()}
-"""Bytes that crash a decoder or eat its limits are to blame themselves: the limits are there for them. A file that
-cannot be read and a worker that is lost again and again are the set-up's; frames that come out otherwise are ours."""
+NOT_OF_IMAGES = ("motion", "jitter", "fps", "duration_s")
+"""Columns of a clip that an image does not have: null, and a range over one says nothing of an image."""
 
 
 class Ending(StrEnum):
@@ -214,7 +158,8 @@ class Facts:
 
     `fps`, `variable_rate` and `duration_s` come from packet timestamps and `bit_rate` from packet sizes, not from the
     header: `fps` is the rate of the longest stretch without a gap. `rotation` is what a player turns the picture by: 0,
-    90, 180 or 270 degrees clockwise, after mirroring it left to right where it is `mirrored`.
+    90, 180 or 270 degrees clockwise, after mirroring it left to right where it is `mirrored`. An image has no rate, no
+    length and no bit rate: None. All its sizes are those of the upright picture.
     """
 
     container: str
@@ -228,15 +173,17 @@ class Facts:
     rotation: int
     mirrored: bool
     sar: float
-    fps: float
+    fps: float | None
     variable_rate: bool
-    duration_s: float
+    duration_s: float | None
     frames: int
-    bit_rate: float
+    bit_rate: float | None
 
     @property
-    def bpp(self) -> float:
-        """Bits per displayed pixel and frame (report, section 2.1.1)."""
+    def bpp(self) -> float | None:
+        """Bits per displayed pixel and frame (report, section 2.1.1); None of an image."""
+        if self.bit_rate is None or self.fps is None:
+            return None
         return self.bit_rate / (self.width * self.height * self.fps)
 
     @property
@@ -246,7 +193,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The part of the coded picture inside the black borders, in coded pixels; all four numbers are even."""
+    """The part of the coded picture inside the black borders, in coded pixels; of a video all four numbers are even. Of
+    an image it is all of the upright picture.
+    """
 
     x: int
     y: int
@@ -261,25 +210,27 @@ class Span:
     `start_s` and `end_s` count from the source's first frame; `key_s` is where a decoder must start to reach the clip.
     `width`, `height`, `fps`, `frames`: as encoded. `first_check`, `last_check`, `all_check`: what the pictures that it
     was measured on were (see `media.frames.checksum`); the cutting pass must meet them. `ended_by`: an `Ending`.
-    `conversion`: what was done to its light and fields, None where nothing was.
+    `conversion`: what was done to its light and fields, None where nothing was. `kind`: of an image, the whole picture
+    is its one span, and it has no `end_s` and no `fps`.
     """
 
     shot: int
     start_s: float
-    end_s: float
+    end_s: float | None
     start_frame: int
     end_frame: int
     key_s: float
     crop: Crop
     width: int
     height: int
-    fps: float
+    fps: float | None
     frames: int
     ended_by: Ending
     first_check: int
     last_check: int
     all_check: int
     conversion: str | None = None
+    kind: Kind = Kind.VIDEO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +290,7 @@ CLIPS = pa.schema(
     [
         _key("clip_id"),
         pa.field("video_id", pa.string()),
+        pa.field("kind", pa.string()),
         pa.field("shot", pa.int32()),
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
@@ -358,9 +310,9 @@ CLIPS = pa.schema(
         pa.field("all_check", pa.int64()),
         *(field for score in SCORES for field in score_fields(score)),
         pa.field("laplacian", pa.list_(pa.float32(), LAPLACIANS)),
-        pa.field("embedding", pa.list_(pa.float16(), EMBEDDING_WIDTH)),
         pa.field("caption", pa.string()),
-        pa.field("caption_model", pa.string()),
+        pa.field("caption_by", pa.string()),
+        pa.field("caption_why", pa.string()),
         pa.field("duplicate_of", pa.string()),
         pa.field("cluster", pa.int32()),
         pa.field("tier", pa.string()),
@@ -368,17 +320,24 @@ CLIPS = pa.schema(
         pa.field("media_why", pa.string()),
     ]
 )
-"""Small and hot: scores, captions, embedding, lineage. `media` is the SHA-256 of the encoded clip, null until cut.
+"""Small and hot: scores, the caption in force, lineage. `media` is the SHA-256 of the encoded clip, null until cut.
 
 `plan`: fingerprint of the plan it was measured under. `ended_by`: an `Ending`. `conversion`: what was done to its light
 and fields ("tone-mapped from smpte2084", "deinterlaced tff"), null where nothing was. `first_check`, `last_check`:
 checksums of its first and last source frame as decoded; `all_check`: of all of them (see `media.frames.checksum`).
-Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why."""
+Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why.
+`caption_by`: the maker of the caption, "given" where a list brought it; `caption_why`: why a maker gave none. `kind`: a
+`Kind`; null, as in rows from before there were images, is a video."""
+
+
+BEFORE_FORMAT_4 = ("embedding", "caption_model")
+"""Columns of `clips` in older pyramids; no score may be called so."""
 
 
 def scores_among(columns: Collection[str]) -> list[str]:
     """The scores among some columns of clips, in their order: what has a maker and a reason beside it."""
-    return [name for name in columns if f"{name}_by" in columns and f"{name}_why" in columns]
+    beside = (name for name in columns if f"{name}_by" in columns and f"{name}_why" in columns)
+    return [name for name in beside if name != "caption"]
 
 
 def clips_schema(scores: Sequence[str] = ()) -> pa.Schema:
@@ -387,8 +346,50 @@ def clips_schema(scores: Sequence[str] = ()) -> pa.Schema:
 
 
 SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])
-"""First, middle and last frame of every measured clip as JPEG: what OCR and CLIP see, and what a person looks at."""
+"""First, middle and last frame of every measured clip as JPEG, of an image the one there is: what OCR and CLIP see, and
+what a person looks at."""
+
+GIVEN = "given"
+"""The maker of a caption that came with the list."""
+
+CAPTIONS = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("by", pa.string(), nullable=False),
+        pa.field("caption", pa.string()),
+        pa.field("why", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("made_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""Captions that are not, or not any more, the one in force (`clips.caption`): earlier ones and those of other makers.
+`why`: where `caption` is null; `detail`: what else its maker says, one JSON object; `made_at`: null where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A space of vectors, in which clips that are alike lie close: its name, the width of its vectors, and for people
+    what they are of.
+    """
+
+    name: str
+    width: int
+    what: str
+
+
+CLIP_SPACE = Space("clip", 768, "the middle sample frame in OpenAI's CLIP ViT-L/14, unit length")
+SPACES = (CLIP_SPACE,)
+
+
+def embeddings_schema(space: Space) -> pa.Schema:
+    """The columns of the dataset that holds a space: rows are appended. `by`: how a vector was made; only vectors of
+    one maker can be compared.
+    """
+    fields = [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "space", "by")]
+    vector = pa.field("vector", pa.list_(pa.float16(), space.width), nullable=False)
+    return pa.schema([*fields, vector], metadata={"what": space.what})
+
 
 BLOB_FIELD = "video"
 MEDIA_PLAIN = (pa.field("bytes", pa.int64()), pa.field("sha256", pa.string()))
-"""Columns of `media` beside `clip_id` and the blob `video`, whose Arrow type is Lance's (see `pyramid.media`)."""
+"""Columns of `media` beside `clip_id` and the blob `video`, whose type is Lance's (`pyramid.storage.datasets`)."""

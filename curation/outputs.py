@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from curation import atomic
 from curation.errors import UserError
 from curation.inputs import uris
-from curation.pyramid import address
-from curation.pyramid.files import is_remote, options
-from curation.pyramid.retry import explained
+from curation.pyramid.storage import address
+from curation.pyramid.storage.files import is_remote, options
+from curation.pyramid.storage.retry import explained
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -1,6 +1,6 @@
 """Rows of the contract made from what the stages found: the one place where dataclasses become Arrow.
 
-Between the stages and the pyramid: a stage hands over dataclasses, `pyramid.commit` takes these tables.
+Between the stages and the pyramid: a stage hands over dataclasses, `pyramid.commits.commit` takes these tables.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any
 import pyarrow as pa
 
 from curation.contract import (
-    FRAME_SCORES,
+    GIVEN,
+    NOT_OF_IMAGES,
     SCORES,
     VIDEOS,
     Clip,
     Crop,
     Facts,
+    Kind,
     Source,
     Span,
     Status,
     Verdict,
     clips_schema,
 )
+from curation.filters.table import FRAME_SCORES
 from curation.identity import clip_id, fingerprint, older_clip_id
 from curation.media.measures.blur import sharpness_fingerprint
 from curation.media.measures.jitter import JITTER_FINGERPRINT
 from curation.media.measures.motion import motion_fingerprint
 from curation.media.plan import MediaPlan
 from curation.media.results import ClipMeasure
-
-GIVEN = "given"
-"""The maker of a caption that came with the list."""
 
 
 def frame_fingerprints(plan: MediaPlan) -> dict[str, str]:
@@ -119,9 +119,11 @@ def clips_table(
             "laplacian": list(clip.laplacian),
         }
         if caption is not None:
-            row |= {"caption": caption, "caption_model": GIVEN}
+            row |= {"caption": caption, "caption_by": GIVEN}
         for score, by in made_by.items():
             row |= {score: getattr(clip, score), f"{score}_by": by}
+            if clip.kind is Kind.IMAGE and score in NOT_OF_IMAGES:
+                row[f"{score}_why"] = str(Kind.IMAGE)
         row |= {f"{score}_why": text for score, text in why.items()}
         rows.append(row)
     own = [score for score in why if score not in SCORES]
@@ -138,7 +140,7 @@ _SPAN = tuple(field.name for field in fields(Span) if field.name != "crop")
 
 def frame_columns(scores: Collection[str]) -> list[str]:
     """The columns that measuring `scores` again replaces, the key first."""
-    columns = [name for score in scores for name in (score, f"{score}_by")]
+    columns = [name for score in scores for name in (score, f"{score}_by", f"{score}_why")]
     return ["clip_id", *columns, *(["laplacian"] if "sharpness" in scores else [])]
 
 
@@ -148,5 +150,6 @@ CLIP_COLUMNS = ("clip_id", "video_id", *_SPAN, "crop")
 
 def clip_from_row(row: Mapping[str, Any]) -> Clip:
     """A `Clip` from a row with `CLIP_COLUMNS`."""
-    place = {name: row[name] for name in _SPAN}
+    place: dict[str, Any] = {name: row[name] for name in _SPAN}
+    place["kind"] = Kind(row["kind"] or Kind.VIDEO)
     return Clip(clip_id=row["clip_id"], video_id=row["video_id"], crop=Crop(*row["crop"]), **place)

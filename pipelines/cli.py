@@ -19,7 +19,9 @@ from typing import Annotated
 import typer
 
 from curation.errors import UserError
-from pipelines.commands import training
+from curation.printable import printable
+from pipelines.commands import lifecycle, shards, training
+from pipelines.commands.options import JsonOption, PyramidArg
 from pipelines.execution import signals
 
 app = typer.Typer(
@@ -48,7 +50,6 @@ def _whole(
     """Turn raw video into a data pyramid and train video models on its tiers."""
 
 
-PyramidArg = Annotated[str, typer.Argument(metavar="PYRAMID", help="Folder or URI of the pyramid.")]
 OwnRecipeOption = Annotated[
     str | None,
     typer.Option("--recipe", "-r", help="A recipe file, or the name of one that ships; the pyramid's own by default."),
@@ -58,7 +59,6 @@ ReplaceOption = Annotated[
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="A recipe file, or the name of one that ships.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")]
 CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")]
 
@@ -102,8 +102,8 @@ def curate(
     if not dry_run:
         return jobs.run_curate(sources, to, options, root, follow_links)
     from pipelines.commands import dry_run as trial
-    from pipelines.commands import render
     from pipelines.progress.display import results_only
+    from pipelines.render import pyramid as render
 
     if address is not None or cpus is not None:
         raise UserError("--dry-run tries a few sources on this machine", "leave --address and --cpus out")
@@ -136,8 +136,8 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs that have worked on a pyramid, or show one."""
-    from pipelines.commands import render
     from pipelines.commands.runs import runs
+    from pipelines.render import pyramid as render
 
     render.runs(runs(pyramid, run), run is not None, as_json)
 
@@ -165,9 +165,10 @@ def query(
     timeout: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-model NAME."""
-    from pipelines.commands import query, render
+    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-by NAME."""
+    from pipelines.commands import query
     from pipelines.commands import videos as listing
+    from pipelines.render import pyramid as render
 
     request = query.Request(
         pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout
@@ -193,9 +194,9 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines.commands import render
     from pipelines.commands.conditions import conditions
     from pipelines.commands.tiers import own_scores, tiers
+    from pipelines.render import pyramid as render
 
     wanted = conditions(context.args, scores=own_scores(pyramid)) if context.args else {}
     render.tiers(tiers(pyramid, move, wanted, unset or ()), as_json)
@@ -208,12 +209,33 @@ def sheet(
     tier: Annotated[str | None, typer.Option(help="The tier to judge by; the loosest by default.")] = None,
     clips: Annotated[int, typer.Option(min=1, max=400, help="How many clips to show.")] = 48,
     seed: Annotated[int, typer.Option(help="Which clips, where there are more.")] = 0,
+    kind: Annotated[str | None, typer.Option(help="Only clips of this kind: image or video.")] = None,
 ) -> None:
     """Draw a contact sheet: kept and dropped clips with their scores and reasons."""
     from pipelines.sheet import contact_sheet as drawing
 
-    drawn = drawing.draw(pyramid, output, tier, clips, seed)
+    drawn = drawing.draw(pyramid, output, tier, clips, seed, kind)
     typer.echo(f"{output}: {drawn} clips")
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Folder or URI of a pyramid.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Folder or URI of another one, of the same sources.")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Draw clips that differ into this PNG file; path or URI.")
+    ] = None,
+    clips: Annotated[int, typer.Option(min=4, max=400, help="How many clips to draw.")] = 48,
+    seed: Annotated[int, typer.Option(help="Which clips, where there are more.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two pyramids: sizes, recipes, videos that ended otherwise, clips gained, lost and changed."""
+    from pipelines.commands.compare import compare
+    from pipelines.render import compare as render_compare
+
+    with render_compare.comparing(as_json):
+        found = compare(a, b, output, clips, seed)
+    render_compare.compare(found, as_json)
 
 
 @app.command()
@@ -223,25 +245,10 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole history of a video or a clip."""
-    from pipelines.commands import render
     from pipelines.commands.why import why
+    from pipelines.render import pyramid as render
 
     render.why(why(pyramid, name), as_json)
-
-
-@app.command()
-def upkeep(
-    pyramid: PyramidArg,
-    keep_days: Annotated[
-        float, typer.Option(min=0, max=36500, help="Keep older versions so long for those who read them.")
-    ] = 7.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Build indexes, compact small files, remove what killed runs left behind."""
-    from pipelines.commands import render
-    from pipelines.commands.upkeep import upkeep
-
-    render.upkeep(upkeep(pyramid, keep_days), keep_days, as_json)
 
 
 @app.command()
@@ -251,25 +258,31 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Show versions, codecs, models and processors: what is there, what is missing, and how to get it."""
-    from pipelines.doctor.report import report
+    from pipelines.doctor.report import health
+    from pipelines.render import doctor as render_doctor
 
-    report(recipe, as_json, model)
+    found = health(recipe, model)
+    render_doctor.doctor(found, as_json)
+    if found.wrong is not None:
+        raise found.wrong
 
 
+app.add_typer(lifecycle.app)
+app.add_typer(shards.app)
 app.add_typer(training.app)
 
 
-_RESUMES = ("curate", "cut")
+_RESUMES = ("curate", "cut", "forget", "encode", "train")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, last: bool = False) -> int:
     """Run the command line and give its exit code, as docs/commands.md lists them. What the person can put right and
-    what a signal ends is one line on standard error.
+    what a signal ends is one line on standard error. `last`: see `signals.handled`.
     """
     given = sys.argv[1:] if arguments is None else arguments
     warnings.filterwarnings("ignore", message="lance is not fork-safe")  # nothing of ours forks
     hint = "the same command goes on where it stopped" if given[:1] and given[0] in _RESUMES else ""
-    with signals.handled(hint) as ending:
+    with signals.handled(hint, last) as ending:
         try:
             code = _command(arguments, given)
         except BaseException:
@@ -288,7 +301,7 @@ def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:
-        from curation.pyramid.retry import of_the_user
+        from curation.pyramid.storage.retry import of_the_user
 
         if (inner := of_the_user(error)) is not None:
             return _complain(inner, given)
@@ -308,7 +321,7 @@ def _asked(error: object, given: Sequence[str]) -> str:
 
 
 def _complain(error: UserError, arguments: Sequence[str]) -> int:
-    line = " ".join(str(error).split())
+    line = printable(" ".join(str(error).split()))
     if "--json" in arguments:
         with contextlib.suppress(OSError):  # standard output itself may be what is full
             print(json.dumps({"event": "error", "cause": error.cause, "remedy": error.remedy}), flush=True)
@@ -318,13 +331,13 @@ def _complain(error: UserError, arguments: Sequence[str]) -> int:
 
 def run() -> None:
     """The installed command."""
-    code = main()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # nothing is left to be said
+    code = main(last=True)
     if code > 128:
         with contextlib.suppress(OSError):  # its reader may have gone with the same Ctrl-C
             sys.stdout.flush()
         os._exit(code)  # finalizers of what was interrupted would only complain
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # nothing is left to be said
     sys.exit(code)
 
 

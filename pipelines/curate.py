@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -20,14 +20,15 @@ from curation.contract import Source, Verdict
 from curation.errors import UserError
 from curation.inputs.sources import Refused
 from curation.media.plan import MediaPlan
-from curation.pyramid import journal, plans
-from curation.pyramid.columns import writable
-from curation.pyramid.commit import Committer
-from curation.pyramid.failures import LASTING, PASSING
-from curation.pyramid.journal import Journal
-from curation.pyramid.ledger import Known, Ledger
-from curation.pyramid.lookup import chunks
-from curation.pyramid.retry import retrying
+from curation.pyramid.commits import journal
+from curation.pyramid.commits.commit import Committer
+from curation.pyramid.commits.journal import Journal
+from curation.pyramid.history import plans
+from curation.pyramid.history.failures import LASTING, PASSING
+from curation.pyramid.history.ledger import Known, Ledger
+from curation.pyramid.storage.columns import writable
+from curation.pyramid.storage.lookup import chunks
+from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.rows import attempt_fingerprint, frame_fingerprints, nameless_id, video_row
 from pipelines.config.filters import Ready, listed
@@ -38,6 +39,7 @@ from pipelines.execution.committer import ResultCommitter
 from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.further_names import further_names
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
+from pipelines.progress.watch import Watch as StageWatch
 from pipelines.stages.base import Claim
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import MeasureStage
@@ -52,14 +54,10 @@ CLIPS_IN_HAND = 20_000
 """Clips whose rows the driver holds at a time, whatever the size of the pyramid."""
 
 
-class Watch(Protocol):
+class Watch(StageWatch, Protocol):
     """What shows a run to a person; see `progress`."""
 
     def plan(self, stages: Sequence[str], all_listed: bool) -> None: ...
-    def over(self, stage: str, coordinator: Any) -> AbstractContextManager[None]: ...
-    def expect(self, units: int) -> None: ...
-    def advance(self, units: int, clips: int = 0) -> None: ...
-    def searching(self, what: str) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True, slots=True)

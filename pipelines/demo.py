@@ -57,7 +57,7 @@ def main() -> int:
         print(f"\n$ ziggurat {shlex.join(command)}", flush=True)
         if code := cli.main(list(command)):
             return code
-    print(_ending(pyramid, sheet, _prefix()))
+    print(_ending(pyramid, sheet, command_prefix()))
     return 0
 
 
@@ -74,7 +74,7 @@ def _ending(pyramid: Path, sheet: Path, command: str) -> str:
     return f"\nLook at {sheet}: what the tier 256px keeps, what it drops, and why. Then try\n" + "\n".join(lines)
 
 
-def _prefix() -> str:
+def command_prefix() -> str:
     """How the command is called from here: its folder may not be on the path."""
     beside = Path(sys.executable).with_name("ziggurat")
     if shutil.which("ziggurat") or not beside.exists():

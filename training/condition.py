@@ -162,6 +162,41 @@ def training_condition(
     return condition
 
 
+def encoded_condition(
+    kinds: Sequence[Kind],
+    latent_BCTHW: Tensor,
+    heads: Sequence[Tensor | None],
+    tails: Sequence[Tensor | None],
+    spec: LatentSpec,
+) -> Tensor:
+    """`training_condition` where images were encoded before: `heads`, `tails` (C, 1, H, W), None of an image.
+
+    v2v copies the clip's latent, so only an autoencoder that is not causal has it (`check_encoded`).
+    """
+    condition = _nothing_given(latent_BCTHW)
+    for sample, kind in enumerate(kinds):
+        for end in _ends(kind, latent_BCTHW.shape[2], spec):
+            if GIVEN[kind].video:
+                assert not spec.causal, f"{kind} needs latents of its stretch"
+                given = end.of_latent(latent_BCTHW[sample, None])
+            else:
+                image_C1HW = (heads if end.at == 0 else tails)[sample]
+                assert image_C1HW is not None, f"sample has no latent of its {'head' if end.at == 0 else 'tail'}"
+                given = image_C1HW[None]
+            _give(condition[sample, None], end, given)
+    return condition
+
+
+def check_encoded(weights: Weights, spec: LatentSpec) -> None:
+    """UserError where latents that were encoded before lack what a kind needs."""
+    videos = sorted(kind for kind, weight in weights.items() if weight > 0 and GIVEN[kind].video)
+    if videos and spec.causal:
+        raise UserError(
+            f"{', '.join(videos)} needs latents of the given stretch alone, and `encode` writes those of images",
+            "leave it out of [conditions], or train on latents of an autoencoder that is not causal (Video DC-AE)",
+        )
+
+
 def encode_references(
     kind: Kind, videos: Sequence[Tensor], autoencoder: Autoencoder, generator: torch.Generator | None = None
 ) -> list[Tensor]:

@@ -36,11 +36,14 @@ def with_suffix(prompt: str, fps: float | None, motion: int | None, form: Form =
     score = [] if motion is None else [f"{motion} motion score"]
     if form is Form.COMMA:
         return f"{text} {', '.join(rate + score)}.".lstrip() if rate + score else text
+    facts = [f"{fact}." for fact in rate + score]
+    if not text and facts:  # a clip without a caption
+        return " ".join(facts)
     if not text.endswith("."):
         text += "."
     if _ENDS_WITH_RATE.search(text):
-        rate = []
-    return " ".join([text, *(f"{fact}." for fact in rate + score)])
+        facts = facts[len(rate) :]
+    return " ".join([text, *facts])
 
 
 def measured_motion(vmaf: float) -> int:

@@ -1,1 +1,1 @@
-"""One filter a file: each measures one score. Thresholds live in tiers."""
+"""One filter a file, listed in `table`: each measures scores, and decides nothing. Thresholds live in tiers."""

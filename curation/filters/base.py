@@ -1,9 +1,9 @@
 """What a filter is: it measures scores of a clip from the clip's sample frames, and decides nothing.
 
-The filters of this protocol (`ocr`, `aesthetic`) come after the measuring pass, which leaves three sample
-frames of every future clip: first, middle, last. The frame scores (motion, sharpness, jitter) are measured
-inside that pass and need no sample. Thresholds live in tiers; who runs a filter, and where, is the pipeline's
-business.
+The filters of this protocol (those of `table`, and a user's own) come after the measuring pass, which leaves three
+sample frames of every future clip: first, middle, last; of an image, the one. The frame scores (motion, sharpness,
+jitter) are measured inside that pass and need no sample. Thresholds live in tiers; who runs a filter, and where, is the
+pipeline's business.
 
 This module is imported in environments that hold little (PaddleOCR's own, for one): numpy and the standard
 library.
@@ -34,7 +34,8 @@ WEIGHTS_MISSING = "weights missing"
 class ScoreValue:
     """What a filter says of a clip: a finite value, or None and why. A score never stands for an error.
 
-    `embedding`: what the filter computed on the way and others can use; float32, unit length, or None.
+    `embedding`: what the filter computed on the way, a vector of `contract.CLIP_SPACE`; float32, unit length, or None.
+    Of a filter with several scores the first one's counts.
     """
 
     value: float | None
@@ -67,8 +68,8 @@ class SampleFilter(Protocol):
     def measure(self, clips: Sequence[Sequence[np.ndarray]]) -> Sequence[ScoreValue | tuple[ScoreValue, ...]]:
         """Measure clips: for each, in order, its value; of a filter with several `scores`, its values in their order.
 
-        A clip is its sample frames in order of time, normally (first, middle, last): BGR, uint8, (height,
-        width, 3), longer side <= 640. A clip without frames gets None and `NO_SAMPLES`.
+        A clip is its sample frames in order of time, normally (first, middle, last), of an image one: BGR, uint8,
+        (height, width, 3), longer side <= 640. A clip without frames gets None and `NO_SAMPLES`.
         """
         ...
 

@@ -6,7 +6,7 @@ environment that Ray would wait for in silence: each is one line here, and would
 process is there because the interpreter may be another one, because weights must not stay in the driver's memory, and
 because what crashes must not take the driver with it.
 
-`make` runs in environments that hold little (PaddleOCR's own): numpy and the standard library, and the filter's needs.
+`make` runs in environments that hold little (PaddleOCR's own): numpy, pydantic, and the filter's needs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from typing import Any
 
 from curation.errors import UserError
 from curation.filters.base import SampleFilter
+from curation.filters.table import filter_of
 
 WITHIN_S = 300.0
 """Until a trial must have ended; a cold disk needs a minute for CLIP's weights."""
+
+CUSTOM = "custom"
+"""What `settings` call a filter of a user's own."""
 
 _CLIP = (3, 360, 640, 3)
 """A clip as a filter sees it: of three pictures, of noise here, that differ."""
@@ -52,32 +56,23 @@ class MakeFilter:
 
 
 def make(settings: Mapping[str, Any]) -> SampleFilter:
-    """The filter that `settings` describe: `filter` is "ocr", "aesthetic" or "custom", the rest is for its constructor.
+    """The filter that `settings` describe: `filter` is `CUSTOM` or a name of the table, the rest is for its maker.
 
     Raises `UserError` where something that it needs is not there.
     """
     options = {key: value for key, value in settings.items() if key != "filter"}
-    match settings["filter"]:
-        case "ocr":
-            from curation.filters.ocr.base import OcrParameters
-            from curation.filters.ocr.table import text_area
+    if settings["filter"] == CUSTOM:
+        from curation.filters.custom import Custom
 
-            return text_area(options["engine"], Path(options["models"]), OcrParameters(**options["parameters"]))
-        case "aesthetic":
-            from curation.filters.aesthetic import Aesthetic
+        return Custom(**options)
+    from curation.filters.section import section_of
 
-            return Aesthetic(Path(options.pop("clip")), Path(options.pop("head")), **options)
-        case "custom":
-            from curation.filters.custom import Custom
-
-            return Custom(**options)
-        case other:
-            raise ValueError(f"no sample filter is called {other!r}")
+    return section_of(filter_of(settings["filter"])).make(**options)
 
 
 def named(settings: Mapping[str, Any]) -> str:
     """What a person knows the filter of `settings` by."""
-    return str(settings["name"] if settings["filter"] == "custom" else settings["filter"])
+    return str(settings["name"] if settings["filter"] == CUSTOM else settings["filter"])
 
 
 @functools.lru_cache(maxsize=16)

@@ -36,18 +36,10 @@ from curation.inputs.folders import (
     walk,
     walk_remote,
 )
+from curation.inputs.kinds import FROM_FOLDERS, PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.inputs.listed import listed
 
 __all__ = ["VIDEO_EXTENSIONS", "Entry", "Listing", "Refused", "Tally", "list_sources"]
-
-_EXTENSIONS = """
-.mp4 .m4v .mov .qt .mkv .webm .avi .divx .wmv .asf .flv .f4v .mpg .mpeg .m1v .m2v .mpv .vob .ts .mts .m2ts .mxf
-.mp4v .3gp .3g2 .ogv .ogm .ogg .dv .rm .rmvb .ivf .nut .gxf .h264 .264 .avc .h265 .265 .hevc .obu .mjpeg .mjpg .y4m .m2t
-.mk3d .mpe .insv .lrv
-"""
-
-VIDEO_EXTENSIONS = frozenset(_EXTENSIONS.split())
-"""What counts as a video in a folder or a glob. A file that is named outright is always taken."""
 
 
 class Listing(Iterator[Entry]):
@@ -67,6 +59,8 @@ class Listing(Iterator[Entry]):
             told.append(f"{count} links lead out of the folders that were named: --follow-links takes them")
         if count := self.tally.repeated:
             told.append(f"{count} rows name a video again with other columns: those of the first row were kept")
+        if count := sum(self.tally.passed_over[kind] for kind in PICTURE_EXTENSIONS):
+            told.append(f"{count} pictures in folders were passed over: {FROM_FOLDERS} in the recipe takes them")
         return told
 
 
@@ -124,8 +118,14 @@ def _argument(name: str, rules: _Rules) -> Iterator[Entry]:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{uris.redacted(name)} cannot be read: {error}", "check the rights and the network") from error
     if first is None:
-        raise UserError(f"{name} holds no {_missing(place, rules)}", "name files outright, or give other extensions")
+        raise UserError(f"{name} holds no {_missing(place, rules)}", _remedy(rules))
     return itertools.chain([first], entries)
+
+
+def _remedy(rules: _Rules) -> str:
+    if any(rules.tally.passed_over[kind] for kind in PICTURE_EXTENSIONS):
+        return f"name files outright; for images, say {FROM_FOLDERS} in the recipe"
+    return "name files outright, or give other extensions"
 
 
 def _missing(place: str, rules: _Rules) -> str:

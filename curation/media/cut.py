@@ -2,17 +2,20 @@
 
 Runs inside the sandbox on one segment of a source. Every clip is proven: the checksums of its first, last and all its
 source frames are those that the measuring pass left, or there is no clip. Clips have a constant rate, upright pictures,
-square pixels and no borders.
+square pixels and no borders. Their sound comes along where the recipe keeps it (`sound`). An image is cut as `still`
+says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import av
 
-from curation.contract import Clip, Facts, Reason
+from curation.contract import Clip, Facts, Kind, Reason
+from curation.media.animation import as_film
 from curation.media.encode import Mp4, repack
 from curation.media.frames import Picture, checksum_of
 from curation.media.pictures.develop import Conversion, Development
@@ -20,6 +23,8 @@ from curation.media.plan import Encode, MediaPlan
 from curation.media.probe import Unfit, describe
 from curation.media.reel import Reel
 from curation.media.results import Tally
+from curation.media.sound.track import Sound, Track
+from curation.media.still.measure import cut_image
 from curation.media.stream.rates import Cadence, cadence
 
 
@@ -31,28 +36,40 @@ def cut(
     max_pixels: int,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[tuple[Clip, bytes] | Tally]:
-    """Yield each clip with its MP4 bytes, in order of time, then the tally.
+    """Yield each clip with its bytes (MP4, of an image JPEG or PNG), in order of time, then the tally.
 
     `clips` come from one source and were measured with the same `plan`. Raises `Unfit(OTHER_FRAMES)` where the frames
     that were measured cannot be decoded again.
     """
-    with Reel(path, plan, max_pixels, progress) as reel:
+    if any(clip.kind is Kind.IMAGE for clip in clips):
+        for clip in clips:
+            yield clip, cut_image(path, clip, encode, max_pixels)
+        yield Tally(decoded=len(clips))
+        return
+    with ExitStack() as opened:
+        film = opened.enter_context(as_film(path, max_pixels, progress))
+        path, plan = film.path, film.plan(plan)
+        reel = opened.enter_context(Reel(path, plan, max_pixels, progress))
+        sound: Sound | None = None
+        if encode.sound == "aac":
+            sound = opened.enter_context(Sound(path, reel.timeline, lambda: progress(reel.tally.decoded)))
         for clip in sorted(clips, key=lambda c: c.start_frame):
-            yield clip, _made(reel, clip, plan, encode)
+            yield clip, _made(reel, clip, plan, encode, sound)
         yield reel.tally
 
 
-def _made(reel: Reel, clip: Clip, plan: MediaPlan, encode: Encode) -> bytes:
+def _made(reel: Reel, clip: Clip, plan: MediaPlan, encode: Encode, sound: Sound | None) -> bytes:
     if clip.end_frame > reel.timeline.pictures:
         raise Unfit(Reason.OTHER_FRAMES, None, f"frame {clip.end_frame - 1} is not in the file")
     pace = cadence(reel.timeline.run_of(clip.start_frame), plan.clips, plan.rules.min_fps)
     parity = Conversion.parse(clip.conversion).parity
+    track = sound.of(clip, pace) if sound is not None else None
     for _ in reel.approaches(max(0, clip.start_frame - 1) if parity else clip.start_frame):
         development = Development(parity, reel.stream.codec_context)
         if (first := _led_in(reel, clip, development)) is not None:
             facts = describe(reel.container, reel.stream, reel.timeline, first)
             taken = _Taken(reel, clip, development)
-            if (data := _encoded(taken, clip, pace, facts, encode)) is not None:
+            if (data := _encoded(taken, clip, pace, facts, encode, track)) is not None:
                 return data
     # Damage may decode otherwise each time: then it is the data's.
     hurt = reel.tally.damaged or reel.tally.suspect
@@ -115,11 +132,13 @@ class _Taken:
         return whole and self.checks[-1] == clip.last_check and checksum_of(self.checks) == clip.all_check
 
 
-def _encoded(taken: _Taken, clip: Clip, pace: Cadence, facts: Facts, encode: Encode) -> bytes | None:
+def _encoded(
+    taken: _Taken, clip: Clip, pace: Cadence, facts: Facts, encode: Encode, sound: Track | None
+) -> bytes | None:
     """The clip's file; None where other frames came than were measured."""
     out: Mp4 | None = None
     for frame in _ticks(iter(taken), clip, pace):
-        out = out or Mp4(clip, encode, frame)
+        out = out or Mp4(clip, encode, frame, sound)
         out.add(repack(frame, clip, facts))
     return out.close() if out and taken.holds(clip) else None
 

@@ -3,7 +3,9 @@
     packets -> Timeline -> Facts -> rules -> pictures -> segments -> shots -> clips with measures and samples
 
 Runs inside the sandbox, before anything is encoded. Where the material breaks (a gap, another rate, size or stream,
-damage) a new segment begins, with its own geometry and rate; `segment` finds the shots and clips of each.
+damage) a new segment begins, with its own geometry and rate; `segment` finds the shots and clips of each. An input that
+is named as an image and is one goes a shorter way (`still`); an animation that FFmpeg does not read becomes a film
+first (`animation`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from curation.contract import Ending, Facts, Reason
+from curation.media.animation import as_film
 from curation.media.frames import Decoder, Picture, check_size
 from curation.media.pictures.colour import light_of, refusal
 from curation.media.pictures.develop import Development
@@ -22,19 +25,45 @@ from curation.media.pictures.fields import Interlaced, Parity
 from curation.media.plan import MediaPlan
 from curation.media.probe import Unfit, describe, open_media, timeline_of
 from curation.media.results import Again, ClipMeasure, Tally
-from curation.media.rules import judge
+from curation.media.rules import judge, too_few_bits
 from curation.media.segment import MIN_SIDE, Segment
+from curation.media.still.look import look
+from curation.media.still.measure import measure_image
 from curation.media.stream.timeline import Timeline
 
 
 def measure(
-    path: Path, plan: MediaPlan, max_pixels: int, progress: Callable[[int], None] = lambda frames: None
+    path: Path,
+    plan: MediaPlan,
+    max_pixels: int,
+    progress: Callable[[int], None] = lambda frames: None,
+    image_pixels: int = 0,
 ) -> Iterator[Facts | ClipMeasure | Tally | Again]:
     """Yield the facts, then each clip as its shot ends, then the tally. Raises `Unfit` with the verdict.
 
     After `Again` all of it comes once more: the source has turned out to be interlaced.
-    `progress` is called with the number of frames decoded so far, after each.
+    `progress` is called with the number of frames decoded so far, after each. `image_pixels`: the
+    most that an image may have where the source's name is an image's, else 0. Where its content is one, too, it is
+    measured as such.
     """
+    found = look(path) if image_pixels else None
+    if found is not None and not found.moves:
+        yield from measure_image(path, found, plan, image_pixels)
+        return
+    with as_film(path, max_pixels, progress) as film:
+        for item in _measured(film.path, film.plan(plan), max_pixels, progress):
+            if film.format is None or not isinstance(item, Facts):
+                yield item
+                continue
+            facts = film.facts(item)
+            yield facts
+            if verdict := too_few_bits(facts, plan.rules):
+                raise Unfit(verdict.reason, verdict.measured, verdict.detail)
+
+
+def _measured(
+    path: Path, plan: MediaPlan, max_pixels: int, progress: Callable[[int], None]
+) -> Iterator[Facts | ClipMeasure | Tally | Again]:
     with open_media(path) as (container, stream):
         check_size(stream, max_pixels)
         timeline = timeline_of(path, container, stream, progress)

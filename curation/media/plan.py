@@ -69,17 +69,44 @@ class ClipPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """What becomes of images. `min_side`: a picture whose short side is less is refused; `max_side`: the long side of
+    what is stored, to which a larger picture is reduced. Both in pixels; the rule on aspect is that of `Rules`.
+    """
+
+    min_side: int = 16
+    max_side: int = 2048
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of what is stored of a picture."""
+        scale = min(1.0, self.max_side / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+@dataclass(frozen=True, slots=True)
 class Encode:
-    """How clips are encoded. `libx264` takes preset and CRF; `h264_nvenc` takes `crf` as its constant quality."""
+    """How clips are encoded. `libx264` takes preset and CRF; `h264_nvenc` takes `crf` as its constant quality.
+
+    `sound`: "aac" keeps it, "drop" leaves it out. `image`: what an image is stored as; `image_quality`: of its JPEG.
+    """
 
     codec: Literal["libx264", "h264_nvenc"] = "libx264"
     preset: str = "medium"
     crf: int = 18
+    sound: Literal["drop", "aac"] = "drop"
+    image: Literal["jpeg", "png"] = "jpeg"
+    image_quality: int = 95
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """libav's names of what it takes."""
+        return (self.codec,) if self.sound == "drop" else (self.codec, self.sound)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one video may cost in the sandbox. `silence_s`: longest time without progress; memory in MiB.
+    """What one video may cost in the sandbox. `silence_s`: longest time without progress; memory in MiB. `max_pixels`:
+    of a video's picture, `max_image_pixels`: of an image.
 
     `confine`: "required" refuses to decode where the kernel cannot confine the decoder (`sandbox.cell`), "best" takes
     what there is.
@@ -90,6 +117,7 @@ class Limits:
     cpu_s: float = 7200.0
     memory_mb: int = 4096
     max_pixels: int = 7680 * 4320
+    max_image_pixels: int = 100_000_000
     recycle_after: int = 200
     confine: Literal["best", "required"] = "best"
 
@@ -107,9 +135,12 @@ class MediaPlan:
     clips: ClipPlan = field(default_factory=ClipPlan)
     hwaccel: Literal["none", "cuda"] = "none"
     score_side: int = 0
+    images: ImagePlan = field(default_factory=ImagePlan)
 
     @property
     def fingerprint(self) -> str:
         parts = asdict(self)
         del parts["hwaccel"], parts["score_side"]
+        if self.images == ImagePlan():  # as it was before there were images: what is measured stays measured
+            del parts["images"]
         return fingerprint("plan", PLAN_VERSION, parts)

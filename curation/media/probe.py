@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
 from curation.media.pictures.geometry import UPRIGHT, displayed
-from curation.media.sandbox.handle import source
+from curation.media.sandbox.handle import size_of, source
 from curation.media.sandbox.refusal import raw_format, refusal
 from curation.media.stream.timeline import Timeline, guessed_rate, scan
 
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 DEMUXERS = (
     "mov mp4 m4a 3gp 3g2 mj2 matroska webm avi mpegts mpegtsraw mpeg mpegvideo flv live_flv mxf asf rm ogg ivf h264 "
-    "hevc obu m4v dv vc1 swf nut gxf mjpeg mpjpeg yuv4mpegpipe"
+    "hevc obu m4v dv vc1 swf nut gxf mjpeg mpjpeg yuv4mpegpipe gif apng"
 ).split()
 """Formats that carry their own media. Playlists (hls, dash, concat) and image sequences are not among them."""
 
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
-_OPTIONS = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", "enable_drefs": "0"}
+OPTIONS = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", "enable_drefs": "0"}
+"""For libav wherever it opens untrusted bytes."""
 
 
 class Unfit(Exception):
@@ -51,12 +52,12 @@ def open_media(path: Path, hwaccel: str = "none") -> Iterator[tuple[InputContain
 
     `hwaccel`: "cuda" decodes on a GPU, and fails where there is none: no silent way back to the processor.
     """
-    if path.stat().st_size == 0:
+    if size_of(path) == 0:
         raise Unfit(Reason.EMPTY)
     try:
         device = None if hwaccel == "none" else HWAccel(device_type=hwaccel, allow_software_fallback=False)
         chosen = {"format": raw_format(path), "metadata_errors": "replace"}
-        container = av.open(source(path), "r", options=_OPTIONS, hwaccel=device, **chosen)
+        container = av.open(source(path), "r", options=OPTIONS, hwaccel=device, **chosen)
     except av.error.MemoryError as error:
         raise MemoryError from error
     except av.error.FFmpegError as error:

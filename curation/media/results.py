@@ -29,10 +29,12 @@ class Again:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipMeasure(Span):
-    """A finished clip without its id, and what was measured on it; `samples` are JPEG files."""
+    """A finished clip without its id, and what was measured on it; `samples` are JPEG files. An image neither moves nor
+    jitters: None, and its five variances are one.
+    """
 
-    motion: float
-    jitter: float
+    motion: float | None
+    jitter: float | None
     laplacian: tuple[float, ...]
     sharpness: float
     samples: tuple[bytes, ...]

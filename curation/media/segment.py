@@ -84,7 +84,7 @@ class Segment:
     def _take(self, picture: Picture, frame: av.VideoFrame) -> Iterator[ClipMeasure]:
         yuv = planes(frame)
         if self._fields is not None:
-            self._fields.push(yuv[0], frame, picture.frame.interlaced_frame)
+            self._fields.push(yuv[0], picture.frame.interlaced_frame)
         self._announce(self._detector.push(self._scene.push(*yuv), self._small(yuv)))
         self._queue.append(Waiting(picture.index, picture.time_s, picture.check, frame, yuv))
         self._next = picture.index + 1

@@ -1,14 +1,14 @@
-"""A pyramid: one folder or URI with four Lance datasets and `pyramid.json`. Everything else here starts from
-it.
+"""A pyramid: one folder or URI with some Lance datasets and `pyramid.json`. Everything else here starts from it.
 
-    videos   the ledger, one row per content, written last
-    clips    scores, captions, lineage: small and hot
-    samples  JPEG sample frames of every measured clip: append-only
-    media    clip bytes as blobs: append-only; `upkeep` merges small fragments, and copies no large one
+    videos           the ledger, one row per content, written last
+    clips            scores, the caption in force, lineage: small and hot
+    samples          JPEG sample frames of every measured clip: append-only
+    media            clip bytes as blobs: append-only; `upkeep` merges small fragments, and copies no large one
+    captions         earlier captions and those of other makers: append-only
+    embeddings/NAME  vectors of clips, a dataset for each space: append-only
 
-Frames and bytes live apart from scores because Lance rewrites whole rows when it updates or compacts.
-`samples` lets OCR and CLIP be recomputed, and a person look at a dropped clip, without decoding a source
-again.
+Frames, bytes and vectors live apart from scores because Lance rewrites whole rows when it updates or compacts.
+`samples` lets OCR and CLIP be recomputed, and a person look at a dropped clip, without decoding a source again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from curation.contract import BLOB_FIELD, FORMAT_VERSION, SCORES, score_fields
+from curation.contract import BEFORE_FORMAT_4, BLOB_FIELD, CLIP_SPACE, FORMAT_VERSION, SCORES, score_fields
 from curation.errors import UserError
-from curation.pyramid import about as about_file
-from curation.pyramid import address, recipes
-from curation.pyramid.about import About
-from curation.pyramid.datasets import NAMES, create, schema
-from curation.pyramid.files import Files
-from curation.pyramid.lookup import chunks, firsts
-from curation.pyramid.query import Query, default_columns
-from curation.pyramid.retry import explained, retrying
-from curation.pyramid.tiers import Tiers
+from curation.pyramid.history import recipes
+from curation.pyramid.queries.query import Query, default_columns
+from curation.pyramid.storage import about as about_file
+from curation.pyramid.storage import address
+from curation.pyramid.storage.about import About
+from curation.pyramid.storage.datasets import BESIDE, BYTES, NAMES, create, of_space, schema
+from curation.pyramid.storage.files import Files
+from curation.pyramid.storage.lookup import chunks, firsts, select
+from curation.pyramid.storage.retry import explained, retrying
+from curation.pyramid.tiering.tiers import Tiers
 
 _LATER_S = 1.0
 _TIMES = 10
@@ -44,14 +45,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of each dataset, such that every done video of `videos` has all it needs in the other
-    three.
-    """
+    """One version of each dataset, by name, such that every done video of `videos` has all it needs in the others."""
 
-    videos: int
-    clips: int
-    samples: int
-    media: int
+    versions: Mapping[str, int]
+
+    def __getitem__(self, name: str) -> int:
+        return self.versions[name]
 
 
 class Pyramid:
@@ -66,15 +65,19 @@ class Pyramid:
         self._session: Any = None
 
     @classmethod
-    def open(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid:
-        """The pyramid at `uri`; UserError when there is none or a newer Ziggurat made it."""
+    def open(
+        cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None, unready: bool = False
+    ) -> Pyramid:
+        """The pyramid at `uri`; UserError when there is none, or one of another format. `unready`: take one of an older
+        format too, or one that a command is still making, as only that command does.
+        """
         place, storage_options = address.located(uri, storage_options)
         found = _looked_up(place, storage_options)
         if found is None:
             if not about_file.is_remote(place) and not Path(place).exists():
                 raise UserError(f"{place} does not exist", "check the path, or make a pyramid with `ziggurat curate`")
             raise UserError(f"{place} is not a pyramid", "give the folder that holds pyramid.json")
-        return cls(place, found, storage_options)
+        return cls(place, found if unready else _ready(place, found), storage_options)
 
     @classmethod
     def create(
@@ -85,21 +88,25 @@ class Pyramid:
         storage_options: Mapping[str, str] | None = None,
         recipe_text: str | None = None,
         scores: Sequence[str] = (),
+        under_way: str = "",
     ) -> Pyramid:
         """A new, empty pyramid, which keeps `recipe_text` where one is given; UserError when there is one already or
-        the place cannot be written. `scores`: see `About`.
+        the place cannot be written. `scores`, `under_way`: see `About`.
         """
         place, storage_options = address.located(uri, storage_options)
         if _looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
-        return cls._make(place, About(tiers, recipe_name, scores=tuple(scores)), storage_options, recipe_text)
+        about = About(tiers, recipe_name, scores=tuple(scores), under_way=under_way)
+        return cls._make(place, about, storage_options, recipe_text)
 
     @classmethod
-    def find(cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None) -> Pyramid | None:
-        """The pyramid at `uri`, None where there is none yet."""
+    def find(
+        cls, uri: str | os.PathLike[str], storage_options: Mapping[str, str] | None = None, unready: bool = False
+    ) -> Pyramid | None:
+        """The pyramid at `uri`, None where there is none yet. `unready`: see `open`."""
         place, storage_options = address.located(uri, storage_options)
         found = _looked_up(place, storage_options)
-        return None if found is None else cls(place, found, storage_options)
+        return None if found is None else cls(place, found if unready else _ready(place, found), storage_options)
 
     @classmethod
     def _make(
@@ -113,6 +120,9 @@ class Pyramid:
                 Path(place).mkdir(parents=True, exist_ok=True)
             for name in NAMES:
                 retrying(what, lambda name=name: create(f"{place}/{name}.lance", schema(name, about.scores), options))
+            columns = cls(place, about, storage_options).dataset("clips").schema.names
+            if about_file.read(place, options) is None and not {*BEFORE_FORMAT_4}.isdisjoint(columns):
+                raise UserError(f"{place} holds what an older Ziggurat began to make", "remove it, or choose another")
             with about_file.changing(place):
                 # Another job may have been faster: its pyramid is the one.
                 there = retrying(what, lambda: about_file.read(place, options))
@@ -127,7 +137,7 @@ class Pyramid:
                 f"cannot write to {place} ({error.strerror or str(error)[:200]})",
                 "check that it is a folder you may write to",
             ) from error
-        return cls(place, there or about, storage_options)
+        return cls(place, about if there is None else _ready(place, there), storage_options)
 
     @classmethod
     def open_or_create(
@@ -213,7 +223,16 @@ class Pyramid:
             now = about.tiers if keep_tiers else tiers
             stale = about.retiering or now != about.tiers
             own = tuple(dict.fromkeys((*scores, *about.scores)))  # in the order in which this recipe makes them
-            return About(now, name, about.format, version, tiers, stale, own, recipes.digest(text))
+            return replace(
+                about,
+                tiers=now,
+                recipe=name,
+                recipe_version=version,
+                recipe_tiers=tiers,
+                retiering=stale,
+                scores=own,
+                recipe_sha256=recipes.digest(text),
+            )
 
         return self._changed(change, lasting=True)
 
@@ -221,11 +240,11 @@ class Pyramid:
         """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""
         return self._changed(lambda about: replace(about, retiering=about.retiering and about.tiers != self.tiers))
 
-    def upgraded(self) -> Pyramid:
-        """Say in `pyramid.json` that rows are written as this format wants it: a program that reads an older one only
-        refuses the pyramid from now on. The layout of format 1 is that of format 2, so no row changes.
+    def made_by(self, command: str) -> Pyramid:
+        """Say in `pyramid.json` that `command` is making this a pyramid of this format, and has not ended: every other
+        one refuses it, and so does a program that reads an older format only. "": it has ended.
         """
-        return self._changed(lambda about: replace(about, format=max(about.format, FORMAT_VERSION)))
+        return self._changed(lambda about: replace(about, format=FORMAT_VERSION, under_way=command), lasting=True)
 
     def _changed(self, change: Callable[[About], About], lasting: bool = False) -> Pyramid:
         """`change` applied to `pyramid.json`; to what it has made of a description it changes nothing.
@@ -257,7 +276,7 @@ class Pyramid:
         return f"{self.uri}/{name}.lance"
 
     def dataset(self, name: str, version: int | str | None = None) -> lance.LanceDataset:
-        """One of the four datasets, at its latest version or at `version` (a number or a tag)."""
+        """One of the datasets, at its latest version or at `version` (a number or a tag)."""
         import lance
 
         if self._session is None:
@@ -279,27 +298,27 @@ class Pyramid:
 
     def scattered(self) -> int:
         """How many files hold samples and media: each measured video and each cut segment adds one until `upkeep`."""
-        return sum(len(self.dataset(name).get_fragments()) for name in ("samples", "media"))
+        return sum(len(self.dataset(name).get_fragments()) for name in BYTES)
 
     def snapshot(self) -> Snapshot:
         """The latest versions, read in the reverse order of a commit: what a done video needs is then in the
         rest.
         """
-        versions = {name: self.dataset(name).version for name in reversed(NAMES)}
-        return Snapshot(**versions)
+        return Snapshot({name: self.dataset(name).version for name in reversed(NAMES)})
 
     def pin(self, tag: str) -> Snapshot:
-        """Tag the versions of a snapshot in all four datasets, so that `upkeep` keeps them. A tag is set only
-        once.
-        """
+        """Tag the versions of a snapshot in all datasets, so that `upkeep` keeps them. A tag is set only once."""
         snapshot = self.snapshot()
         for name in NAMES:
-            self.dataset(name).tags.create(tag, getattr(snapshot, name))
+            self.dataset(name).tags.create(tag, snapshot[name])
         return snapshot
 
     def unpin(self, tag: str) -> None:
+        """Take a tag away; a dataset that is younger than the tag has none."""
         for name in NAMES:
-            self.dataset(name).tags.delete(tag)
+            tags = self.dataset(name).tags
+            if name not in BESIDE or tag in tags.list():
+                tags.delete(tag)
 
     def query(self) -> Query:
         return Query(self, selected=default_columns(self))
@@ -310,9 +329,9 @@ class Pyramid:
     def where(self, /, **conditions: Any) -> Query:
         return self.query().where(**conditions)
 
-    def media(self, clip_ids: Iterable[str]) -> Iterator[tuple[str, bytes, str]]:
+    def media(self, clip_ids: Iterable[str], version: int | None = None) -> Iterator[tuple[str, bytes, str]]:
         """(clip_id, bytes, sha256) of the clips that have been cut; few at a time, to bound memory."""
-        dataset = self.dataset("media")
+        dataset = self.dataset("media", version)
         for ids in chunks(clip_ids, 2000):
             rows = firsts(dataset, ids, "sha256")
             for start in range(0, len(rows), 16):
@@ -330,6 +349,14 @@ class Pyramid:
             for row in firsts(dataset, ids, "frames"):
                 yield row["clip_id"], row["frames"]
 
+    def vectors(self, clip_ids: Iterable[str], space: str = CLIP_SPACE.name) -> Iterator[tuple[str, str, list[float]]]:
+        """(clip_id, maker, vector) of clips in a space; one of each maker, for only vectors of one can be compared."""
+        dataset = self.dataset(of_space(space))
+        for ids in chunks(clip_ids, 1000):
+            rows = select(dataset, "clip_id", ids, ["clip_id", "by", "vector"], with_row_address=True).to_pylist()
+            first = {(row["clip_id"], row["by"]): row for row in sorted(rows, key=lambda row: -row["_rowaddr"])}
+            yield from ((*key, row["vector"]) for key, row in first.items())
+
     def __getstate__(self) -> tuple[str, About, dict[str, str] | None]:
         return self.uri, self.about, self.storage_options
 
@@ -345,6 +372,17 @@ def _looked_up(place: str, storage_options: Mapping[str, str] | None) -> About |
         raise explained(error, f"cannot reach {place}") or UserError(
             f"cannot reach {place} ({str(error)[:200]})", "check the URI and its credentials"
         ) from error
+
+
+def _ready(place: str, about: About) -> About:
+    if about.under_way:
+        raise UserError(f"{place} is not what it is to be yet", f"run `{about.under_way}` to its end")
+    if about.format < FORMAT_VERSION:
+        raise UserError(
+            f"{place} was made by an older Ziggurat (format {about.format}, this one works on {FORMAT_VERSION})",
+            f"run `ziggurat migrate {place}`: it keeps everything, and older versions refuse the pyramid afterwards",
+        )
+    return about
 
 
 def _moved(about: About, tiers: Tiers) -> About:

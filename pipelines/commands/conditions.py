@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.conditions import ALL, texts
+from curation.pyramid.queries.conditions import ALL, texts
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
@@ -75,3 +75,10 @@ def number_or_range(text: str) -> float | tuple[float | None, float | None] | No
         low, high = (float(bound) if bound else None for bound in match.groups())
         return (low, high)
     return float(text) if re.fullmatch(_NUMBER, text) else None
+
+
+def told(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Conditions as they were typed, one text each: `motion 1..8`."""
+    flat = [part for argument in arguments for part in _split(argument)]
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return tuple(f"{flag.removeprefix('--').replace('-', '_')} {value}" for flag, value in pairs)

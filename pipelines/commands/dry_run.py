@@ -17,8 +17,9 @@ from typing import Any
 
 from curation.contract import Source, Status
 from curation.inputs.sources import Refused, list_sources
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
+from curation.pyramid.takedown import tombstones
 from pipelines.commands.tiers import plain, still_to_do
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import listed
@@ -135,7 +136,8 @@ def dry_run(
         check_gpus(recipe, (), bool(hardware.gpus()))
         notes = checks.pass_all(checks.of_machine(recipe))
     with searching("listing the sources, and looking up what is settled"):
-        listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
+        taken, outside = recipe.extensions, root is None
+        listing = list_sources(sources, extensions=taken, root=root, allow_outside=outside, follow_links=follow_links)
         stale = set() if choice.pyramid is None else stale_uris(Ledger(choice.pyramid), recipe.plan, options.retry)
         left = _left(checked(listing), choice.pyramid, recipe, options.retry, stale)
     tiers = recipe.pyramid_tiers if choice.pyramid is None or choice.replaces else choice.pyramid.tiers
@@ -175,8 +177,11 @@ def _knows(choice: Choice, retry: bool, stale: set[str]) -> Callable[[str], bool
     if choice.pyramid is None:
         return lambda video_id: False
     ledger, plan = Ledger(choice.pyramid), choice.recipe.plan.fingerprint
+    dead = tombstones.read(choice.pyramid.files)
 
     def knows(video_id: str) -> bool:
+        if video_id in dead:
+            return True
         known = ledger.lookup([video_id]).get(video_id)
         if known is None or known.fingerprint != plan:
             return False

@@ -13,13 +13,15 @@ from typing import Any
 import pyarrow as pa
 
 from curation import outputs
+from curation.contract import NOT_OF_IMAGES, Kind
 from curation.errors import UserError
-from curation.pyramid import export, extra, lineage
-from curation.pyramid.extra import Own
-from curation.pyramid.naming import Pattern
-from curation.pyramid.query import Query
-from curation.pyramid.retier import opened
+from curation.pyramid.queries import export, extra, kinds, lineage
+from curation.pyramid.queries.conditions import Between
+from curation.pyramid.queries.extra import Own
+from curation.pyramid.queries.naming import Pattern
+from curation.pyramid.queries.query import Query
 from curation.pyramid.store import Pyramid
+from curation.pyramid.tiering.retier import opened
 from pipelines.commands.conditions import conditions, number_or_range
 
 
@@ -82,7 +84,7 @@ def check_count(request: Request) -> None:
 
 def _query(request: Request) -> Query:
     pyramid = opened(request.pyramid)
-    query = pyramid.query().where(**_conditions(pyramid, request.wanted)).within(request.timeout).limit(request.limit)
+    query = pyramid.query().where(**asked(pyramid, request.wanted)).within(request.timeout).limit(request.limit)
     query = query.tier(request.tier) if request.tier else query
     version = request.version
     query = query.at(int(version) if version and version.isdigit() else version)
@@ -92,7 +94,7 @@ def _query(request: Request) -> Query:
     return query.columns(*names) if names else query.whole()
 
 
-def _conditions(pyramid: Pyramid, arguments: Sequence[str]) -> dict[str, Any]:
+def asked(pyramid: Pyramid, arguments: Sequence[str]) -> dict[str, Any]:
     """Conditions on any column that a query has; those of the user's own columns by these columns' types."""
     owns: dict[str, Own] = {}
 
@@ -153,6 +155,10 @@ def _notes(query: Query, limit: int | None) -> list[str]:
     nowhere = {score: told for score in asked_scores(query) if (told := absent(query, score)) is not None}
     notes = list(nowhere.values())
     whole = query.limit(None)
+    if images := _spared_images(whole):
+        notes.append(
+            f"{images} of the clips are images, which a range over motion, jitter, fps or length does not drop"
+        )
     if limit is not None and (total := whole.count()) > limit:
         notes.append(f"--limit {limit}: {limit} of {total} clips")
     column = query.ordering[0] if query.ordering else None
@@ -161,6 +167,15 @@ def _notes(query: Query, limit: int | None) -> list[str]:
         if left_out:
             notes.append(f"{left_out} clips without {column} have no place in the order and are left out")
     return notes
+
+
+def _spared_images(query: Query) -> int:
+    """How many images a query gives that some condition of it could not judge; 0 where it asks for a kind."""
+    asked = [one for one in query.conditions if isinstance(one, Between) and not one.measured]
+    chosen = any(one.column == kinds.COLUMN for one in query.conditions)
+    if chosen or not any(one.column in NOT_OF_IMAGES for one in asked):
+        return 0
+    return query.where(kind=str(Kind.IMAGE)).count()
 
 
 def asked_scores(query: Query) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from curation.pyramid import runs as records
-from curation.pyramid.retier import opened
-from curation.pyramid.runs import Run
+from curation.pyramid.history import runs as records
+from curation.pyramid.history.runs import Run
+from curation.pyramid.tiering.retier import opened
 
 
 def runs(pyramid: str, name: str | None = None) -> list[Run]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.about import Moved
-from curation.pyramid.retention import TierRow, tier_report
-from curation.pyramid.retier import opened, retier
+from curation.pyramid.history.waiting import Waiting, Wanted, waiting
+from curation.pyramid.queries import kinds
+from curation.pyramid.storage.about import Moved
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tiers, is_score
-from curation.pyramid.waiting import Waiting, Wanted, waiting
+from curation.pyramid.tiering.retention import TierRow, tier_report
+from curation.pyramid.tiering.retier import opened, retier
+from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, is_score, shown
 from pipelines.commands.query import absent
-from pipelines.config.adoption import shown
 from pipelines.config.filters import computable
 from pipelines.config.recipe import Recipe, parsed
 from pipelines.execution.notices import of_measuring
@@ -109,7 +109,7 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyram
         return tiers
 
     try:
-        ranges = {column: Range.of(b if isinstance(b, tuple) else (b, b)) for column, b in wanted.items()}
+        ranges = {column: _bound(column, given) for column, given in wanted.items()}
         now = pyramid.moving(move)
     except ValueError as error:
         raise UserError(str(error), f"see `ziggurat tiers {pyramid.uri}` for its tiers and their ranges") from None
@@ -119,7 +119,14 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyram
     return pyramid.refreshed(), changed, [*bounded_below(now.tiers, tier, ranges), *missing]
 
 
-def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Range]) -> list[str]:
+def _bound(column: str, given: Any) -> Bound:
+    """A bound as a command line gives it: a range, a number for both its ends, the name of a kind."""
+    if given == (None, None):
+        return Range()
+    return bound(column, given if column == kinds.COLUMN or isinstance(given, tuple) else (given, given))
+
+
+def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Bound]) -> list[str]:
     """For each range that the tiers below `tier` make narrower than it was given: which one does, and what holds."""
     lines: list[str] = []
     for column, bounds in wanted.items():

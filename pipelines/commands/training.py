@@ -1,4 +1,6 @@
-"""Commands about models: `sample`, `cost`, `buckets`. `cli` takes them in; each calls one function of the library."""
+"""Commands about models: `sample`, `train`, `weights`, `cost`, `buckets`. `cli` takes them in; each calls one function
+of the library.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,13 @@ from typing import Annotated, Literal
 import typer
 
 from curation.errors import UserError
+from pipelines.commands import adapters
+from pipelines.commands.options import JsonOption
+from pipelines.render.lines import note
 
 app = typer.Typer()
+app.add_typer(adapters.app, name="lora")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model file, or the name of one that ships.")]
 
 
@@ -54,20 +59,25 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Make videos from prompts, images or videos."""
+    from pipelines.render import models as render_models
     from pipelines.sampling import command
+    from pipelines.sampling.wish import Wish
 
+    watch = render_models.SampleWatch(as_json)
     if again is not None:
         _refuse(
             context, set(context.params) - {"again", "to", "as_json"}, "with --again, which takes all from its lines"
         )
-        if not command.again(again, to, as_json):
+        done = command.again(again, to, watch)
+        render_models.samples(done, as_json)
+        if done.changed:
             raise typer.Exit(1)
         return
     if search_steps is None:
         _refuse(context, {"candidates", "metric"}, "without --search-steps")
     if size is not None:
         _refuse(context, {"resolution", "aspect"}, "beside --size")
-    command.run(command.Wish.of_command(context.params), to, as_json)
+    render_models.samples(command.run(Wish.of_command(context.params), to, watch), as_json)
 
 
 def _refuse(context: typer.Context, names: set[str], why: str) -> None:
@@ -77,6 +87,53 @@ def _refuse(context: typer.Context, names: set[str], why: str) -> None:
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             shown = parameter.opts[0] if parameter.opts[0].startswith("-") else "a prompt"
             raise UserError(f"{shown} has no effect {why}", "leave it out")
+
+
+@app.command()
+def train(
+    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="PYRAMID#NAME, or PYRAMID/manifests/NAME.json.")],
+    latents: Annotated[str, typer.Option(metavar="URI", help="Where `encode` has put the manifest's latents.")],
+    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Checkpoints and log; holds one, the run goes on.")],
+    model: ModelOption = "tiny",
+    preset: Annotated[
+        str,
+        typer.Option("--preset", "-p", help="stage1, stage1_i2v, stage2_i2v, high_compression, lora, tiny, or a file."),
+    ] = "tiny",
+    steps: Annotated[int | None, typer.Option(min=1, help="Until so many in all; the preset's by default.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset."),
+    ] = None,
+    engine: Annotated[
+        Literal["single", "ddp", "fsdp2", "colossal-1", "colossal-2"] | None,
+        typer.Option(help="Who computes; by default colossal-2 under torchrun with several processes, else single."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network on encoded samples. Run it again to go on where it stopped."""
+    from pipelines.commands.train import Request
+    from pipelines.commands.train import train as run
+    from pipelines.render import training as render_training
+
+    request = Request(manifest, latents, model, preset, to, steps, tuple(changes or ()), engine)
+    render_training.train(run(request, render_training.TrainWatch(as_json)), as_json)
+
+
+@app.command()
+def weights(
+    run: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a training run.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors file to write.")],
+    layout: Annotated[str, typer.Option(help="opensora_v2, flux or diffusers.")] = "opensora_v2",
+    step: Annotated[int | None, typer.Option(min=0, help="Of the checkpoint; the newest by default.")] = None,
+    averages: Annotated[bool, typer.Option("--averages", help="The EMA of the weights.")] = False,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the numbers.")] = "bfloat16",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the network of a checkpoint as safetensors, in a layout that other programs read."""
+    from pipelines.commands.weights import weights as written
+    from pipelines.render import training as render_training
+
+    render_training.weights(written(run, output, layout, step, averages, dtype), as_json)
 
 
 @app.command()
@@ -94,16 +151,17 @@ def cost(
 ) -> None:
     """Count tokens, FLOPs, MFU and dollars: the report's tables, or any shape on any GPU."""
     from pipelines.commands import cost
+    from pipelines.render import models as render_models
 
     cost.check_gpu(gpu)
     if frames is None:
         _refuse(context, set(context.params) - {"frames", "as_json"}, "without --frames: the tables are the report's")
-        cost.show_tables(cost.tables.report(), as_json)
+        render_models.report(cost.report(), as_json)
         return
     if step_seconds is None:
         _refuse(context, {"dit_seconds"}, "without --step-seconds")
     shape = cost.cost(frames, size, autoencoder, gpu, gpus, samples, step_seconds, dit_seconds)
-    cost.show(shape, f"{frames} x {size}, {autoencoder}, {gpus}", as_json)
+    render_models.cost(shape, as_json)
 
 
 @app.command()
@@ -117,5 +175,7 @@ def buckets(
 ) -> None:
     """Search the largest batch of every bucket on this GPU, so that all steps take the same time."""
     from pipelines.commands import buckets
+    from pipelines.render import models as render_models
 
-    buckets.search(table, output, model, slack, largest, as_json)
+    found = buckets.search(table, output, model, slack, largest, note)
+    render_models.buckets(found, as_json)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from curation.pyramid import upkeep as tidying
-from curation.pyramid.retier import opened
-from curation.pyramid.upkeep import Upkept
+from curation.pyramid.lifecycle import upkeep as tidying
+from curation.pyramid.lifecycle.upkeep import Upkept
+from curation.pyramid.tiering.retier import opened
 
 
 def upkeep(pyramid: str, keep_days: float) -> Upkept:

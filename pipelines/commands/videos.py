@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from curation import outputs
 from curation.errors import UserError
-from curation.pyramid import export
-from curation.pyramid import videos as listed
-from curation.pyramid.export import Rows
-from curation.pyramid.retier import opened
-from curation.pyramid.videos import Listing
+from curation.pyramid.queries import export
+from curation.pyramid.queries import videos as listed
+from curation.pyramid.queries.export import Rows
+from curation.pyramid.queries.videos import Listing
+from curation.pyramid.tiering.retier import opened
 from pipelines.commands.query import Request, check_count, selected
 
 

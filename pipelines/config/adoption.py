@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curation.errors import UserError
-from curation.pyramid import lineage
-from curation.pyramid.columns import add_scores
-from curation.pyramid.retier import retier
+from curation.pyramid.queries import lineage
+from curation.pyramid.storage.columns import add_scores
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tiers
+from curation.pyramid.tiering.retier import retier
+from curation.pyramid.tiering.tiers import Tiers, shown
 from pipelines.config.recipe import Recipe, differences, parsed, text_of
 
 ADD_TIERS = "add [[tiers]] to its recipe, and curate with --replace-recipe"
@@ -153,12 +153,3 @@ def _listed(found: list[str]) -> list[str]:
 
 def _names(tiers: Tiers) -> str:
     return ", ".join(tiers.names) or "none"
-
-
-def shown(bounds: Range | None) -> str:
-    """A range as a person writes it: `1..16`, `10..`; `none` where there is none."""
-    if bounds is None:
-        return "none"
-    low = "" if bounds.low is None else f"{bounds.low:g}"
-    high = "" if bounds.high is None else f"{bounds.high:g}"
-    return f"{low}..{high}"

@@ -8,7 +8,6 @@ frame, in a process of its interpreter (`curation.filters.trial`), on this machi
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import UserError
-from curation.filters.aesthetic import INSTALL, aesthetic_fingerprint, clip_from_hub, missing_weights
 from curation.filters.base import WEIGHTS_MISSING, SampleFilter
-from curation.filters.custom import custom_fingerprint
-from curation.filters.ocr.base import shipped_models, text_area_fingerprint
-from curation.filters.trial import MakeFilter, try_out
+from curation.filters.section import FilterSection, FilterSpec
+from curation.filters.table import Filter
+from curation.filters.trial import CUSTOM, MakeFilter, try_out
 from pipelines.config.recipe import Recipe
-from pipelines.config.sections import AestheticSection, CustomSection, OcrSection
+from pipelines.config.sections import CustomSection
 from pipelines.doctor.hardware import gpus
 
 OFF = "filter off"
@@ -77,89 +75,38 @@ def trials(recipe: Recipe) -> tuple[Trial, ...]:
 def listed(recipe: Recipe) -> list[Ready]:
     """The recipe's sample filters in order of cost, as far as files and packages by name can tell."""
     filters = recipe.filters
-    return [_ocr(filters.ocr), _aesthetic(filters.aesthetic), *map(_custom, filters.custom)]
+    return [*(_of_ours(one, section) for one, section in filters.ours), *map(_of_a_user, filters.custom)]
 
 
 def computable(recipe: Recipe) -> list[Ready]:
     """Those of `listed` that this machine could run; a filter that lacks a file or a package here is left out."""
     found: list[Ready] = []
-    filters = recipe.filters
-    for filter_ in (lambda: _ocr(filters.ocr), lambda: _aesthetic(filters.aesthetic)):
+    for one, section in recipe.filters.ours:
         with contextlib.suppress(UserError):
-            found.append(filter_())
-    found += map(_custom, filters.custom)
+            found.append(_of_ours(one, section))
+    found += map(_of_a_user, recipe.filters.custom)
     return [one for one in found if one.make is not None]
 
 
-def _ocr(section: OcrSection) -> Ready:
-    off = Ready("ocr", ("text_area",), OFF)
+def _of_ours(one: Filter, section: FilterSection) -> Ready:
+    off = Ready(one.name, one.scores, OFF)
     if not section.enabled:
         return off
-    if section.engine == "paddleocr" and section.python is None:
-        raise UserError(
-            "filters.ocr.engine = 'paddleocr' needs an environment of its own",
-            "run `make env-paddle` and name its python in filters.ocr.python",
-        )
-    models, parameters = shipped_models(), section.parameters
-    settings = {"filter": "ocr", "engine": section.engine, "models": str(models), "parameters": section.options}
-    return replace(
-        off,
-        why=_not_reached(section.from_tier),
-        fingerprint=text_area_fingerprint(section.engine, models, parameters),
-        from_tier=section.from_tier,
-        make=MakeFilter(json.dumps(settings)),
-        python=_interpreter(section.python),
-    )
-
-
-def _aesthetic(section: AestheticSection) -> Ready:
-    off = Ready("aesthetic", ("aesthetic",), OFF)
-    if not section.enabled:
-        return off
-    clip, head = weights(section)
-    missing = missing_weights(clip, head)
-    if missing and section.missing == "fail":
-        what, command = missing[0]
-        raise UserError(
-            f"the recipe's aesthetic filter needs {what}, which is missing",
-            f"get it with `{command}` and name it in the recipe (filters.aesthetic.clip_weights, head_weights), "
-            'or set filters.aesthetic.missing = "skip"',
-        )
-    if missing:
+    spec = section.spec()
+    if spec is None:
         return replace(off, why=WEIGHTS_MISSING)
-    assert clip is not None and head is not None
-    _check_packages()
-    files = {"clip": str(clip.absolute()), "head": str(head.absolute())}
-    settings = {"filter": "aesthetic", **files, "dtype": section.dtype, "device": section.device}
-    return replace(
-        off,
-        why=_not_reached(section.from_tier),
-        fingerprint=aesthetic_fingerprint(clip, head, section.dtype),
-        from_tier=section.from_tier,
-        make=MakeFilter(json.dumps(settings)),
-        gpus=1.0 if section.device.startswith("cuda") else 0.0,
-    )
+    return _running(one.name, one.scores, section.from_tier, spec, one.name)
 
 
-def _custom(section: CustomSection) -> Ready:
-    settings = {
-        "filter": "custom",
-        "name": section.name,
-        "filter_": section.filter,
-        "scores": list(section.columns),
-        "version": section.version,
-        "options": section.options,
-    }
-    return Ready(
-        section.name,
-        section.columns,
-        _not_reached(section.from_tier),
-        custom_fingerprint(section.name, section.version, section.filter, section.options),
-        section.from_tier,
-        MakeFilter(json.dumps(settings)),
-        section.gpus,
-        _interpreter(section.python),
-    )
+def _of_a_user(section: CustomSection) -> Ready:
+    return _running(section.name, section.columns, section.from_tier, section.spec(), CUSTOM)
+
+
+def _running(name: str, scores: tuple[str, ...], from_tier: str | None, spec: FilterSpec, made_by: str) -> Ready:
+    """`made_by`: see `trial.make`."""
+    why = "not run yet" if from_tier is None else f"not reached (tier {from_tier})"
+    make = MakeFilter(json.dumps({"filter": made_by, **spec.settings}))
+    return Ready(name, scores, why, spec.fingerprint, from_tier, make, spec.gpus, _interpreter(spec.python))
 
 
 def _interpreter(python: str | None) -> str | None:
@@ -175,28 +122,3 @@ def _trial(filter_: Ready, make: MakeFilter) -> Trial:
     if "device" in settings:
         return Trial(filter_.name, settings | {"device": "cpu"}, filter_.python)
     return Trial(filter_.name, settings, filter_.python, on_gpu=filter_.gpus > 0)
-
-
-def weights(section: AestheticSection) -> tuple[Path | None, Path | None]:
-    """Where CLIP's and the head's weights are: named in the recipe, or CLIP's in the hub's cache on this machine."""
-    clip = Path(section.clip_weights).expanduser() if section.clip_weights else _cached()
-    head = Path(section.head_weights).expanduser() if section.head_weights else None
-    return clip, head
-
-
-def _cached() -> Path | None:
-    try:
-        return clip_from_hub()
-    except UserError:
-        return None  # without huggingface_hub there is no cache either; `missing_weights` says what to do
-
-
-def _check_packages() -> None:
-    # A worker would find out too, after everything was measured.
-    for package in ("torch", "open_clip"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"the aesthetic filter needs the package {package}", INSTALL)
-
-
-def _not_reached(tier: str | None) -> str:
-    return "not run yet" if tier is None else f"not reached (tier {tier})"

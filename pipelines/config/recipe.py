@@ -13,14 +13,18 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules, ShotPlan
-from curation.pyramid.tiers import COLUMNS, Range, Tier, Tiers
+from curation.contract import Kind
+from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
+from curation.media.plan import ClipPlan, Encode, ImagePlan, Limits, MediaPlan, Rules, ShotPlan
+from curation.pyramid.queries import kinds
+from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
 from pipelines.config.sections import (
     ClipsSection,
     CutSection,
     EncodeSection,
     FiltersSection,
+    ImagesSection,
     RulesSection,
     RunSection,
     SandboxSection,
@@ -39,6 +43,7 @@ class Recipe(Section):
     rules: RulesSection = RulesSection()
     shots: ShotsSection = ShotsSection()
     clips: ClipsSection = ClipsSection()
+    images: ImagesSection = ImagesSection()
     encode: EncodeSection = EncodeSection()
     filters: FiltersSection = FiltersSection()
     sandbox: SandboxSection = SandboxSection()
@@ -58,8 +63,7 @@ class Recipe(Section):
         names = self.pyramid_tiers.names
         for key, tier in (
             ("cut.tier", self.cut.tier),
-            ("filters.ocr.from_tier", self.filters.ocr.from_tier),
-            ("filters.aesthetic.from_tier", self.filters.aesthetic.from_tier),
+            *((f"filters.{one.name}.from_tier", section.from_tier) for one, section in self.filters.ours),
             *((f"filters.custom ({one.name}) from_tier", one.from_tier) for one in self.filters.custom),
         ):
             if tier is not None and tier not in names:
@@ -85,7 +89,13 @@ class Recipe(Section):
             ClipPlan(**self.clips.model_dump()),
             self.run.hwaccel,
             self.filters.score_side,
+            ImagePlan(**self.images.model_dump(exclude={"from_folders"})),
         )
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """What is taken from folders and globs."""
+        return VIDEO_EXTENSIONS | PICTURE_EXTENSIONS if self.images.from_folders else VIDEO_EXTENSIONS
 
     @property
     def encoding(self) -> Encode:
@@ -121,12 +131,17 @@ def parsed(text: str, name: str) -> Recipe:
 
 def differences(before: Recipe, after: Recipe) -> list[str]:
     """What `after` says otherwise, a line a key: `clips.max_s 8.0 -> 5.0`. The name alone is no difference."""
+    return [f"{key} {old} -> {new}" for key, (old, new) in changes(before, after).items()]
+
+
+def changes(before: Recipe, after: Recipe) -> dict[str, tuple[str, str]]:
+    """The keys of which `after` says otherwise, with both values as text. The name alone is no difference."""
     old, new = _flat(before), _flat(after)
-    return [
-        f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+    return {
+        key: (_shown(old.get(key)), _shown(new.get(key)))
         for key in dict.fromkeys((*old, *new))
         if old.get(key) != new.get(key)
-    ]
+    }
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
@@ -137,7 +152,9 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     found["tiers"] = tiers.names
     for step in tiers.steps:
         for column, bounds in step.ranges.items():
-            found[f"tiers.{step.name}.{column}"] = (bounds.low, bounds.high)
+            found[f"tiers.{step.name}.{column}"] = (
+                str(bounds) if isinstance(bounds, Kind) else (bounds.low, bounds.high)
+            )
     return found
 
 
@@ -165,15 +182,20 @@ def _tiers_of(tables: tuple[dict[str, Any], ...], own: tuple[str, ...]) -> Tiers
 
 
 def _tier_of(table: dict[str, Any], columns: tuple[str, ...]) -> Tier:
-    ranges = {key: _range_of(key, value, columns) for key, value in table.items() if key != "name"}
+    ranges = {key: _bound_of(key, value, columns) for key, value in table.items() if key != "name"}
     if "name" not in table:
         raise ValueError('a tier without a name: name = "..." is needed')
     return Tier(table["name"], ranges)
 
 
-def _range_of(key: str, value: Any, columns: tuple[str, ...]) -> Range:
+def _bound_of(key: str, value: Any, columns: tuple[str, ...]) -> Bound:
     if key not in columns:
         raise ValueError(f"{key}: no such column; allowed are {', '.join(columns)}")
+    if key == kinds.COLUMN:
+        try:
+            return bound(key, value)
+        except ValueError as error:
+            raise ValueError(f"{key} = {error}") from None
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"{key} = {value!r}: a pair [lowest, highest] is allowed, -inf and inf for an open end")
     low, high = (

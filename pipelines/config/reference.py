@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from curation.media.shots.options import OPTIONS
-from curation.pyramid.tiers import MEASURES, SCORES
+from curation.pyramid.tiering.tiers import MEASURES, SCORES
 from pipelines.config.recipe import Recipe
 
 _HEAD = """# Recipes: every key
@@ -35,6 +35,9 @@ The steps of the pyramid, loose to strict; each includes the ranges of those bef
 | `name` | text | up to 32 letters, digits, `_`, `.`, `-` |
 | {columns} | [lowest, highest] | the range of a score or a measure; `-inf` and `inf` for an open end |
 | a score of `[[filters.custom]]` | [lowest, highest] | the same |
+| `kind` | "video", "image" | only clips of this kind; both without it |
+
+`motion`, `jitter`, `fps` and `duration_s` say nothing of images, which have none.
 """
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
-from curation.filters.ocr.base import OcrParameters
+from curation.filters.custom import custom_fingerprint
+from curation.filters.section import FilterSection, FilterSpec, section_of
+from curation.filters.table import FILTERS, Filter
 from curation.media.shots import options
 from curation.media.shots.table import DETECTORS
-from curation.pyramid.failures import kind
-from curation.pyramid.tiers import may_be_score
+from curation.pyramid.history.failures import kind
+from curation.pyramid.tiering.tiers import may_be_score
 from pipelines.config.tomlfile import Section
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -97,6 +99,17 @@ class ClipsSection(Section):
         return self
 
 
+class ImagesSection(Section):
+    """Images among the sources (docs/images.md); `rules.aspect` holds for them, too."""
+
+    from_folders: bool = False
+    """Whether folders and globs are searched for images, and for `.gif` and `.apng`. A file that is named is taken."""
+    min_side: int = Field(default=16, ge=1)
+    """Pixels of the shorter side; a smaller image is `too_small`."""
+    max_side: int = Field(default=2048, ge=16, le=16384)
+    """Pixels of the longer side of what is stored; a larger picture is reduced."""
+
+
 class EncodeSection(Section):
     """How kept clips are encoded."""
 
@@ -106,6 +119,12 @@ class EncodeSection(Section):
     """Speed against size: ultrafast to veryslow for libx264, p1 to p7 for NVENC."""
     crf: int = Field(default=18, ge=0, le=51)
     """Constant quality, lower is better."""
+    sound: Literal["drop", "aac"] = "drop"
+    """`aac` keeps the source's sound, in sync with the first frame; `drop` leaves it out (docs/clips.md)."""
+    image: Literal["jpeg", "png"] = "jpeg"
+    """What images are stored as."""
+    image_quality: int = Field(default=95, ge=1, le=100)
+    """Of a JPEG, higher is better; its colours are 4:4:4."""
 
     @model_validator(mode="after")
     def _preset(self) -> EncodeSection:
@@ -113,75 +132,6 @@ class EncodeSection(Section):
         if self.preset not in allowed:
             raise ValueError(f"preset {self.preset!r}: for {self.codec}, one of {', '.join(allowed)} is allowed")
         return self
-
-
-class OcrSection(Section):
-    """Text detection (docs/filters.md)."""
-
-    enabled: bool = True
-    """Whether the score is made."""
-    from_tier: str | None = None
-    """Only clips that can still be in this tier are scored; without it all are."""
-    engine: Literal["rapidocr", "paddleocr"] = "rapidocr"
-    """`paddleocr` runs PaddleOCR in an environment of its own (`make env-paddle`)."""
-    python: str | None = None
-    """The interpreter of that environment."""
-    confidence: float = Field(default=0.7, ge=0, lt=1)
-    """The detector's score that a box must exceed."""
-    reading: float | None = Field(default=0.7, ge=0, lt=1)
-    """The recogniser's confidence above which a box of any shape counts; "none" trusts the detector alone."""
-    characters: int = Field(default=3, ge=1, le=100)
-    """The fewest that count as read."""
-    line: float | None = Field(default=3.0, ge=1, le=1000)
-    """How many times as long as high a box counts unread, or "none"."""
-    low: float = Field(default=0.15, ge=0, le=1)
-    """The largest short side, as a share of the frame's, at which one and a half times is enough; 0 for none."""
-    gate: float = Field(default=0.5, ge=0, lt=1)
-    """The detector's score that a box of a coarse look must exceed; `false` or 0 looks at every frame exactly."""
-    gate_side: int = Field(default=384, ge=64, le=640)
-    """Longer side of the coarse look, pixels."""
-
-    @field_validator("reading", "line", mode="before")
-    @classmethod
-    def _none(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "none":
-            raise ValueError('a number or "none" is allowed')
-        return None if value == "none" else value
-
-    @field_validator("gate", mode="before")
-    @classmethod
-    def _no_gate(cls, value: Any) -> Any:
-        if value is True or isinstance(value, str):
-            raise ValueError("a number from 0 to below 1, or false, is allowed")
-        return 0.0 if value is False else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What differs from run to run of `OcrParameters`, as JSON can hold it."""
-        return self.model_dump(include={"confidence", "reading", "characters", "line", "low", "gate", "gate_side"})
-
-    @property
-    def parameters(self) -> OcrParameters:
-        return OcrParameters(**self.options)
-
-
-class AestheticSection(Section):
-    """CLIP with the LAION head (docs/filters.md)."""
-
-    enabled: bool = True
-    """Whether the score is made."""
-    from_tier: str | None = None
-    """Only clips that can still be in this tier are scored; without it all are."""
-    missing: Literal["fail", "skip"] = "fail"
-    """Where the weights are absent: the run stops, or the score stays null and says so."""
-    clip_weights: str | None = None
-    """Path of CLIP's weights."""
-    head_weights: str | None = None
-    """Path of the aesthetic head's weights."""
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    """`cpu`, `cuda` or `cuda:N`."""
-    dtype: Literal["fp32", "bf16"] = "fp32"
-    """What CLIP computes in."""
 
 
 class CustomSection(Section):
@@ -229,18 +179,40 @@ class CustomSection(Section):
         """The score columns that it fills."""
         return self.scores or (self.name,)
 
+    def spec(self) -> FilterSpec:
+        """As `FilterSection.spec`: how the filter runs."""
+        settings = {
+            "name": self.name,
+            "filter_": self.filter,
+            "scores": list(self.columns),
+            "version": self.version,
+            "options": self.options,
+        }
+        by = custom_fingerprint(self.name, self.version, self.filter, self.options)
+        return FilterSpec(by, settings, self.gpus, self.python)
 
-STAGES = ("measure", "fetch", "ocr", "aesthetic", "cut")
+
+STAGES = ("measure", "fetch", *(one.name for one in FILTERS), "cut")
 """What a run does whatever the recipe says."""
 
 
-class FiltersSection(Section):
-    """What is measured of a clip."""
-
+class _Measured(Section):
     score_side: int = Field(default=0, ge=0, le=4320)
     """Short side, in pixels, of the pictures on which motion and sharpness are measured; 0 is the clip's own size."""
-    ocr: OcrSection = OcrSection()
-    aesthetic: AestheticSection = AestheticSection()
+
+
+def _field(one: Filter) -> tuple[type[FilterSection], FilterSection]:
+    section = section_of(one)
+    return section, section()
+
+
+_FIELDS: dict[str, Any] = {one.name: _field(one) for one in FILTERS}
+_Ours = create_model("_Ours", __base__=_Measured, __module__=__name__, **_FIELDS)
+
+
+class FiltersSection(_Ours):
+    """What is measured of a clip."""
+
     custom: tuple[CustomSection, ...] = ()
 
     @field_validator("custom")
@@ -253,6 +225,11 @@ class FiltersSection(Section):
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"the {what} {twice!r} is given twice")
         return value
+
+    @property
+    def ours(self) -> tuple[tuple[Filter, FilterSection], ...]:
+        """What the recipe says of each filter of the table, in its order."""
+        return tuple((one, getattr(self, one.name)) for one in FILTERS)
 
 
 class SandboxSection(Section):
@@ -267,7 +244,9 @@ class SandboxSection(Section):
     memory_mb: int = Field(default=4096, ge=512)
     """Memory of a decoder, MiB."""
     max_pixels: int = Field(default=7680 * 4320, ge=1)
-    """Pixels of the largest picture that is decoded."""
+    """Pixels of the largest picture of a video that is decoded."""
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    """Pixels of the largest image that is decoded."""
     confine: Literal["best", "required"] = "best"
     """Whether a decoder must be confined by the kernel (docs/sandbox.md)."""
 

@@ -6,8 +6,9 @@ A mistake is one `UserError` that names the key, the value and what is allowed. 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,9 +25,10 @@ class Section(Exact):
 _Model = TypeVar("_Model", bound=Section)
 
 
-def load(name_or_path: str, kind: type[_Model], shipped: Path, what: str) -> _Model:
-    """A file by path, or by the name of one in `shipped`. `what` names the kind: "recipe", "model"."""
-    return parsed(text_of(name_or_path, shipped, what), name_or_path, kind, what)
+def load(name_or_path: str, kind: type[_Model], shipped: Path, what: str, changes: Sequence[str] = ()) -> _Model:
+    """A file by path, or by the name of one in `shipped`. `what` names the kind: "recipe", "model". `changes`: see
+    `parsed`."""
+    return parsed(text_of(name_or_path, shipped, what), name_or_path, kind, what, changes)
 
 
 def text_of(name_or_path: str, shipped: Path, what: str) -> str:
@@ -43,14 +45,35 @@ def text_of(name_or_path: str, shipped: Path, what: str) -> str:
         raise UserError(f"cannot read the {what} {path}: {error}", "give a readable .toml file") from None
 
 
-def parsed(text: str, name: str, kind: type[_Model], what: str) -> _Model:
-    """What the text of a file says; `name` is what a person knows the file by."""
+def parsed(text: str, name: str, kind: type[_Model], what: str, changes: Sequence[str] = ()) -> _Model:
+    """What the text of a file says; `name` is what a person knows the file by. `changes`: `table.key=value`, as typed
+    on a command line: the value as in TOML, or a text without quotes."""
     try:
-        return kind.model_validate(tomllib.loads(text))
+        read = tomllib.loads(text)
+        for change in changes:
+            _change(read, change)
+        return kind.model_validate(read)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{name} is not TOML: {error}", "mend that line") from None
     except ValidationError as error:
         raise UserError(f"{what} {Path(name).name}: {_first(error, kind, what)}", f"mend the {what}") from None
+
+
+def _change(read: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not last:
+        raise UserError(f"--set {change} is no key=value", "write for example --set schedule.warmup=100")
+    try:
+        new = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        new = value.strip()
+    table = read
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise UserError(f"--set {change}: {name} is no table", "name a key as it stands in the file")
+    table[last] = new
 
 
 def _first(error: ValidationError, kind: type[BaseModel], what: str) -> str:

@@ -22,8 +22,8 @@ from curation.inputs.staging import RESERVE
 from curation.media.plan import Encode, MediaPlan, ShotPlan
 from curation.media.sandbox.cell import confine
 from curation.media.shots import table
-from curation.pyramid import about
-from curation.pyramid.retry import explained
+from curation.pyramid.storage import about
+from curation.pyramid.storage.retry import explained
 from pipelines.config.filters import ready
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import packages, selftest
@@ -59,7 +59,7 @@ def of_machine(recipe: Recipe) -> tuple[Check, ...]:
     encode = recipe.encoding if recipe.cut.tier is not None else None
     checks = [Check("shot detector", lambda: _detector(recipe.plan.shots))]
     if encode is not None:
-        checks.append(Check("encoder", lambda: Passed(packages.encoder(encode.codec))))
+        checks.append(Check("encoder", lambda: _encoders(encode)))
     return (
         *checks,
         Check("confinement", lambda: _confinement(recipe)),
@@ -75,7 +75,7 @@ def of_filling(recipe: Recipe) -> tuple[Check, ...]:
     """
     encode, plan = recipe.encoding, replace(recipe.plan, shots=ShotPlan())
     return (
-        Check("encoder", lambda: Passed(packages.encoder(encode.codec))),
+        Check("encoder", lambda: _encoders(encode)),
         Check("confinement", lambda: _confinement(recipe)),
         Check("decoder's process", lambda: _decoder(recipe, plan, encode)),
         Check("filters", lambda: _filters(recipe)),
@@ -148,6 +148,10 @@ def _confinement(recipe: Recipe) -> Passed:
     level = confine.level(recipe.needs_gpu)
     confine.require(level, recipe.limits.confine)
     return Passed(f"this kernel offers {level.text}")
+
+
+def _encoders(encode: Encode) -> Passed:
+    return Passed(" and ".join(map(packages.encoder, encode.encoders)))
 
 
 def _decoder(recipe: Recipe, plan: MediaPlan, encode: Encode | None) -> Passed:

@@ -46,6 +46,8 @@ CORE = (
     Package("pyarrow", ("pyarrow",)),
     Package("pylance", ("pylance",)),
     Package("av", ("av",)),
+    Package("pillow", ("pillow",)),
+    Package("pillow-heif", ("pillow-heif",)),
     Package("opencv", ("opencv-python-headless", "opencv-python", *_OPENCV[2:]), one_of_them_only=True),
     Package("scenedetect", ("scenedetect-headless", "scenedetect"), one_of_them_only=True),
     Package("rapidocr", ("rapidocr",)),
@@ -79,6 +81,7 @@ class Codec:
 
 CODECS = (
     Codec("libx264", "w", "encodes clips"),
+    Codec("aac", "w", "encodes the sound of clips"),
     Codec("h264_nvenc", "w", "encodes clips on a GPU"),
     Codec("h264_cuvid", "r", "decodes H.264 on a GPU"),
     Codec("h264", "r", "decodes H.264"),

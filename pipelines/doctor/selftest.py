@@ -25,6 +25,10 @@ _NAME = "a film made for this check"
 _FRAMES, _FPS = 24, 24
 _WIDTH, _HEIGHT = 256, 144
 _LENIENT = Rules(min_duration_s=0.0, min_bpp=0.0, min_fps=1.0, banned_profiles=())
+_RATE = 48_000
+_SOUND = b"mp4a"
+"""What an MP4 file calls AAC."""
+
 _TIME_S = 120.0
 _REQUESTS = 2
 """That the check makes of one process."""
@@ -82,8 +86,10 @@ def _through(sandbox: Sandbox, film: Path, plan: MediaPlan, encode: Encode | Non
     done = sandbox.cut(film, _NAME, clips, plan, encode)
     if done.verdict or len(done.media) != len(clips):
         raise _failed("cut", done.verdict, f"{len(done.media)} of {len(clips)} clips")
+    if encode.sound != "drop" and not all(_SOUND in content for _, content in done.media):
+        raise _failed("cut", None, "without its sound")
     levels.append(_level(sandbox))  # of another process, where only the encoder needs a GPU
-    return Tried(f"{how}, encodes with {encode.codec}", min(levels, key=_reach))
+    return Tried(f"{how}, encodes with {' and '.join(encode.encoders)}", min(levels, key=_reach))
 
 
 def _level(sandbox: Sandbox) -> Level:
@@ -97,12 +103,13 @@ def _reach(level: Level) -> tuple[bool, bool, bool]:
 
 
 def make_film(path: Path) -> None:
-    """Write the film: a bright square that moves; H.264 where there is an encoder for it."""
+    """Write the film: a bright square that moves, and a tone; H.264 and AAC where there are encoders for them."""
     import av
     import av.codec
 
     codec = "libx264" if "libx264" in av.codec.codecs_available else "mpeg4"
     with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=_RATE) if "aac" in av.codec.codecs_available else None
         stream = container.add_stream(codec, rate=Fraction(_FPS))
         stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
         for number in range(_FRAMES):
@@ -110,6 +117,11 @@ def make_film(path: Path) -> None:
             picture[40:100, 20 + 4 * number : 80 + 4 * number] = 220
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode(None))
+        if sound is not None:
+            tone = 0.1 * np.sin(np.arange(_RATE * _FRAMES // _FPS) * (2 * np.pi * 440 / _RATE))
+            frame = av.AudioFrame.from_ndarray(tone.astype(np.float32)[None], "fltp", "mono")
+            frame.sample_rate = _RATE
+            container.mux([*sound.encode(frame), *sound.encode(None)])
 
 
 def _named(clip: ClipMeasure, number: int) -> Clip:

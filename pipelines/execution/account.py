@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from curation.contract import Reason, Status, loses, scores_among
+from curation.contract import Reason, Status, scores_among
+from curation.reasons import loses
 from pipelines.stages.results import CutDone, MeasureDone, Result, SameContent, Scored
 
 _REASON_NAMES = frozenset(str(reason) for reason in Reason)
@@ -37,6 +38,7 @@ class Account:
     cut: int = 0
     cut_failed: Counter[str] = field(default_factory=Counter)
     cut_bytes: int = 0
+    cut_without_sound: Counter[str] = field(default_factory=Counter)
     not_scored: Counter[str] = field(default_factory=Counter)
     commits: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -82,6 +84,7 @@ class Account:
                 self.cut_bytes += result.bytes
                 self.decoded += result.decoded
                 self.cut_failed.update(why.partition(":")[0] for why in result.failed.values())
+                self.cut_without_sound.update(why.partition(":")[0] for why in result.without_sound.values())
 
     def _measured(self, result: MeasureDone) -> None:
         self.decoded += result.decoded
@@ -99,7 +102,7 @@ class Account:
         if result.clips is not None and not result.refreshed:
             self.clips += result.clips.num_rows
             lengths = zip(result.clips["start_s"].to_pylist(), result.clips["end_s"].to_pylist(), strict=True)
-            self.clip_hours += sum(end - start for start, end in lengths) / 3600
+            self.clip_hours += sum(end - start for start, end in lengths if end is not None) / 3600
 
 
 def _of_data(why: str) -> bool:

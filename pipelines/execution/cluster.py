@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,10 @@ def _init(where: str, remedy: str, **options: Any) -> None:
     import ray
 
     try:
-        with _quiet(), signals.kept():
+        # Ray puts the working folder first on the path of every worker, and there may be anybody's files: a folder of
+        # downloads with an `av.py` in it would be run. Nobody but root writes to the root.
+        # Torn half way, Ray leaves agents, or its core ends this process with an exit code of its own.
+        with _quiet(), signals.held(), _without_its_handler(), chdir("/"):
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises bare ones, too
         said = (str(error).splitlines() or [type(error).__name__])[0]
@@ -102,18 +105,33 @@ def _init(where: str, remedy: str, **options: Any) -> None:
 def _ended_on_failure() -> Iterator[None]:
     """End the processes that were started in this block when it does not come to its end; Ray leaves them."""
     import psutil
+    import ray
 
     me = psutil.Process()
     before = {child.pid for child in me.children()}
     try:
         yield
     except BaseException:
+        with _quiet():
+            ray.shutdown()  # first: its core ends this process when a server that it is connected to goes
         mine = [child for child in me.children() if child.pid not in before]
         for process in (*(further for child in mine for further in child.children(recursive=True)), *mine):
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(mine, timeout=_END_S)
         raise
+
+
+@contextmanager
+def _without_its_handler() -> Iterator[None]:
+    """Keep Ray from answering SIGTERM in our place: it would leave by SystemExit wherever it is."""
+    from ray._private import utils
+
+    before, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from curation.contract import Reason, Source, Verdict
-from curation.pyramid.commit import Committer, joined
-from curation.pyramid.journal import Journal
+from curation.pyramid.commits.commit import Committer, joined
+from curation.pyramid.commits.journal import Journal
 from curation.pyramid.store import Pyramid
 from pipelines.execution.account import Account
 from pipelines.execution.breaker import Breaker

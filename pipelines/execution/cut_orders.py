@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from curation.contract import Clip, Source
 from curation.media.plan import MediaPlan
-from curation.pyramid import plans
-from curation.pyramid.failures import MEASURE_AGAIN
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.history import plans
+from curation.pyramid.history.failures import MEASURE_AGAIN
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS, clip_from_row
 from pipelines.stages.results import CutDone, CutOrder
@@ -66,7 +66,8 @@ def segments(clips: Sequence[Clip], most: int = SEGMENT_CLIPS) -> Iterator[tuple
     """
     run_: list[Clip] = []
     for clip in clips:
-        if len(run_) >= most and clip.key_s >= run_[-1].end_s - 1e-3:
+        end_s = run_[-1].end_s if run_ else None
+        if len(run_) >= most and end_s is not None and clip.key_s >= end_s - 1e-3:
             yield tuple(run_)
             run_ = []
         run_.append(clip)

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from curation.contract import CLIPS, VIDEOS, Source
+from curation.contract import CLIPS, GIVEN, VIDEOS, Source
 from curation.inputs import own_columns
-from curation.pyramid.commit import Batch
-from curation.pyramid.lookup import chunks, select
+from curation.pyramid.commits.commit import Batch
+from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
-from curation.rows import GIVEN
 
 
 def further_names(pyramid: Pyramid, names: Sequence[tuple[str, Source]]) -> Batch:
@@ -31,15 +30,14 @@ def further_names(pyramid: Pyramid, names: Sequence[tuple[str, Source]]) -> Batc
 
 
 def _captions(pyramid: Pyramid, given: dict[str, str]) -> pa.Table:
-    """Captions for the clips of videos that have none, or one from a list as well; a model's caption stays."""
+    """Captions for the clips of videos; which of two is in force, `merge` says."""
     dataset = pyramid.dataset("clips")
     rows: list[dict[str, str]] = []
     for some in chunks(given, 1000):
-        found = select(dataset, "video_id", some, ["clip_id", "video_id", "caption", "caption_model"])
+        found = select(dataset, "video_id", some, ["clip_id", "video_id"])
         rows += [
-            {"clip_id": row["clip_id"], "caption": given[row["video_id"]], "caption_model": GIVEN}
+            {"clip_id": row["clip_id"], "caption": given[row["video_id"]], "caption_by": GIVEN}
             for row in found.to_pylist()
-            if row["caption"] is None or row["caption_model"] == GIVEN
         ]
-    schema = pa.schema([CLIPS.field(name) for name in ("clip_id", "caption", "caption_model")])
+    schema = pa.schema([CLIPS.field(name) for name in ("clip_id", "caption", "caption_by")])
     return pa.Table.from_pylist(rows, schema=schema)

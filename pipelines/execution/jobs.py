@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from curation.contract import Source
 from curation.errors import UserError
 from curation.inputs.sources import Listing, Refused, list_sources
-from curation.pyramid.census import census
-from curation.pyramid.retier import opened
+from curation.printable import printable
+from curation.pyramid.history.census import census
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tiers
+from curation.pyramid.tiering.retier import opened
+from curation.pyramid.tiering.tiers import Tiers
 from pipelines import curate as path
 from pipelines.config.adoption import ADD_TIERS, Choice, choose
 from pipelines.config.filters import listed
@@ -21,7 +22,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
 from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.notices import of_cutting, of_files, of_measuring, of_scores
+from pipelines.execution.notices import of_cutting, of_files, of_measuring, of_scores, of_takedown
 from pipelines.execution.recording import Recording
 from pipelines.execution.starting import started
 from pipelines.progress.display import Display, results_only
@@ -58,7 +59,10 @@ def run_curate(
     choice = choose(to, options.recipe, options.replace_recipe)
     with _shown(choice, options) as display:
         with display.searching("listing the sources"):
-            listing = list_sources(sources, root=root, allow_outside=root is None, follow_links=follow_links)
+            taken, outside = choice.recipe.extensions, root is None
+            listing = list_sources(
+                sources, extensions=taken, root=root, allow_outside=outside, follow_links=follow_links
+            )
             entries = checked(listing)
         with _running(choice, to, options, display, checks.of_machine, sources, listing) as run:
             watch, name = run.record, run.record.name
@@ -131,13 +135,13 @@ def _running(
             path.check_gpus(recipe, filters, bool(resources.gpus))
         pyramid, notices = choice.adopt(uri)
         pyramid = opened(pyramid.uri, pyramid.storage_options)
-        notices = of_scores(pyramid.tiers, filters) + of_checks + notices
+        notices = of_scores(pyramid.tiers, filters) + of_takedown(pyramid) + of_checks + notices
         if listing is not None:
             notices += of_cutting(recipe, pyramid.uri, pyramid.tiers)
         elif choice.replaces:  # a full pass, for what was measured under the recipe before
             notices += of_measuring(pyramid, recipe.plan)
         for notice in notices:
-            print(f"note: {notice}", file=sys.stderr)
+            print(f"note: {printable(notice)}", file=sys.stderr)
         with Recording(pyramid, account, display).kept() as record:
             record.notices = notices
             record.joined(resources)

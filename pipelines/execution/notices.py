@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from curation.contract import Status
 from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tiers
+from curation.pyramid.takedown import tombstones
+from curation.pyramid.tiering.tiers import Range, Tiers
 from curation.rows import attempt_fingerprint, frame_fingerprints
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
@@ -75,6 +76,13 @@ def of_files(pyramid: Pyramid) -> list[str]:
     """Past some thousand small files every commit and lookup takes a third of a second."""
     files = pyramid.scattered()
     return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
+
+
+def of_takedown(pyramid: Pyramid) -> list[str]:
+    """That a takedown was cut short: until it is finished lookups get slower, and some of it is still there."""
+    if not tombstones.is_pending(pyramid.files):
+        return []
+    return [f"a takedown has not ended; if none is at work, run `ziggurat forget {pyramid.uri} --yes` to finish it"]
 
 
 def _of_filters(filters: Sequence[Ready]) -> list[str]:

@@ -18,11 +18,12 @@ import psutil
 
 from curation.contract import SCORES, Source, Verdict
 from curation.errors import UserError
+from curation.inputs.kinds import named_as_image
 from curation.inputs.staging import Staged, stage
 from curation.media.sandbox.sandbox import Sandbox
-from curation.pyramid import merge
-from curation.pyramid.lookup import chunks
-from curation.pyramid.tiers import MEASURES, Tiers
+from curation.pyramid.commits import merge
+from curation.pyramid.storage.lookup import chunks
+from curation.pyramid.tiering.tiers import FACTS, Tiers
 from curation.rows import clip_from_row, clips_table
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
@@ -117,9 +118,10 @@ class Probe:
         source = staged.raw.source
         name = source.uri.rsplit("/", 1)[-1]
         with probed.spent("measure"):
-            found = self._sandbox.measure(staged.path, name, self._recipe.plan)
+            as_image = named_as_image(source.uri)
+            found = self._sandbox.measure(staged.path, name, self._recipe.plan, as_image=as_image)
         probed.count(source, "done" if found.verdict is None else str(found.verdict.reason))
-        probed.seconds += found.facts.duration_s if found.facts else 0.0
+        probed.seconds += (found.facts.duration_s if found.facts else None) or 0.0
         if found.verdict is not None or not found.clips:
             return
         rows = clips_table(staged.raw.video_id, self._recipe.plan, found.clips, {}).to_pylist()
@@ -141,7 +143,7 @@ class Probe:
         self, filter_: Ready, rows: Sequence[Row], samples: dict[str, tuple[bytes, ...]], probed: Probed
     ) -> None:
         scores = (*SCORES, *self._recipe.own_scores)
-        known = {*scores[: scores.index(filter_.scores[0])], *MEASURES} - self._unknown
+        known = {*scores[: scores.index(filter_.scores[0])], *FACTS} - self._unknown
         tier = filter_.from_tier
         wanted = [row for row in rows if tier is None or self._tiers.reaches(tier, merge.values(row), known)]
         for some in chunks(wanted, SCORE_CLIPS):
@@ -166,7 +168,7 @@ class Probe:
         columns = {*self._tiers.effective(tier)} - self._unknown
         kept = [clip_from_row(row) for row in rows if self._tiers.reaches(tier, merge.values(row), columns)]
         probed.kept += len(kept)
-        probed.kept_s += sum(clip.end_s - clip.start_s for clip in kept)
+        probed.kept_s += sum(clip.end_s - clip.start_s for clip in kept if clip.end_s is not None)
         for clips in segments(kept):
             with probed.spent("cut"):
                 done = self._sandbox.cut(path, name, clips, self._recipe.plan, self._recipe.encoding)

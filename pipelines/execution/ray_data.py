@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.retry import explained
+from curation.pyramid.storage.retry import explained
 from pipelines.execution.attempts import Attempts, Pace
 from pipelines.execution.cluster import Resources
 from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import GiveUp, Report, Stage
 
 _BEAT_EVERY_S = 1.0
+_STARTS = 3
+"""Times that a whole pool of workers may die while it starts before the run ends."""
+
 Keep = Callable[[Any], str]
-"""Writes a result down where a kill cannot reach it, and names the entry; see `curation.pyramid.journal`."""
+"""Writes a result down where a kill cannot reach it, and names the entry; see `curation.pyramid.commits.journal`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,11 @@ def run(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     this = uuid.uuid4().hex[:12]
     rows = [{"item": item, "key": f"{this}-{number}"} for number, item in enumerate(listed)]
+    pools = [pool_size(spec, len(specs), resources, len(listed)) for spec in specs]
+    # A node that goes takes all workers with it that are starting there; Ray Data would end the run with the first one.
+    context.max_consecutive_actor_init_deaths = _STARTS * max(pools)
     dataset = ray.data.from_items(rows, override_num_blocks=_blocks(len(listed)))
-    for spec in specs:
-        workers = pool_size(spec, len(specs), resources, len(listed))
+    for spec, workers in zip(specs, pools, strict=True):
         remote: dict[str, Any] = {"runtime_env": {"py_executable": spec.python}} if spec.python else {}
         worker: Any = _Worker  # Ray Data's types know functions only
         dataset = dataset.flat_map(
@@ -133,10 +138,16 @@ def run(
         )
     # Nothing is fetched ahead: a result would wait for the next one before anybody sees it.
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-        for result, entry in zip(batch["item"], batch["entry"], strict=True):
-            if isinstance(result, _Stopped):
-                raise UserError(result.cause, result.remedy)
-            yield Delivery(result, str(entry))
+        pairs = zip(batch["item"], batch["entry"], strict=True)
+        yield from delivered({"item": item, "entry": entry} for item, entry in pairs)
+
+
+def delivered(rows: Iterable[dict[str, Any]]) -> Iterator[Delivery]:
+    """What the last stage's worker gave, as results. Raises the `UserError` of a worker that could not go on."""
+    for row in rows:
+        if isinstance(row["item"], _Stopped):
+            raise UserError(row["item"].cause, row["item"].remedy)
+        yield Delivery(row["item"], str(row["entry"]))
 
 
 def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) -> int:

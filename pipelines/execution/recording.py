@@ -1,6 +1,6 @@
 """Keeps the record of a run up to date: at its start, at every stage, every ten seconds, and at its end.
 
-Around `curate` and `cut`, in the driver. See `curation.pyramid.runs` for what the record holds.
+Around `curate`, `cut` and `encode`, in the driver. See `curation.pyramid.history.runs` for what the record holds.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curation.pyramid import runs
-from curation.pyramid.retry import of_the_user, retrying
-from curation.pyramid.runs import Run
+from curation.pyramid.history import runs
+from curation.pyramid.history.runs import Run
+from curation.pyramid.storage.locks import writing
+from curation.pyramid.storage.retry import of_the_user, retrying
 from curation.pyramid.store import Pyramid
 from pipelines.execution import signals
-from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from pipelines.curate import Watch
 
 _log = logging.getLogger(__name__)
@@ -43,12 +45,12 @@ _PACKAGES = (
 
 
 class Recording:
-    """The record of one run, and a watch that notes the stage and hands on to another one.
+    """The record of one run, and a watch that notes the stage and hands on to another one. `account`: its counters.
 
     `exit`: the code that the command will end with where nothing stops it. `notices`: what the run tells at its end.
     """
 
-    def __init__(self, pyramid: Pyramid, account: Account, watch: Watch) -> None:
+    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: Watch) -> None:
         self.exit = 0
         self.notices: Sequence[str] = ()
         self._files, self._account, self._watch = pyramid.files, account, watch
@@ -124,7 +126,11 @@ class Recording:
             notices = tuple(self.notices)
             self._run = replace(self._run, beat=runs.utc(), account=account, notices=notices, **changes)
             try:
-                runs.write(self._files, self._run)
+                with writing(self._files.uri):
+                    if (there := runs.read(self._files, self._run.run)) is not None:
+                        # A takedown may have struck a name out of it.
+                        self._run = replace(self._run, command=there.command)
+                    runs.write(self._files, self._run)
             except Exception as error:  # of a full disk or a store the stages tell; a record is no reason to end a run
                 _log.info("the record of the run cannot be written: %s", error)
 
@@ -151,7 +157,7 @@ def ending(error: BaseException) -> tuple[int, str]:
     return 1, f"{type(error).__name__}: {str(error)[:200]}"
 
 
-def _counts(account: Account) -> dict[str, Any]:
+def _counts(account: DataclassInstance) -> dict[str, Any]:
     counts = {one.name: getattr(account, one.name) for one in fields(account)}
     return {name: dict(value) if isinstance(value, Mapping) else value for name, value in counts.items()}
 

@@ -26,21 +26,24 @@ class Ending:
 
     def __init__(self, hint: str = "") -> None:
         self.code = 0
+        self.held = False
+        self.grace_s = GRACE_S
         self._hint = hint
         self._stderr = os.dup(2)
 
     def __call__(self, number: int, frame: FrameType | None = None) -> None:
-        """The handler. Raises KeyboardInterrupt in the main thread."""
+        """The handler. Raises KeyboardInterrupt in the main thread, but for a block of `held`."""
         if self.code:
             os._exit(self.code)
         self.code = 128 + number
         self._say(_WORDS[signal.Signals(number)] + (f"; {self._hint}" if self._hint else ""))
         hush()
-        bound = threading.Timer(GRACE_S, os._exit, (self.code,))
+        bound = threading.Timer(self.grace_s, os._exit, (self.code,))
         bound.daemon = True
         bound.start()
         self._bound = bound
-        raise KeyboardInterrupt
+        if not self.held:
+            raise KeyboardInterrupt
 
     def _say(self, words: str) -> None:
         # To the descriptor itself: the main thread may be in the midst of a write to sys.stderr.
@@ -57,10 +60,11 @@ class Ending:
 
 
 @contextmanager
-def handled(hint: str = "") -> Iterator[Ending]:
+def handled(hint: str = "", last: bool = False) -> Iterator[Ending]:
     """Answer SIGINT and SIGTERM in this block; `hint` follows the word. A signal that is ignored stays so (nohup).
 
-    Only the main thread can: in another one the block changes nothing.
+    Only the main thread can: in another one the block changes nothing. `last`: the process ends after the block, so
+    once a signal has come, a further one is answered to the end.
     """
     ending = Ending(hint)
     before: dict[signal.Signals, Any] = {}
@@ -72,27 +76,34 @@ def handled(hint: str = "") -> Iterator[Ending]:
                 signal.signal(number, ending)
         yield ending
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        ending.close()
+        if not (last and ending.code):
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            ending.close()
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep the handler of SIGTERM over a library's call that sets its own, which leaves by SystemExit."""
-    before = signal.getsignal(signal.SIGTERM)
+def held(grace_s: float = GRACE_S) -> Iterator[None]:
+    """Let a signal that comes in this block interrupt at its end: for a library's call that must not be torn.
+
+    The line is written at once all the same, and `grace_s` and a second signal end the process as ever.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    handlers = {number: signal.getsignal(number) for number in _WORDS}
+    endings = [handler for handler in handlers.values() if isinstance(handler, Ending)]
+    for ending in endings:
+        ending.held, ending.grace_s = True, grace_s
     try:
         yield
-    except SystemExit:
-        signal.signal(signal.SIGTERM, before)
-        if isinstance(before, Ending):
-            before(signal.SIGTERM)
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray's core puts one below Python's that prints its stack
+        for ending in endings:
+            ending.held, ending.grace_s = False, GRACE_S
+        if any(ending.code for ending in endings):
+            raise KeyboardInterrupt
 
 
 def hush() -> None:

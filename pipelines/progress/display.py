@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,15 +16,14 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from curation.contract import REASONS, Reason
-from curation.pyramid.census import Census
+from curation.contract import Reason
+from curation.pyramid.history.census import Census
+from curation.reasons import REASONS
 from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import Estimate
+from pipelines.progress.looks import looking
 from pipelines.progress.screen import Screen
-from pipelines.progress.stalls import Stalls
-
-_LOOK_EVERY_S = 2.0
 
 
 @contextmanager
@@ -84,29 +82,15 @@ class Display:
         """Show `stage` until the block ends."""
         self._estimate.begin(stage)
         self._started = self._started or time.monotonic()
-        done = threading.Event()
-        thread = threading.Thread(target=self._look, args=(stage, coordinator, done), name="display", daemon=True)
-        with nullcontext() if self._json else self._screen.lit():
-            thread.start()
-            try:
-                yield
-            finally:
-                done.set()
-                thread.join()
 
-    def _look(self, stage: str, coordinator: Any, done: threading.Event) -> None:
-        import ray
+        def show(heartbeats: Sequence[Heartbeat], stalled: str | None) -> None:
+            self._show(stage, heartbeats, stalled)
 
-        stalls = Stalls(stage, self._stall_s)
-        while not done.wait(_LOOK_EVERY_S):
-            try:
-                found: list[tuple[Heartbeat, float]] = ray.get(coordinator.heartbeats.remote(), timeout=_LOOK_EVERY_S)
-            except Exception:
-                continue  # the display is no reason to end a run: the next look may succeed
-            heartbeats = [heartbeat for heartbeat, _ in found]
-            if heartbeats:
-                self._estimate.working()
-            self._show(stage, heartbeats, stalls.look(heartbeats, self._estimate.done))
+        with (
+            nullcontext() if self._json else self._screen.lit(),
+            looking(stage, coordinator, self._estimate, self._stall_s, show),
+        ):
+            yield
 
     def _show(self, stage: str, heartbeats: Sequence[Heartbeat], stalled: str | None) -> None:
         if not self._json:
@@ -160,6 +144,7 @@ class Display:
                 "scored": dict(account.scored),
                 "not_scored": dict(account.not_scored),
                 "cut_failed": dict(account.cut_failed),
+                "cut_without_sound": dict(account.cut_without_sound),
                 "losses": account.losses,
                 "exit": account.exit_code,
                 "cut_bytes": account.cut_bytes,
@@ -220,6 +205,8 @@ def _results(account: Account) -> Table:
     table.add_row("clips cut", f"{account.cut} ({account.cut_bytes / 1e6:.1f} MB)")
     for reason, count in account.cut_failed.items():
         table.add_row(f"clips not cut: {reason}", str(count))
+    for reason, count in account.cut_without_sound.items():
+        table.add_row(f"clips cut without their sound: {reason}", str(count))
     return table
 
 

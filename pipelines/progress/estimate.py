@@ -10,9 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from curation.filters.table import FILTERS
+
 MEASURE = "measure"
 
-AGAINST_MEASURING: Mapping[str, float] = {"ocr": 0.25, "cut": 4.5}
+AGAINST_MEASURING: Mapping[str, float] = {
+    **{one.name: one.against_measuring for one in FILTERS if one.against_measuring is not None},
+    "cut": 4.5,
+}
 """Seconds for a clip in a stage, over those for the same clip in the measuring pass (docs/performance.md, preset
 medium). A stage that is not here (CLIP: not measured) is not reckoned before it has begun."""
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
+from curation.printable import printable
 from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import MEASURE, Estimate
@@ -60,7 +61,7 @@ class Screen:
     def show(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any], stalled: str | None) -> None:
         """The stage with its workers, and the figures of `Display.figures`; `stalled` is a line that stays."""
         if stalled:
-            self._console.print(f"[yellow]{escape(stalled)}", highlight=False)
+            self._console.print(f"[yellow]{escape(printable(stalled))}", highlight=False)
         if self._live is not None:
             self._live.update(self.table(heartbeats, figures), refresh=True)
         elif time.monotonic() - self._logged >= LOG_EVERY_S:
@@ -71,7 +72,7 @@ class Screen:
 
     def table(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any]) -> Table:
         table = Table.grid(padding=(0, 2))
-        names = (escape(heartbeat.item[-40:]) for heartbeat in heartbeats[:2])
+        names = (escape(printable(heartbeat.item[-40:])) for heartbeat in heartbeats[:2])
         table.add_row(f"[bold]{self._stage()}", f"{len(heartbeats)} working", *names)
         table.add_row(
             self._videos() if self._account.inputs else "",

@@ -1,122 +1,71 @@
 """`ziggurat sample`: prompts and images to MP4 files, a contact sheet and one line a video that makes it again.
 
-Arguments become a `Wish`, and so does a line of `samples.jsonl`; a wish becomes a `training.sampling.sampler.Request`.
-Files are read and written here, the networks come from `networks`. All that can be told before they are loaded is told
-then.
+Arguments become a `Wish`, and so does a line of `samples.jsonl`; a wish, checked, becomes a `Job`, and a job videos.
+Files are written here, the networks come from `networks`. All that can be told before they are loaded is told then.
+A video may take hours: a `Watch` hears of each when it is there, and shows it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from curation.errors import UserError
-from pipelines.config import modelfile
+from pipelines.config.modelfile import ModelFile
 from pipelines.sampling import networks, pictures, samples_file
 from pipelines.sampling.folder import SampleFolder
+from pipelines.sampling.job import Job, prepared
 from pipelines.sampling.samples_file import Line
+from pipelines.sampling.wish import Wish
 
 if TYPE_CHECKING:
-    from training.condition import Kind
-    from training.models.base import LatentSpec
-    from training.sampling.denoise import Settings
     from training.sampling.sampler import Request, Sampled, Sampler
-    from training.sampling.search import Search
 
 
-METRICS = ("aesthetic_quality", "imaging_quality")
-"""VBench's metrics that judge candidates where none are named."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A video that is there: the path or URI of its file, and the line that makes it again."""
+
+    place: str
+    line: Line
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """The command's arguments; None where the user said nothing."""
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What a command has made, in its order. `folder`, `sheet`: path or URI; `changed`: of `again`, the files that are
+    not what their lines say.
+    """
 
-    prompts: tuple[str, ...]
-    model: str
-    resolution: str
-    aspect: str
-    size: str | None
-    frames: int
-    fps: int
-    motion: int
-    negative: str
-    kind: str | None
-    references: tuple[Path, ...]
-    fit: Literal["error", "crop"]
-    via_image: bool
-    steps: int
-    guidance: float
-    image_guidance: float
-    text_oscillation: bool
-    image_oscillation: bool
-    dynamic_image: bool
-    seed: int
-    search_steps: str | None
-    candidates: int
-    metrics: tuple[str, ...]
-
-    @classmethod
-    def of_command(cls, given: Mapping[str, Any]) -> Wish:
-        """What was typed, by the names of the command's parameters."""
-        lists = {
-            "prompts": tuple(given["prompts"] or ()),
-            "references": tuple(map(Path, given["reference"] or ())),
-            "metrics": tuple(given["metric"] or METRICS),
-        }
-        return cls(**lists, **{field.name: given[field.name] for field in fields(cls) if field.name not in lists})
-
-    @classmethod
-    def of_line(cls, line: Line) -> Wish:
-        """What makes a recorded video again."""
-        search = line.search
-        return cls(
-            prompts=(line.prompt,),
-            model=line.model,
-            resolution="256px",
-            aspect="16:9",
-            size=f"{line.width}x{line.height}",
-            frames=line.frames,
-            fps=line.fps,
-            motion=line.motion,
-            negative=line.negative,
-            kind=None if line.via_image else line.kind,
-            references=tuple(reference.path for reference in line.references),
-            fit=line.fit,
-            via_image=line.via_image,
-            steps=line.steps,
-            guidance=line.guidance.text,
-            image_guidance=line.guidance.image,
-            text_oscillation=line.guidance.oscillate_text,
-            image_oscillation=line.guidance.oscillate_image,
-            dynamic_image=line.guidance.dynamic_image,
-            seed=line.seed,
-            search_steps=None if search is None else ",".join(map(str, search.steps)),
-            candidates=1 if search is None else search.candidates,
-            metrics=() if search is None else search.metrics,
-        )
+    folder: str
+    sheet: str
+    made: tuple[Made, ...]
+    changed: tuple[str, ...] = ()
 
 
-def run(wish: Wish, to: str, as_json: bool) -> None:
+class Watch(Protocol):
+    """What shows a command's work to a person or a program while it is done."""
+
+    def note(self, text: str) -> None: ...
+    def made(self, made: Made) -> None: ...
+
+
+def run(wish: Wish, to: str, watch: Watch) -> Samples:
     """The command. UserError for whatever the user can mend, before the networks are loaded where it can be told."""
     networks.need_torch()
-    job = _prepared(wish)
+    job = prepared(wish, watch.note)
     folder = SampleFolder(to)
-    sampler = _loaded(job.model)
-    making = _Making(folder, as_json)
+    sampler = _loaded(job.model, watch)
+    making = _Making(folder, watch)
     making.all_of(job, sampler)
-    making.finish()
+    return making.finish()
 
 
-def again(source: str, to: str, as_json: bool) -> bool:
-    """Make the videos of the lines of a `samples.jsonl` again; whether each file is the same to the byte.
+def again(source: str, to: str, watch: Watch) -> Samples:
+    """Make the videos of the lines of a `samples.jsonl` again; `Samples.changed` names those that came out otherwise.
 
     UserError: lines that cannot be read, or whose model or references have changed.
     """
@@ -125,17 +74,17 @@ def again(source: str, to: str, as_json: bool) -> bool:
     for line in lines:
         line.check_sources()
     folder = SampleFolder(to)
-    making, sampler, loaded, same = _Making(folder, as_json), None, None, True
+    making, sampler, loaded = _Making(folder, watch), None, None
+    changed: list[str] = []
     for line in lines:
-        job = _prepared(Wish.of_line(line))
+        job = prepared(Wish.of_line(line), watch.note)
         if sampler is None or job.model != loaded:
-            sampler, loaded = _loaded(job.model), job.model
+            sampler, loaded = _loaded(job.model, watch), job.model
         (made,) = making.all_of(job, sampler)
         if made.sha256 != line.sha256:
-            same = False
-            print(f"note: {made.file} is not the file that {line.file} was{_why(line, made)}", file=sys.stderr)
-    making.finish()
-    return same
+            changed.append(made.file)
+            watch.note(f"{made.file} is not the file that {line.file} was{_why(line, made)}")
+    return making.finish(tuple(changed))
 
 
 def _why(old: Line, new: Line) -> str:
@@ -143,54 +92,23 @@ def _why(old: Line, new: Line) -> str:
     return f": {', '.join(changed)}" if changed else ", as another machine may give"
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A wish, checked: the request without seeds, and how to walk."""
-
-    wish: Wish
-    model: modelfile.ModelFile
-    request: Request
-    settings: Settings
-    search: Search | None
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(self.wish.seed + number for number in range(len(self.request.prompts)))
-
-
-def _prepared(wish: Wish) -> _Job:
-    from training.sampling import seeds
-    from training.sampling.sampler import check_references
-
-    model = modelfile.load(wish.model)
-    spec, settings, search = networks.latent_spec(model), _settings(wish), _search(wish)
-    if search is not None:
-        search.check(settings.steps)
-    job = _Job(wish, model, _request(wish, spec), settings, search)
-    seeds.checked(job.seeds)
-    if wish.via_image:
-        if len(wish.prompts) > 1:
-            raise UserError("--via-image takes one prompt at a time", "run the command once a prompt")
-        if spec.frames(wish.frames) == 1:
-            raise UserError("--via-image starts a video", f"ask for {spec.video_frames(2)} frames or more")
-    else:
-        check_references(job.request, spec)
-    return job
-
-
-def _loaded(model: modelfile.ModelFile) -> Sampler:
+def _loaded(model: ModelFile, watch: Watch) -> Sampler:
     with networks.room_for(f"model {model.name}"):
-        return networks.sampler(model)
+        sampler = networks.sampler(model)
+    for note in networks.notes(model):
+        watch.note(note)
+    return sampler
 
 
 class _Making:
     """Videos on their way into a folder: each is written with its line, all are shown on one sheet."""
 
-    def __init__(self, folder: SampleFolder, as_json: bool) -> None:
-        self._folder, self._as_json = folder, as_json
+    def __init__(self, folder: SampleFolder, watch: Watch) -> None:
+        self._folder, self._watch = folder, watch
+        self._made: list[Made] = []
         self._shown: list[tuple[str, np.ndarray]] = []
 
-    def all_of(self, job: _Job, sampler: Sampler) -> list[Line]:
+    def all_of(self, job: Job, sampler: Sampler) -> list[Line]:
         """Every video of a job."""
         request = _drawn_first(job, self._folder) if job.wish.via_image else job.request
         score = None
@@ -204,97 +122,26 @@ class _Making:
             lines.append(self._keep(job, one, sampled, str(sampler.device)))
         return lines
 
-    def _keep(self, job: _Job, request: Request, sampled: Sampled, device: str) -> Line:
+    def _keep(self, job: Job, request: Request, sampled: Sampled, device: str) -> Line:
         frames = sampled.videos_BTHW3[0].numpy()
         prompt, seed = request.prompts[0], sampled.seeds[0]
         suffix = ".png" if len(frames) == 1 else ".mp4"
-        name, content = f"{len(self._shown):03d}-{_slug(prompt)}-{seed}{suffix}", _encoded(frames, request.fps)
+        name, content = f"{len(self._made):03d}-{_slug(prompt)}-{seed}{suffix}", _encoded(frames, request.fps)
         place = self._folder.keep(name, content)
         line = _line(job, name, content, request, sampled, device)
-        text = line.model_dump_json()
-        self._folder.list(text)
-        print(text if self._as_json else place, flush=True)
+        self._folder.list(line.model_dump_json())
+        self._made.append(made := Made(place, line))
+        self._watch.made(made)
         self._shown.append((f"{prompt}  seed {seed}", pictures.spread(frames)))
         return line
 
-    def finish(self) -> None:
+    def finish(self, changed: tuple[str, ...] = ()) -> Samples:
+        """Draw the sheet; all that was made."""
         sheet = self._folder.keep("sheet.png", pictures.contact_sheet(self._shown))
-        if not self._as_json:
-            print(f"{len(self._shown)} in {self._folder}, all on {sheet}")
+        return Samples(str(self._folder), sheet, tuple(self._made), changed)
 
 
-def _request(wish: Wish, spec: LatentSpec) -> Request:
-    from training.condition import wanted_frames
-    from training.data.aspect import sizes
-    from training.prompt import chosen_motion
-    from training.sampling.sampler import Request
-
-    side = spec.space * spec.patch
-    if wish.size:
-        height, width = _size(wish.size)
-    else:
-        table = sizes(wish.resolution, side, training=False)
-        if wish.aspect not in table:
-            raise UserError(f"no aspect {wish.aspect!r}", f"choose one of {', '.join(table)}, or give --size")
-        height, width = table[wish.aspect]
-    spec.size(wish.frames, height, width)
-    chosen_motion(wish.motion)
-    kind = _kind(wish)
-    if wish.via_image:
-        if wish.references:
-            raise UserError("--via-image draws the first frame, and one is given", "leave one of the two out")
-        references: tuple[Any, ...] = ()
-    else:
-        wanted = wanted_frames(kind, len(wish.references), spec)
-        references = tuple(
-            pictures.read_reference(path, pictures.Wanted(*frames, height, width, wish.fit))
-            for path, frames in zip(wish.references, wanted, strict=True)
-        )
-    return Request(wish.prompts, wish.frames, height, width, wish.fps, wish.motion, wish.negative, kind, references)
-
-
-def _kind(wish: Wish) -> Kind:
-    """What the references mean: one image starts, two bound, a video goes on; `--kind` says otherwise."""
-    from training.condition import Kind
-
-    if wish.kind is not None:
-        if wish.kind not in set(Kind):
-            raise UserError(f"no kind {wish.kind!r}", f"choose one of {', '.join(Kind)}")
-        return Kind(wish.kind)
-    if not wish.references:
-        return Kind.T2V
-    if not all(pictures.is_image(path) for path in wish.references):
-        return Kind.V2V_HEAD
-    if len(wish.references) > 2:
-        raise UserError(f"{len(wish.references)} images", "give one to start from, or two to start from and end in")
-    return Kind.I2V_HEAD if len(wish.references) == 1 else Kind.I2V_LOOP
-
-
-def _settings(wish: Wish) -> Settings:
-    from training.sampling.denoise import Settings
-    from training.sampling.guidance import Guidance
-
-    if wish.steps < 1:
-        raise UserError(f"{wish.steps} steps", "take at least one; 50 is usual")
-    guidance = Guidance(
-        wish.guidance, wish.image_guidance, wish.text_oscillation, wish.image_oscillation, wish.dynamic_image
-    )
-    return Settings(wish.steps, guidance)
-
-
-def _search(wish: Wish) -> Search | None:
-    from training.sampling.search import Search
-
-    if wish.search_steps is None:
-        return None
-    try:
-        steps = tuple(int(part) for part in wish.search_steps.split(","))
-    except ValueError:
-        raise UserError(f"search steps {wish.search_steps!r}", "write them as 1,2,4,7") from None
-    return Search(steps, wish.candidates)
-
-
-def _drawn_first(job: _Job, folder: SampleFolder) -> Request:
+def _drawn_first(job: Job, folder: SampleFolder) -> Request:
     """Text to image to video: the first frame is drawn, kept as PNG, and the video starts from it."""
     import torch
 
@@ -320,18 +167,11 @@ def _image_size(request: Request) -> tuple[int, int]:
     return round(request.height * scale / 16) * 16, round(request.width * scale / 16) * 16
 
 
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not found:
-        raise UserError(f"size {text!r}", "write WIDTHxHEIGHT, as in 336x192")
-    return int(found[2]), int(found[1])
-
-
 def _encoded(frames: np.ndarray, fps: int) -> bytes:
     return pictures.mp4(frames, fps) if len(frames) > 1 else pictures.png(frames[0])
 
 
-def _line(job: _Job, name: str, content: bytes, request: Request, sampled: Sampled, device: str) -> Line:
+def _line(job: Job, name: str, content: bytes, request: Request, sampled: Sampled, device: str) -> Line:
     import torch
 
     wish, search = job.wish, job.search

@@ -11,7 +11,7 @@ import os
 from curation import outputs
 from curation.errors import UserError
 from curation.inputs import uris
-from curation.pyramid.files import is_remote
+from curation.pyramid.storage.files import is_remote
 from pipelines.sampling.samples_file import NAME
 
 

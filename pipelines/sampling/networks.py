@@ -5,7 +5,6 @@ The door from the command line to `training.models.build`; torch is not imported
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,10 +26,17 @@ def sampler(model: ModelFile) -> Sampler:
     from training.sampling.sampler import Sampler
 
     made = build.networks(model.spec)
-    for name, section in (("transformer", model.denoiser), ("autoencoder", model.autoencoder)):
-        if section.path is None:
-            print(f"note: the {name}'s weights are random (seed {section.seed}): no picture is meant", file=sys.stderr)
     return Sampler(made.denoiser, made.autoencoder, made.text, made.device, made.dtype, model.run.threads)
+
+
+def notes(model: ModelFile) -> tuple[str, ...]:
+    """What a person should know of the model's networks: those whose weights are random."""
+    sections = (("transformer", model.denoiser), ("autoencoder", model.autoencoder))
+    return tuple(
+        f"the {name}'s weights are random (seed {section.seed}): no picture is meant"
+        for name, section in sections
+        if section.path is None
+    )
 
 
 def latent_spec(model: ModelFile) -> LatentSpec:

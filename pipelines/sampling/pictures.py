@@ -6,7 +6,6 @@ A reference is a stranger's file: image or video, it becomes pixels in the sandb
 from __future__ import annotations
 
 import io
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,28 +40,35 @@ class Wanted:
     fit: Literal["error", "crop"] = "crop"
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Pixels (3, T, height, width) in [-1, 1], head before tail; an image has T = 1. `note`: what was cut off them."""
+
+    pixels: Tensor
+    note: str | None = None
+
+
 def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGES
 
 
-def read_reference(path: Path, wanted: Wanted) -> Tensor:
-    """The wanted frames of an image or a video as (3, T, height, width) in [-1, 1], head before tail.
+def read_reference(path: Path, wanted: Wanted) -> Reference:
+    """The wanted frames of an image or a video.
 
-    An image has T = 1. Of a video its longest shot counts, up to a minute of it. UserError where it cannot be read or
-    has too few frames.
+    Of a video its longest shot counts, up to a minute of it. UserError where it cannot be read or has too few frames.
     """
     import torch
 
     if not path.is_file():
         raise UserError(f"{path} does not exist", "give an image or a video")
     frames = _image(path) if is_image(path) else _video(path, wanted.head, wanted.tail)
-    fitted = torch.cat([_fitted(frame, wanted) for frame in frames], 1)
+    pixels = torch.cat([_fitted(frame, wanted) for frame in frames], 1)
     height, width = frames[0].shape[:2]
     kept_height, kept_width = _kept(height, width, wanted)
-    if (kept_height, kept_width) != (height, width):
-        kept = f"cropped to {kept_width}x{kept_height} for a video of {wanted.width}x{wanted.height}"
-        print(f"note: {path}, {width}x{height}, is {kept}", file=sys.stderr)
-    return fitted
+    if (kept_height, kept_width) == (height, width):
+        return Reference(pixels)
+    kept = f"cropped to {kept_width}x{kept_height} for a video of {wanted.width}x{wanted.height}"
+    return Reference(pixels, f"{path}, {width}x{height}, is {kept}")
 
 
 def _fitted(frame: np.ndarray, wanted: Wanted) -> Tensor:

@@ -1,8 +1,8 @@
 """What a contact sheet looks like: header with the tiers as a stepped pyramid, kept tiles, dropped tiles, lost videos.
 
 `arrange` says where everything stands, the `draw_` functions put it there. A tile is the middle frame of a clip with
-its first and last frame beside it, then its file and time, its scores, and for a dropped clip the ranges that it
-misses. Green edge: kept. Red edge: dropped. The corner of the picture names the clip's highest tier.
+its first and last frame beside it, or an image, then its file and time, its scores, and for a dropped clip the ranges
+that it misses. Green edge: kept. Red edge: dropped. The corner of the picture names the clip's highest tier.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from curation.contract import REASONS, Reason, Status
-from curation.pyramid.retention import TierRow
+from curation.contract import Kind, Reason, Status
+from curation.pyramid.queries.kinds import kind_of
+from curation.pyramid.tiering.retention import TierRow
+from curation.reasons import REASONS
 from pipelines.sheet.canvas import Canvas, Colour, colour, shortened, text_width
 from pipelines.sheet.misses import Miss, short, span
 
@@ -109,8 +111,10 @@ def arrange(sheet: Sheet) -> Places:
     across = columns(len(sheet.kept), len(sheet.dropped))
     places = Places(width=2 * MARGIN + across * (TILE_W + GAP) - GAP)
     places.kept_y = HEADER_H
-    places.dropped_y = _rows(places, sheet.kept, across, places.kept_y + HEADING_H)
-    places.footer_y = _rows(places, sheet.dropped, across, places.dropped_y + HEADING_H)
+    kept, places.dropped_y = in_rows(sheet.kept, across, places.kept_y + HEADING_H)
+    dropped, places.footer_y = in_rows(sheet.dropped, across, places.dropped_y + HEADING_H)
+    for tile, box in zip((*sheet.kept, *sheet.dropped), (*kept, *dropped), strict=True):
+        places.tiles[tile.row["clip_id"]] = box
     places.height = places.footer_y + HEADING_H + _foot_rows(sheet, places.width) * FOOT_ROW_H + MARGIN
     return places
 
@@ -122,15 +126,15 @@ def columns(kept: int, dropped: int) -> int:
     return min(near, key=lambda across: sum(-group % across for group in (kept, dropped)))
 
 
-def _rows(places: Places, tiles: Sequence[Tile], across: int, y: int) -> int:
+def in_rows(tiles: Sequence[Tile], across: int, y: int) -> tuple[list[Box], int]:
+    """A box for each tile, in rows from `y` down, and where the next thing stands."""
+    boxes: list[Box] = []
     for start in range(0, len(tiles), across):
         row = tiles[start : start + across]
         height = LARGE_H + max(tile.text_height for tile in row) + LINE_H * max(tile.lines for tile in row)
-        for index, tile in enumerate(row):
-            x = MARGIN + index * (TILE_W + GAP)
-            places.tiles[tile.row["clip_id"]] = Box(x, y, TILE_W, height)
+        boxes += [Box(MARGIN + index * (TILE_W + GAP), y, TILE_W, height) for index in range(len(row))]
         y += height + GAP
-    return y
+    return boxes, y
 
 
 def draw_sheet(canvas: Canvas, sheet: Sheet, places: Places) -> None:
@@ -185,7 +189,7 @@ def _draw_steps(canvas: Canvas, sheet: Sheet, left: int) -> None:
 
 
 def _draw_headings(canvas: Canvas, sheet: Sheet, places: Places) -> None:
-    _draw_heading(canvas, places.kept_y, "Kept", sheet.clips_kept, len(sheet.kept), KEPT, "")
+    draw_heading(canvas, places.kept_y, "Kept", sheet.clips_kept, len(sheet.kept), KEPT, "")
     by = [
         f"{loss.column} {loss.after + sum(loss.after_null.values()):,}"
         for loss in (sheet.row.losses if sheet.row else ())
@@ -193,10 +197,11 @@ def _draw_headings(canvas: Canvas, sheet: Sheet, places: Places) -> None:
     ]
     first = "in the order of the ranges:   " + "   ·   ".join(by) if by else ""
     lost = sheet.clips - sheet.clips_kept
-    _draw_heading(canvas, places.dropped_y, "Dropped", lost, len(sheet.dropped), DROPPED, first)
+    draw_heading(canvas, places.dropped_y, "Dropped", lost, len(sheet.dropped), DROPPED, first)
 
 
-def _draw_heading(canvas: Canvas, y: int, word: str, clips: int, shown: int, ink: Colour, more: str) -> None:
+def draw_heading(canvas: Canvas, y: int, word: str, clips: int, shown: int, ink: Colour, more: str) -> None:
+    """The line above a group of tiles: how many clips it stands for, and how many of them are shown."""
     canvas.fill(MARGIN, y + 8, canvas.width - 2 * MARGIN, 1, colour("2a313a"))
     x = canvas.text(MARGIN, y + 39, f"{word} {clips:,}", 22, ink, 700)
     if clips and shown < clips:
@@ -213,7 +218,7 @@ def draw_tile(canvas: Canvas, box: Box, tile: Tile, edge: Colour) -> None:
     canvas.fill(box.x + EDGE, box.y, box.width - EDGE, LARGE_H, WELL)
     canvas.text(box.x + EDGE + LARGE_W // 2, box.y + LARGE_H // 2, "no frame", 14, FAINT, 400, "middle")
     x, right, y = box.x + EDGE + 10, box.x + box.width - 10, box.y + LARGE_H
-    when = f"{clock(tile.row['start_s'])}–{clock(tile.row['end_s'])}"
+    when = place(tile.row)
     canvas.text(right, y + 21, when, 14, SOFT, 400, "right")
     room = right - x - text_width(when, 14) - 14
     canvas.text(x, y + 21, shortened(tile.name, room, 15, 600, keep_end=True), 15, INK, 600)
@@ -258,13 +263,13 @@ def _draw_miss(canvas: Canvas, x: int, right: int, y: int, tile: Tile, index: in
 
 
 def draw_frames(canvas: Canvas, box: Box, frames: Sequence[np.ndarray | None]) -> None:
-    """The middle frame large, the first and the last one small beside it."""
+    """The middle frame large, the first and the last one small beside it; a single one as large as there is room."""
     middle, ends = frames[len(frames) // 2 :][:1], [frames[0], frames[-1]] if len(frames) > 1 else []
-    x, y = box.x + EDGE, box.y
-    canvas.fill(x, y, LARGE_W, LARGE_H, WELL)
+    x, y, width = box.x + EDGE, box.y, LARGE_W if ends else box.width - EDGE
+    canvas.fill(x, y, width, LARGE_H, WELL)
     for image in middle:
         if image is not None:
-            canvas.picture(x, y, LARGE_W, LARGE_H, image)
+            canvas.picture(x, y, width, LARGE_H, image)
     for index, image in enumerate(ends):
         if image is not None:
             top = y + index * (SMALL_H + SEAM)
@@ -301,6 +306,13 @@ def draw_footer(canvas: Canvas, sheet: Sheet, y: int) -> None:
         end = canvas.text(left + 134, line, reason, 15, INK, 600)
         meaning = REASONS[Reason(reason)] if reason in set(Reason) else ""
         canvas.text(end + 12, line, shortened(meaning, left + step - GAP - end - 12, 14), 14, FAINT)
+
+
+def place(row: Mapping[str, Any]) -> str:
+    """Where in its video a clip lies; of an image, that it is one."""
+    if kind_of(row) == Kind.IMAGE:
+        return str(Kind.IMAGE)
+    return f"{clock(row['start_s'])}–{clock(row['end_s'])}"
 
 
 def clock(seconds: float) -> str:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curation.pyramid.derived import value
-from curation.pyramid.retention import UNEXPLAINED
-from curation.pyramid.tiers import Range, Tiers, is_score
+from curation.contract import Kind
+from curation.pyramid.queries import kinds
+from curation.pyramid.queries.derived import value
+from curation.pyramid.tiering.retention import UNEXPLAINED
+from curation.pyramid.tiering.tiers import Bound, Range, Tiers, holds, is_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,14 @@ def misses(tiers: Tiers, tier: str, row: Mapping[str, Any]) -> list[Miss]:
     found: dict[str, Miss] = {}
     for step in tiers.steps[: tiers.position(tier) + 1]:
         for column, bounds in step.ranges.items():
-            if column not in found and not bounds.holds(value(row, column), is_score(column)):
+            if column not in found and not holds(column, bounds, {**row, column: value(row, column)}):
                 found[column] = _miss(step.name, column, bounds, row)
     return sorted(found.values(), key=lambda miss: math.isinf(miss.by))
 
 
-def _miss(tier: str, column: str, bounds: Range, row: Mapping[str, Any]) -> Miss:
+def _miss(tier: str, column: str, bounds: Bound, row: Mapping[str, Any]) -> Miss:
+    if isinstance(bounds, Kind):
+        return Miss(tier, column, f"{kinds.kind_of(row)}, not {bounds}", 1.0)
     number = value(row, column)
     if number is None:
         return Miss(tier, column, f"{column}: {row.get(f'{column}_why') or UNEXPLAINED}", math.inf)
@@ -77,8 +81,10 @@ def plain(value: float, digits: int = 6) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def span(bounds: Range) -> str:
-    """A range in words: "0.3 to 20", "10 or more", "any value"."""
+def span(bounds: Bound) -> str:
+    """A range in words: "0.3 to 20", "10 or more", "any value"; a kind by its name."""
+    if isinstance(bounds, Kind):
+        return str(bounds)
     low, high = (None if end is None else plain(end) for end in (bounds.low, bounds.high))
     if low is not None and high is not None:
         return f"{low} to {high}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.contract import Clip, Reason, Verdict
@@ -15,11 +15,19 @@ from curation.errors import UserError
 from curation.inputs.staging import stage
 from curation.media.plan import Encode, Limits
 from curation.media.sandbox.sandbox import Sandbox
-from curation.pyramid.failures import failure
-from curation.pyramid.fragments import write_media_fragments
-from curation.pyramid.retry import retrying
+from curation.pyramid.history.failures import failure, reason_of
+from curation.pyramid.storage.files import Files
+from curation.pyramid.storage.fragments import write_media_fragments
+from curation.pyramid.storage.locks import writing
+from curation.pyramid.storage.retry import retrying
+from curation.pyramid.takedown import tombstones
 from pipelines.stages.base import Report
 from pipelines.stages.results import CutDone, CutOrder, Place, our_fault
+
+_OF_A_DECODER = frozenset({Reason.CRASHED, Reason.MEMORY_LIMIT, Reason.CPU_LIMIT})
+"""What a decoder of sound may end as over hostile data. A time-out may be the machine's: it is tried again."""
+
+_TAKEN_DOWN = Verdict(Reason.TAKEN_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Cut:
             return _given_up(item, our_fault(error))
 
     def _cut(self, order: CutOrder, folder: Path, report: Report) -> CutDone:
+        if self._taken_down(order):
+            return _given_up(order, _TAKEN_DOWN)
         path, why = _first_with(order, folder)
         if path is None:
             return CutDone((), None, {clip.clip_id: why for clip in order.clips})
@@ -67,18 +77,40 @@ class Cut:
             for clip in missing:
                 more, lost, frames = self._encode(path, order, [clip], report)
                 media, failed, decoded = media + more, failed | lost, decoded + frames
+        silent: dict[str, str] = {}
+        for clip in [clip for clip in order.clips if self._may_be_sound(failed.get(clip.clip_id, ""))]:
+            # Nor must its sound take a clip with it.
+            more, _, frames = self._encode(path, order, [clip], report, replace(self._set.encode, sound="drop"))
+            media, decoded = media + more, decoded + frames
+            if more:
+                silent[clip.clip_id] = failed.pop(clip.clip_id)
         uri, options = self._set.place.uri, self._set.place.storage_options
         if not media:
             return CutDone((), None, failed, decoded, video_id=order.video_id)
-        ticket = retrying(f"writing to {uri}", lambda: write_media_fragments(uri, media, options))
-        return CutDone(tuple(m[0] for m in media), ticket, failed, decoded, sum(len(m[1]) for m in media))
+        with writing(uri):
+            if self._taken_down(order):  # while it was encoded
+                return _given_up(order, _TAKEN_DOWN)
+            ticket = retrying(f"writing to {uri}", lambda: write_media_fragments(uri, media, options))
+        size = sum(len(content) for _, content in media)
+        return CutDone(tuple(m[0] for m in media), ticket, failed, decoded, size, without_sound=silent)
+
+    def _may_be_sound(self, why: str) -> bool:
+        return self._set.encode.sound != "drop" and reason_of(why) in _OF_A_DECODER
+
+    def _taken_down(self, order: CutOrder) -> bool:
+        return order.video_id in tombstones.read(Files(self._set.place.uri, self._set.place.storage_options))
 
     def _encode(
-        self, path: Path, order: CutOrder, clips: Sequence[Clip], report: Report
+        self, path: Path, order: CutOrder, clips: Sequence[Clip], report: Report, encode: Encode | None = None
     ) -> tuple[list[tuple[str, bytes]], dict[str, str], int]:
         uri = order.sources[0].uri
         done = self._sandbox.cut(
-            path, uri.rsplit("/", 1)[-1], clips, order.plan, self._set.encode, lambda frames: report(uri, frames)
+            path,
+            uri.rsplit("/", 1)[-1],
+            clips,
+            order.plan,
+            encode or self._set.encode,
+            lambda frames: report(uri, frames),
         )
         if done.verdict is None:
             return list(done.media), {}, done.tally.decoded

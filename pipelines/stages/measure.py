@@ -1,6 +1,6 @@
 """The measuring stage: Source -> MeasureDone | SameContent, in a worker that knows neither Ray nor tiers.
 
-stage -> hash -> known already? -> claim -> measuring pass in the sandbox -> sample frames written
+stage -> hash -> taken down? known already? -> claim -> measuring pass in the sandbox -> sample frames written
 """
 
 from __future__ import annotations
@@ -14,15 +14,22 @@ from typing import Protocol
 from curation.contract import RawVideo, Reason, Source, Status, Verdict
 from curation.errors import UserError
 from curation.inputs import own_columns
+from curation.inputs.kinds import named_as_image
 from curation.inputs.staging import stage
 from curation.media.plan import Limits, MediaPlan
 from curation.media.sandbox.sandbox import Sandbox
-from curation.pyramid.fragments import write_samples_fragments
-from curation.pyramid.ledger import Known
-from curation.pyramid.retry import retrying
+from curation.pyramid.history.ledger import Known
+from curation.pyramid.storage.files import Files
+from curation.pyramid.storage.fragments import write_samples_fragments
+from curation.pyramid.storage.locks import writing
+from curation.pyramid.storage.retry import retrying
+from curation.pyramid.takedown import tombstones
 from curation.rows import attempt_fingerprint, clips_table, frame_columns, nameless_id, video_row
 from pipelines.stages.base import Claim, Report
 from pipelines.stages.results import MeasureDone, Place, SameContent, our_fault
+
+_TAKEN_DOWN = Verdict(Reason.TAKEN_DOWN)
+"""Of a content that never comes back: the run counts it, and the committer's gate lets no row of it in."""
 
 
 class Claims(Protocol):
@@ -96,6 +103,8 @@ class Measure:
             return self._settled(raw.video_id, raw.source, our_fault(error))
 
     def _measure(self, raw: RawVideo, path: Path, report: Report) -> MeasureDone | SameContent:
+        if self._taken_down(raw.video_id):
+            return self._settled(raw.video_id, raw.source, _TAKEN_DOWN)
         known = self._claims.known(raw.video_id)
         same_plan = known is not None and known.fingerprint == self._plan_id
         # Under another name it may have been tried again in this run already.
@@ -110,7 +119,10 @@ class Measure:
         if claim is Claim.EXHAUSTED:
             return self._settled(raw.video_id, raw.source, Verdict(Reason.WORKER_LOST, float(begun)), attempts)
         name = raw.source.uri.rsplit("/", 1)[-1]
-        found = self._sandbox.measure(path, name, self._set.plan, lambda frames: report(raw.source.uri, frames))
+        as_image = any(map(named_as_image, (raw.source.uri, *(known.uris if known else ()))))
+        found = self._sandbox.measure(
+            path, name, self._set.plan, lambda frames: report(raw.source.uri, frames), as_image
+        )
         verdict = found.verdict or _changed(raw, path)
         row = video_row(
             raw.video_id,
@@ -135,8 +147,14 @@ class Measure:
         replaces = replaces or bool(stale)  # another version found other clips under this plan: those take their place
         frames = list(zip(clips["clip_id"].to_pylist(), (clip.samples for clip in found.clips), strict=True))
         uri, options = self._set.place.uri, self._set.place.storage_options
-        ticket = retrying(f"writing to {uri}", lambda: write_samples_fragments(uri, frames, options))
+        with writing(uri):
+            if self._taken_down(raw.video_id):
+                return self._settled(raw.video_id, raw.source, _TAKEN_DOWN)
+            ticket = retrying(f"writing to {uri}", lambda: write_samples_fragments(uri, frames, options))
         return MeasureDone(row, clips, ticket, replaces=replaces, decoded=found.tally.decoded)
+
+    def _taken_down(self, video_id: str) -> bool:
+        return video_id in tombstones.read(Files(self._set.place.uri, self._set.place.storage_options))
 
     def _settled(self, video_id: str, source: Source, verdict: Verdict, attempts: int = 1) -> MeasureDone:
         row = video_row(video_id, source, self._plan_id, self._set.job, verdict=verdict, attempts=attempts)

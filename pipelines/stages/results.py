@@ -11,16 +11,16 @@ results are faults of ours rather than of the data.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sized
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from curation.contract import CLIPS, Clip, Reason, Source, Verdict
 from curation.media.plan import MediaPlan
-from curation.pyramid.commit import Batch
-from curation.pyramid.retry import explained
+from curation.pyramid.commits.commit import Batch
+from curation.pyramid.storage.retry import explained
 from curation.rows import videos_table
 
 
@@ -62,12 +62,14 @@ class Scored:
     """One score of some clips: a table with `clip_id` and the columns that the filter fills.
 
     `failed`: the filter could do nothing with these clips, and the table says why; `videos`: whose clips they are.
+    `embeddings`: the vectors that the filter made on the way (`contract.embeddings_schema`).
     """
 
     table: pa.Table
     clips: int
     failed: Verdict | None = None
     videos: tuple[str, ...] = ()
+    embeddings: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class CutOrder:
 class CutDone:
     """What became of an order: a ticket for the clips that were cut, and for each other clip why it was not.
 
-    `video_id`: whose clips these are, where no clip could be cut by a fault of ours.
+    `video_id`: whose clips these are, where no clip could be cut by a fault of ours. `without_sound`: clips that were
+    cut without the sound that the recipe keeps, for its decoder died of it, and how.
     """
 
     cut: tuple[str, ...]
@@ -102,6 +105,7 @@ class CutDone:
     decoded: int = 0
     bytes: int = 0
     video_id: str = ""
+    without_sound: Mapping[str, str] = field(default_factory=dict)
 
 
 Result = MeasureDone | SameContent | Scored | CutDone
@@ -127,7 +131,8 @@ def batch_of(result: Result) -> Batch | None:
                 replaced={result.video["video_id"]: _ids(result.clips)} if result.replaces else {},
             )
         case Scored():
-            return Batch(clip_updates=[result.table])
+            vectors = [result.embeddings] if result.embeddings is not None else []
+            return Batch(clip_updates=[result.table], embeddings=vectors)
         case CutDone():
             return Batch(media=[result.ticket] if result.ticket else [], clip_updates=[_media_rows(result)])
         case SameContent():

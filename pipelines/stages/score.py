@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.contract import SCORES, Verdict, clips_schema
+from curation.contract import CLIP_SPACE, SCORES, Verdict, clips_schema, embeddings_schema
 from curation.filters.base import NO_SAMPLES, SampleFilter
 from curation.media.plan import Limits
 from curation.media.sandbox.sandbox import Sandbox
@@ -114,9 +114,8 @@ class Score:
                 f"{score}_by": [None if m.why == NO_SAMPLES else self._filter.fingerprint for m in values],
                 f"{score}_why": [m.why for m in values],
             }
-            if any(m.embedding is not None for m in values):
-                columns["embedding"] = [None if m.embedding is None else m.embedding.astype(np.float16) for m in values]
-        return Scored(_table(columns, self._filter.scores), len(measured))
+        vectors = _vectors(item.clip_ids, [values[0].embedding for values in measured], self._filter.fingerprint)
+        return Scored(_table(columns, self._filter.scores), len(measured), embeddings=vectors)
 
     def close(self) -> None:
         """End the decoder. The stage can still be called: it starts another."""
@@ -159,3 +158,20 @@ class Unscored:
 def _table(columns: dict[str, list[Any]], scores: Sequence[str]) -> pa.Table:
     schema = clips_schema([score for score in scores if score not in SCORES])
     return pa.table(columns, schema=pa.schema([schema.field(name) for name in columns]))
+
+
+def _vectors(clip_ids: Sequence[str], vectors: Sequence[np.ndarray | None], by: str) -> pa.Table | None:
+    """The rows of `embeddings` for those clips that have a vector; None where none has."""
+    there = [(clip_id, vector) for clip_id, vector in zip(clip_ids, vectors, strict=True) if vector is not None]
+    if not there:
+        return None
+    assert all(vector.shape == (CLIP_SPACE.width,) and np.isfinite(vector).all() for _, vector in there)
+    flat = np.concatenate([vector for _, vector in there]).astype(np.float16)
+    schema = embeddings_schema(CLIP_SPACE)
+    columns = [
+        pa.array([clip_id for clip_id, _ in there]),
+        pa.array([CLIP_SPACE.name] * len(there)),
+        pa.array([by] * len(there)),
+        pa.FixedSizeListArray.from_arrays(pa.array(flat), CLIP_SPACE.width),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

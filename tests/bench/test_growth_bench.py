@@ -9,7 +9,7 @@ import pytest
 
 from bench import growth
 from bench.growth_paper import Slope
-from curation.pyramid import names, search
+from curation.pyramid.history import names, search
 from curation.pyramid.store import Pyramid
 
 

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from curation.contract import BLAME, Blame, Reason, Status, loses
+from curation.contract import Reason, Status
+from curation.reasons import BLAME, Blame, is_lost, loses
 
 LOST = {Reason.UNREADABLE, Reason.WORKER_LOST, Reason.INTERNAL, Reason.OTHER_FRAMES}
 
 
 def test_every_reason_has_its_blame() -> None:
     assert set(BLAME) == set(Reason)
-    assert {reason for reason in Reason if reason.lost} == LOST
+    assert {reason for reason in Reason if is_lost(reason)} == LOST
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_rule_that_refuses_is_never_a_loss_and_every_loss_is_quarantined(reason: Reason) -> None:
-    assert not (reason.status is Status.REJECTED and reason.lost)
+    assert not (reason.status is Status.REJECTED and is_lost(reason))
     assert (BLAME[reason] is Blame.RULE) <= (reason.status is Status.REJECTED)
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from curation.contract import CLIPS, REASONS, SCORES, Ending, Reason, Status
+from curation.contract import CLIPS, SCORES, Ending, Reason, Status
+from curation.reasons import REASONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

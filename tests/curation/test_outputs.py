@@ -15,10 +15,11 @@ import pytest
 
 from curation import atomic, outputs
 from curation.errors import UserError
-from curation.pyramid import address, export
-from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.queries import export
+from curation.pyramid.storage import address
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tiers
+from curation.pyramid.tiering.tiers import Tiers
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
 from tests.support import store
 

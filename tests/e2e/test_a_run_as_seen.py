@@ -35,7 +35,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     media.scenes(folder / "videos" / "1.mp4", (4,), sources=("gradients",), crf=28)
     names = [*sorted((folder / "videos").iterdir()), folder / "gone.mp4"]
     (folder / "list.txt").write_text("".join(f"{name}\n" for name in names))
-    to = ("--to", str(folder / "p"), "--recipe", jobs.recipe(folder, RECIPE), "--cpus", "2", "--json")
+    to = ("--to", str(folder / "p"), "--recipe", jobs.recipe(folder, RECIPE), "--cpus", jobs.CPUS, "--json")
     process = jobs.start("curate", str(folder / "list.txt"), *to, RUN=str(folder))
     assert process.stdout is not None
     first = list(until("progress", process.stdout))

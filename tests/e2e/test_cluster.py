@@ -17,7 +17,7 @@ from pipelines.config.sections import ShotsSection
 from pipelines.curate import curate
 from pipelines.doctor import checks
 from pipelines.execution.account import Account
-from tests.support import jobs
+from tests.support import jobs, without_ray
 from tests.support.watch import Silent
 
 
@@ -40,8 +40,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch):
 def test_a_node_is_lost_and_the_table_is_the_same(cluster, tmp_path: Path) -> None:
     from pipelines.execution.cluster import joined
 
-    videos, recipe = jobs.corpus(tmp_path / "videos"), load(jobs.recipe(tmp_path))
-    jobs.curate(videos, tmp_path / "alone", jobs.recipe(tmp_path))
+    videos, recipe = jobs.corpus(tmp_path / "videos"), load(jobs.recipe(tmp_path, jobs.WITHOUT_TEXT))
+    without_ray.curate(videos, tmp_path / "alone", jobs.recipe(tmp_path, jobs.WITHOUT_TEXT))
     pyramid = Pyramid.create(tmp_path / "p", recipe.pyramid_tiers, recipe.name)
     account = Account()
     with joined(cluster.address) as resources:

@@ -15,7 +15,7 @@ from pipelines.cli import main
 from pipelines.commands.dry_run import DRAWN, Left, reckoned, summed
 from pipelines.doctor import hardware
 from pipelines.execution.probe import Probed
-from tests.support import jobs
+from tests.support import jobs, without_ray
 
 MANY = len(jobs.LENGTHS)
 NOISY = """
@@ -43,7 +43,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def told(folder: Path, recipe: str, *options: str, videos: str = "videos", path: str = "") -> dict[str, Any]:
     to = ("--to", str(folder / "p"), "--recipe", recipe, "--dry-run", "--json", *options)
-    done = jobs.run("curate", str(folder / videos), *to, PYTHONPATH=f"{path}:{jobs.ROOT}")
+    done = without_ray.run("curate", str(folder / videos), *to, PYTHONPATH=f"{path}:{jobs.ROOT}")
     assert done.code == 0, done.error
     (event,) = done.events
     return event
@@ -61,7 +61,7 @@ def test_it_does_nothing_and_what_it_reckons_comes_true(here: Path) -> None:
     assert (before["is_new"], before["inputs"], before["settled"], before["to_do"]) == (True, MANY + 2, 0, MANY + 2)
     assert before["trial"]["outcomes"] == {"done": MANY, "empty": 1, "not_media": 1}
     assert not any("size" in note for note in before["notes"]), "an empty file has a size"
-    done = jobs.curate(here / "videos", here / "p", recipe)
+    done = without_ray.curate(here / "videos", here / "p", recipe)
     stored = sum(
         path.stat().st_size
         for name in ("samples", "media")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from tests.support import jobs, media
+from tests.support import jobs, media, without_ray
 
 
 def test_a_lists_columns_are_kept_and_brought_up_to_date(tmp_path: Path) -> None:
@@ -18,17 +18,17 @@ def test_a_lists_columns_are_kept_and_brought_up_to_date(tmp_path: Path) -> None
     (videos / "notes.md").write_text("not taken")
     table, recipe = (
         videos / "list.csv",
-        jobs.recipe(tmp_path, jobs.RECIPE.replace("[filters.ocr]", "[filters.ocr]\nenabled = false")),
+        jobs.recipe(tmp_path, jobs.WITHOUT_TEXT),
     )
     table.write_text("id;path;caption\n7;0.mp4;a fractal\n8;1.mp4;\n9;../2.mp4;gone\n")
-    first = jobs.curate(table, tmp_path / "p", recipe)
+    first = without_ray.curate(table, tmp_path / "p", recipe)
     assert (first.summary["done"], first.summary["reasons"], first.summary["passed_over"]) == (2, {"outside": 1}, {})
     assert told(tmp_path / "p") == {
         "0.mp4": ({"id": "7", "caption": "a fractal"}, "a fractal"),
         "1.mp4": ({"id": "8"}, None),
     }
     table.write_text("path;caption;label\n0.mp4;;fractal\n1.mp4;a test card;\n")
-    second = jobs.curate([table, videos], tmp_path / "p", recipe)
+    second = without_ray.curate([table, videos], tmp_path / "p", recipe)
     assert (second.summary["settled_before"], second.summary["frames_decoded"]) == (2, 0)
     assert second.summary["passed_over"] == {".csv": 1, ".md": 1}
     assert told(tmp_path / "p") == {

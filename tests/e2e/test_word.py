@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from curation.contract import CLIPS
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.retier import opened
+from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.store import Pyramid
+from curation.pyramid.tiering.retier import opened
 from pipelines.cli import main
-from tests.support import jobs, media
+from tests.support import jobs, media, without_ray
 
 RECIPE = jobs.RECIPE.replace('from_tier = "all"', 'from_tier = "moving"').replace('tier = "all"', 'tier = "moving"')
 RECIPE = RECIPE.replace("[0.2, inf]", "[1000.0, inf]")
@@ -31,7 +31,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     media.scenes(folder / "videos" / "0.mp4", (3, 2.5), sources=("testsrc2", "mandelbrot"), crf=28)
     media.scenes(folder / "videos" / "1.mp4", (4,), sources=("gradients",), crf=28)
     (folder / "videos" / "no.mp4").write_bytes(b"no video at all")
-    done = jobs.curate(folder / "videos", folder / "p", jobs.recipe(folder, RECIPE))
+    done = without_ray.curate(folder / "videos", folder / "p", jobs.recipe(folder, RECIPE))
     assert (done.summary["done"], done.summary["cut"], done.summary["scored"]) == (2, 0, {})
     return folder
 
@@ -52,7 +52,7 @@ def test_curate_again_undoes_no_move_and_speaks_of_the_whole_pyramid(here: Path,
     moved = opened(pyramid)
     assert set(tiers_of(moved).values()) == {"moving"}
     # Without a recipe, and under the names that the videos had.
-    again = jobs.run("curate", str(first / "videos"), "--to", str(pyramid), "--cpus", "2", "--json")
+    again = without_ray.run("curate", str(first / "videos"), "--to", str(pyramid), "--cpus", jobs.CPUS, "--json")
     assert again.code == 0, again.error
     now = opened(pyramid)
     assert now.tiers == moved.tiers and now.recipe_text() == RECIPE
@@ -89,7 +89,7 @@ def test_fill_completes_the_tier_and_tries_again_what_may_pass(here: Path, capsy
     table = pa.table(whys, schema=pa.schema([CLIPS.field(name) for name in whys]))
     Committer(opened(pyramid)).commit(Batch(clip_updates=[table]))
 
-    done = jobs.run("curate", str(pyramid), "--fill", "--cpus", "2", "--json")
+    done = without_ray.run("curate", str(pyramid), "--fill", "--cpus", jobs.CPUS, "--json")
     assert done.code == 0, done.error
     assert (done.summary["scored"], done.summary["cut"], done.summary["inputs"]) == ({"text_area": 3}, 2, 0)
     rows = {row["clip_id"]: row for row in opened(pyramid).query().to_table().to_pylist()}
@@ -101,7 +101,7 @@ def test_fill_completes_the_tier_and_tries_again_what_may_pass(here: Path, capsy
     ]
     assert main(["tiers", str(pyramid), "--move", "moving", "--motion", "0.01.."]) == 0
     assert "clips wait" not in capsys.readouterr().err
-    again = jobs.run("cut", str(pyramid), "--tier", "moving", "--retry", "--cpus", "2", "--json")
+    again = without_ray.run("cut", str(pyramid), "--tier", "moving", "--retry", "--cpus", jobs.CPUS, "--json")
     assert (again.code, again.summary["cut"]) == (0, 1), again.error
     assert opened(pyramid).query().having("media").count() == 3
 
@@ -110,8 +110,8 @@ def test_clips_are_cut_as_they_were_measured_whatever_the_recipe_says_now(here: 
     pyramid = here / "p"
     before = {row["clip_id"]: row for row in opened(pyramid).query().to_table().to_pylist()}
     other = jobs.recipe(here, SLOWER)
-    done = jobs.run(
-        "cut", str(pyramid), "--tier", "all", "--recipe", other, "--replace-recipe", "--cpus", "2", "--json"
+    done = without_ray.run(
+        "cut", str(pyramid), "--tier", "all", "--recipe", other, "--replace-recipe", "--cpus", jobs.CPUS, "--json"
     )
     assert done.code == 0, done.error
     assert done.summary["cut"] == 3 and opened(pyramid).recipe_text() == SLOWER

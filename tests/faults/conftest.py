@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import jobs, media
+from tests.support import jobs, media, without_ray
 
-RECIPE = jobs.RECIPE.replace("[filters.ocr]\n", "[filters.ocr]\nenabled = false\n")
+RECIPE = jobs.WITHOUT_TEXT
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     media.scenes(folder / "videos" / "0.mp4", (3, 2.5), sources=("testsrc2", "mandelbrot"), crf=28)
     media.scenes(folder / "videos" / "1.mp4", (4,), sources=("gradients",), crf=28)
     made = Small(folder / "videos", jobs.recipe(folder, RECIPE), folder / "pyramid")
-    done = jobs.curate(made.videos, made.pyramid, made.recipe)
+    done = without_ray.curate(made.videos, made.pyramid, made.recipe)
     assert (done.summary["done"], done.summary["cut"]) == (2, 3)
     return made

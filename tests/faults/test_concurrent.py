@@ -8,18 +8,16 @@ from pathlib import Path
 from curation.pyramid.store import Pyramid
 from tests.support import jobs
 
-WITHOUT_TEXT = jobs.RECIPE.replace("[filters.ocr]\n", "[filters.ocr]\nenabled = false\n")
-
 
 def test_two_jobs_with_different_filters_and_the_same_bytes(tmp_path: Path) -> None:
     videos = jobs.corpus(tmp_path / "a")
     for name in ("b", "c"):
         shutil.copytree(videos, tmp_path / name)
     folders = [str(tmp_path / name) for name in "abc"]
-    to = ("--to", str(tmp_path / "p"), "--cpus", "2", "--replace-recipe", "--json")
+    to = ("--to", str(tmp_path / "p"), "--cpus", jobs.CPUS, "--replace-recipe", "--json")
     both = [
         jobs.start("curate", *some, *to, "--recipe", jobs.recipe(tmp_path, text))
-        for some, text in ((folders[:2], jobs.RECIPE), (folders[1:], WITHOUT_TEXT))
+        for some, text in ((folders[:2], jobs.RECIPE), (folders[1:], jobs.WITHOUT_TEXT))
     ]
     done = [jobs.finish(process) for process in both]
     assert [d.code for d in done] == [0, 0], [d.error for d in done]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from curation.errors import UserError
-from curation.pyramid.commit import Batch
-from curation.pyramid.fragments import write_samples_fragments
-from curation.pyramid.journal import Journal
-from curation.pyramid.retry import retrying
+from curation.pyramid.commits.commit import Batch
+from curation.pyramid.commits.journal import Journal
+from curation.pyramid.storage.fragments import write_samples_fragments
+from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from pipelines.config.recipe import load
 from tests.faults.conftest import Small
@@ -47,12 +47,13 @@ def check_whole(pyramid: Path) -> None:
 # KB: in the first commits; in a worker that writes sample frames; in a commit of rows; in one that writes clips.
 @pytest.mark.parametrize(
     "kilobytes",
-    [60, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 200, 350, 500, 600, 700))],
+    [60, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 120, 200, 350, 430, 500))],
 )
 def test_the_disk_of_the_pyramid_is_full(small: Small, tmp_path: Path, kilobytes: int) -> None:
     with disk.mounted(tmp_path / "disk", kilobytes) as small_disk:
         pyramid = small_disk.path / "pyramid"
-        command = ("curate", str(small.videos), "--to", str(pyramid), "--recipe", small.recipe, "--cpus", "2", "--json")
+        to = ("--to", str(pyramid), "--recipe", small.recipe, "--cpus", jobs.CPUS, "--json")
+        command = ("curate", str(small.videos), *to)
         said = one_line(jobs.run(*command))
         assert "no space left" in said and "run the same command again" in said
         check_whole(pyramid)
@@ -81,6 +82,6 @@ def test_a_worker_that_finds_no_room_blames_the_disk(tmp_path: Path) -> None:
 def test_the_temporary_folder_is_full(small: Small, tmp_path: Path) -> None:
     # Python falls back on /tmp by itself; Ray does not, and waits for half a minute instead.
     with disk.mounted(tmp_path / "disk", 64) as scratch:
-        to = ("--to", str(tmp_path / "p"), "--recipe", small.recipe, "--cpus", "2", "--json")
+        to = ("--to", str(tmp_path / "p"), "--recipe", small.recipe, "--cpus", jobs.CPUS, "--json")
         said = one_line(jobs.run("curate", str(small.videos), *to, TMPDIR=str(scratch.path)))
     assert str(tmp_path / "disk") in said and "TMPDIR" in said

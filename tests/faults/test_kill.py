@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from curation.contract import Status
-from curation.pyramid import journal
+from curation.pyramid.commits import journal
 from curation.pyramid.store import Pyramid
-from tests.support import jobs
+from tests.support import jobs, without_ray
 
 WORKERS = 2
 
@@ -30,7 +30,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    jobs.curate(videos, folder / "pyramid", jobs.recipe(folder))
+    without_ray.curate(videos, folder / "pyramid", jobs.recipe(folder, jobs.WITHOUT_TEXT))
     return folder / "pyramid"
 
 
@@ -65,9 +65,9 @@ def recovered(pyramid: Path, copy: Path) -> int:
     return settled(copy)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
 def test_killed_at_a_random_instant_and_run_again(videos: Path, undisturbed: Path, tmp_path: Path, seed: int) -> None:
-    pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path)
+    pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path, jobs.WITHOUT_TEXT)
     wanted = random.Random(seed).randint(0, len(jobs.LENGTHS) - 1)
     arguments = ("curate", str(videos), "--to", str(pyramid), "--recipe", recipe, "--cpus", str(WORKERS), "--json")
     first = jobs.start(*arguments)
@@ -92,9 +92,9 @@ def _check_whole(pyramid: Path) -> None:
         return
     opened = Pyramid.open(pyramid)
     at = opened.snapshot()
-    videos = opened.dataset("videos", at.videos).to_table(columns=["video_id", "status", "clips"]).to_pylist()
-    clips = opened.dataset("clips", at.clips).to_table(columns=["clip_id", "video_id"]).to_pylist()
-    samples = set(opened.dataset("samples", at.samples).to_table(columns=["clip_id"])["clip_id"].to_pylist())
+    videos = opened.dataset("videos", at["videos"]).to_table(columns=["video_id", "status", "clips"]).to_pylist()
+    clips = opened.dataset("clips", at["clips"]).to_table(columns=["clip_id", "video_id"]).to_pylist()
+    samples = set(opened.dataset("samples", at["samples"]).to_table(columns=["clip_id"])["clip_id"].to_pylist())
     for video in videos:
         mine = {clip["clip_id"] for clip in clips if clip["video_id"] == video["video_id"]}
         if video["status"] == Status.DONE:
@@ -103,7 +103,7 @@ def _check_whole(pyramid: Path) -> None:
 
 
 def test_a_killed_worker_costs_nothing_but_time(videos: Path, undisturbed: Path, tmp_path: Path) -> None:
-    pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path)
+    pyramid, recipe = tmp_path / "pyramid", jobs.recipe(tmp_path, jobs.WITHOUT_TEXT)
     process = jobs.start("curate", str(videos), "--to", str(pyramid), "--recipe", recipe, "--cpus", "2", "--json")
     victims = _wait_for_workers(process)
     os.kill(victims[0].pid, signal.SIGKILL)
@@ -114,9 +114,8 @@ def test_a_killed_worker_costs_nothing_but_time(videos: Path, undisturbed: Path,
 
 
 def test_a_driver_that_is_interrupted_leaves_no_process(videos: Path, tmp_path: Path) -> None:
-    process = jobs.start(
-        "curate", str(videos), "--to", str(tmp_path / "p"), "--recipe", jobs.recipe(tmp_path), "--cpus", "2", "--json"
-    )
+    to = ("--to", str(tmp_path / "p"), "--recipe", jobs.recipe(tmp_path, jobs.WITHOUT_TEXT), "--cpus", "2", "--json")
+    process = jobs.start("curate", str(videos), *to)
     workers = _wait_for_workers(process)
     family = [*psutil.Process(process.pid).children(recursive=True), *workers]
     process.send_signal(signal.SIGINT)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from curation.contract import Reason, Status
 from curation.media.sandbox import faults
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from tests.support import jobs, poison
+from tests.support import jobs, poison, without_ray
 
 NOT_LISTED = ("playlist.m3u8", "audio-only.m4a", "cover-art.m4a")
 """Their names are no video's, so a folder's walk leaves them out: they are named outright."""
@@ -23,7 +24,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, jobs.Finis
     files = poison.build(folder / "poison")
     named = [files[name] for name in NOT_LISTED]
     sources = [files["zero-bytes.mp4"].parent, *named, innocent]
-    done = jobs.curate(sources, folder / "pyramid", jobs.recipe(folder), code=1, **{faults.SWITCH: "1"})
+    done = without_ray.curate(
+        sources, folder / "pyramid", jobs.recipe(folder), code=1, RUN=str(folder), **{faults.SWITCH: "1"}
+    )
     return folder / "pyramid", done, innocent
 
 
@@ -85,7 +88,8 @@ def test_the_neighbour_of_a_playlist_was_not_read(finished: tuple[Path, jobs.Fin
 
 
 def test_no_process_is_left(finished: tuple[Path, jobs.Finished, Path]) -> None:
-    assert not jobs.orphans()
+    _, alive = psutil.wait_procs(jobs.of_run(str(finished[0].parent)), timeout=120)
+    assert not alive
 
 
 def test_why_tells_the_reason(finished: tuple[Path, jobs.Finished, Path]) -> None:

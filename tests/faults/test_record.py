@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from curation.errors import UserError
-from curation.pyramid import runs
-from curation.pyramid.files import Files
+from curation.pyramid.history import runs
+from curation.pyramid.storage.files import Files
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tiers
+from curation.pyramid.tiering.tiers import Tier, Tiers
 from pipelines import cli
 from pipelines.cli import main
 from pipelines.execution.account import Account
 from pipelines.execution.recording import Recording
 from tests.faults.conftest import Small
-from tests.support import jobs
+from tests.support import jobs, without_ray
 
 
 def states(pyramid: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -29,7 +30,8 @@ def states(pyramid: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_the_record_of_a_killed_run_says_so(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pyramid = tmp_path / "p"
-    arguments = ("curate", str(small.videos), "--to", str(pyramid), "--recipe", small.recipe, "--cpus", "2", "--json")
+    to = ("--to", str(pyramid), "--recipe", small.recipe, "--cpus", jobs.CPUS, "--json")
+    arguments = ("curate", str(small.videos), *to)
     process = jobs.start(*arguments)
     while process.poll() is None and not any(run.stage for run in runs.listed(Files(str(pyramid)))):
         time.sleep(0.05)
@@ -40,7 +42,7 @@ def test_the_record_of_a_killed_run_says_so(small: Small, tmp_path: Path, capsys
     (left,) = runs.listed(Files(str(pyramid)))
     assert (left.ended, left.exit, left.stage) == (None, None, "measure")
 
-    done = jobs.run(*arguments)
+    done = without_ray.run(*arguments)
     assert done.code == 0, done.error
     assert states(pyramid, capsys) == ["killed", "done"]
 
@@ -53,6 +55,7 @@ def test_a_signal_is_recorded_as_the_command_ends_whatever_it_unwinds_as(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, unwinds_as: BaseException | None
 ) -> None:
     made = Pyramid.create(tmp_path / "p", Tiers(), "test")
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner may have its processes ignore it
 
     def command(arguments: object, given: object) -> int:
         with Recording(made, Account(), None).kept():  # type: ignore[arg-type]
@@ -64,9 +67,22 @@ def test_a_signal_is_recorded_as_the_command_ends_whatever_it_unwinds_as(
         return 0
 
     monkeypatch.setattr(cli, "_command", command)
-    assert main(["curate"]) == 128 + number
+    try:
+        assert main(["curate"]) == 128 + number
+    finally:
+        signal.signal(signal.SIGINT, usual)
     (run,) = runs.listed(made.files)
     assert (run.exit, run.stopped_by) == (128 + number, "a signal")
+
+
+def test_a_name_that_was_struck_out_of_a_record_stays_out(tmp_path: Path) -> None:
+    """A run at work writes its record again and again."""
+    made = Pyramid.create(tmp_path / "p", Tiers((Tier("a"),)), "test")
+    with Recording(made, Account(), None).kept():  # type: ignore[arg-type]
+        (there,) = runs.listed(made.files)
+        runs.write(made.files, replace(there, command=("ziggurat", "[taken down]")))
+    (record,) = runs.listed(made.files)
+    assert record.command == ("ziggurat", "[taken down]") and record.ended is not None
 
 
 def test_a_run_that_is_interrupted_or_cannot_go_on_says_how(tmp_path: Path) -> None:

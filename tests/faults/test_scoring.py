@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curation.pyramid import journal
+from curation.pyramid.commits import journal
 from curation.pyramid.store import Pyramid
 from pipelines.curate import SCORE_CLIPS
 from pipelines.execution.attempts import HOLD_S
@@ -32,12 +32,12 @@ def missing(place: Path) -> dict[int, tuple[float | None, str | None, str | None
 
 
 def test_a_filter_that_raises_costs_its_clip_only_until_the_next_run(place: Path) -> None:
-    told = scoring.run(place, Options(poison=(3, 20, 63)))
+    told = scoring.run(place, Options(poison=(3, 20, 63), ray=False))
     assert told == {"scored": {"text_area": CLIPS - 3}, "not_scored": {"text_area: internal_error": 3}}
     assert missing(place) == {
         number: (None, BY, f"internal_error: ValueError: clip {number} is odd") for number in (3, 20, 63)
     }
-    assert scoring.run(place, Options()) == {"scored": {"text_area": 3}, "not_scored": {}}
+    assert scoring.run(place, Options(ray=False)) == {"scored": {"text_area": 3}, "not_scored": {}}
     assert missing(place) == {}
 
 
@@ -48,7 +48,7 @@ def test_a_filter_that_kills_its_process_costs_its_clip_only(place: Path) -> Non
 
 
 def test_ten_in_a_row_stop_the_run_and_leave_no_trace_for_the_next_one(place: Path) -> None:
-    told = scoring.run(place, Options(poison=tuple(range(CLIPS))))
+    told = scoring.run(place, Options(poison=tuple(range(CLIPS)), ray=False))
     assert "10 videos in a row failed for one cause: internal_error: ValueError: clip " in told["cause"]
     journal.recover(Pyramid.open(place))  # as the next run begins
     assert set(scoring.scores(place).values()) == {(None, None, None)}

@@ -101,6 +101,21 @@ def test_time_limits_that_suit_no_film_do_not_fail_the_check(tmp_path: Path) -> 
     assert "measures with" in selftest.decoder(plan, Encode(preset="ultrafast"), hasty).how
 
 
+def test_the_film_of_the_check_goes_through_the_encoder_of_sound(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeps = jobs.RECIPE.replace('preset = "ultrafast"', 'preset = "ultrafast"\nsound = "aac"')
+    recipe = load(jobs.recipe(here, keeps))
+    assert "encodes with libx264 and aac" in selftest.decoder(recipe.plan, recipe.encoding, recipe.limits).how
+    assert {check.name: check.run().text for check in checks.of_machine(recipe)}["encoder"] == "libx264 and aac"
+    monkeypatch.setattr(packages, "has_codec", lambda codec: codec.name != "aac")
+    packages.wrong_with_codec.cache_clear()
+    try:
+        assert "the encoder aac cannot be used" in refused(capsys, here, "--recipe", jobs.recipe(here, keeps))
+    finally:
+        packages.wrong_with_codec.cache_clear()
+
+
 def test_cutting_needs_no_shot_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load(jobs.recipe(tmp_path, jobs.RECIPE + '[shots]\ndetector = "transnet"\n'))
     tried: list[str] = []
@@ -132,16 +147,15 @@ def test_notice_and_check_say_what_the_decoder_s_process_says(
 
 
 def test_a_run_says_what_its_decoder_s_process_lacks(tmp_path: Path) -> None:
-    """In a process of its own: Ray settles once a process how it authenticates, and another test joins without."""
     level = Level(0, True)
     code = (
-        "import sys; from curation.media.sandbox import decoder; "
+        "from curation.media.sandbox import decoder; "
         "from curation.media.sandbox.cell.confine import Level; "
-        "from pipelines.cli import main; heard = decoder.Decoder._greeting; "
-        f"decoder.Decoder._greeting = lambda self: heard(self) and {level!r}; sys.exit(main(sys.argv[1:]))"
+        "from tests.support import without_ray; heard = decoder.Decoder._greeting; "
+        f"decoder.Decoder._greeting = lambda self: heard(self) and {level!r}; without_ray.main()"
     )
     video, recipe = str(media.sample("plain.mp4")), jobs.recipe(tmp_path)
-    asked = ("curate", video, "--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", "1", "--json")
+    asked = ("curate", video, "--to", str(tmp_path / "p"), "--recipe", recipe, "--cpus", jobs.CPUS, "--json")
     done = jobs.finish(jobs.start(*asked, code=code))
     assert done.code == 0, done.error
     notice = f"the decoder's process is not fully confined: {level.text}"

@@ -45,6 +45,19 @@ def joining(*given, **options):
     init(*given, **options)
 cluster._init = joining
 """,
+    "Ray is connected to": """
+init = cluster._init
+def joining(*given, **options):
+    from ray._private import worker  # not before the mode is set in which it joins
+    core = worker.ray._raylet.CoreWorker
+    def connecting(*given, **options):
+        send()
+        time.sleep(0.1)
+        return core(*given, **options)
+    worker.ray._raylet.CoreWorker = connecting
+    init(*given, **options)
+cluster._init = joining
+""",
     "a result is committed": """
 commit = committer.ResultCommitter._commit
 def committing(self, results):
@@ -91,7 +104,7 @@ def test_a_signal_ends_a_run_in_one_line(small: Small, tmp_path: Path, instant: 
         "--recipe",
         small.recipe,
         "--cpus",
-        "2",
+        jobs.CPUS,
         "--json",
     ]
     process = subprocess.Popen(

@@ -12,7 +12,9 @@ from training.models.base import TextStates
 from training.models.dcae import VideoDcAe, preset
 from training.models.mmdit import MMDiT
 from training.models.mmdit import preset as network
+from training.offload import Offload
 from training.sampling.denoise import Settings
+from training.sampling.exact import exact
 from training.sampling.guidance import Guidance
 from training.sampling.sampler import Request, Sampler
 from training.tokens import Grid
@@ -91,3 +93,21 @@ def test_a_seed_starts_the_same_video_on_any_device() -> None:
         sampler = Sampler(mmdit(device, torch.float32), autoencoder, Fixed(device), torch.device(device))
         made.append(sampler(Request(("a",), 8, 64, 96, seeds=(3,)), Settings(3, Guidance())).latent_BCTHW.cpu())
     torch.testing.assert_close(made[0], made[1], atol=1e-3, rtol=1e-3)
+
+
+def test_inputs_of_recomputed_blocks_wait_in_pinned_memory_and_change_no_bit() -> None:
+    """Copied out and back in a stream of its own, twice, through the same buffers."""
+    model, offload = mmdit("cuda", torch.float32), Offload()
+    text = Fixed("cuda").encode([""])
+    drawn = torch.Generator().manual_seed(1)
+    x_BLC = torch.randn(1, GRID.tokens, model.config.in_channels, generator=drawn).cuda()
+    for _ in range(2):
+        found = []
+        for keep in (None, offload):
+            model.recompute(2, 2, keep)
+            with exact(1):
+                model(x_BLC, torch.full((1,), 0.5, device="cuda"), text, GRID).square().mean().backward()
+            found.append([weight.grad for weight in model.parameters()])
+            model.zero_grad()
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert sum(len(free) for free in offload._buffers.values()) == 6

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from curation.pyramid.commit import Committer
+from curation.pyramid.commits.commit import Committer
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tier, Tiers
+from curation.pyramid.tiering.tiers import Tier, Tiers
 from pipelines.cli import main
 from pipelines.commands.conditions import conditions
 from pipelines.config.recipe import load

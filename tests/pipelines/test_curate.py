@@ -13,13 +13,15 @@ import pytest
 from curation.errors import UserError
 from curation.filters.base import SampleFilter
 from curation.media.plan import ClipPlan, MediaPlan
-from curation.pyramid import plans, search
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.failures import PASSING
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history import plans, search
+from curation.pyramid.history.failures import PASSING
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.rows import attempt_fingerprint
 from pipelines import curate
+from pipelines.commands import dry_run
+from pipelines.config.adoption import Choice
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
 from pipelines.execution.notices import of_measuring
@@ -153,3 +155,35 @@ def test_a_filter_that_wants_a_gpu_ends_a_run_that_has_none() -> None:
         curate.check_gpus(recipe, [wants], False)
     curate.check_gpus(recipe, [wants], True)
     curate.check_gpus(recipe, [replace(wants, make=None), replace(wants, gpus=0.0)], False)
+
+
+def test_clips_that_lack_one_of_a_filters_scores_are_scored(job: Job) -> None:
+    add(
+        job,
+        row(0, text_area=0.1, text_area_by="by-1"),
+        row(1, text_area=0.1, text_area_by="by-1", aesthetic=5.0, aesthetic_by="by-1"),
+    )
+    asked: list[str] = []
+    job.run = lambda items, stages, committer: asked.extend(name for item in items for name in item.clip_ids)  # type: ignore[method-assign]
+    wants = Ready("two", ("text_area", "aesthetic"), "", "by-1", make=NEVER_MADE)
+    curate.score(cast("curate.Job", job), wants)
+    assert asked == ["c0"]
+
+
+def test_a_dry_run_knows_a_content_unless_a_run_would_measure_it_again(tmp_path: Path) -> None:
+    pyramid = Pyramid.create(tmp_path / "known", TIERS, "test")
+    recipe = load("small")
+    base = {"fingerprint": recipe.plan.fingerprint, "modified": [1.0], "status": "done"}
+    rows = [base | {"video_id": f"v{number}", "uris": [f"/{number}"]} for number in range(3)]
+    rows[1]["fingerprint"] = "another"
+    rows[2]["status"] = "quarantined"
+    Committer(pyramid).commit(Batch(videos=videos(*rows)))
+    choice = Choice(recipe, "", pyramid, keeps=True)
+
+    def knows(retry: bool, stale: set[str]) -> list[bool]:
+        asks = dry_run._knows(choice, retry, stale)
+        return [asks(f"v{number}") for number in range(4)]
+
+    assert knows(False, set()) == [True, False, True, False]
+    assert knows(True, set()) == [True, False, False, False]
+    assert knows(False, {"/0"}) == [False, False, True, False]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,11 @@ from tests.support import media
 ROOT = Path(__file__).parents[2]
 _NOT_NICE = {"RAY_worker_niceness": "0"}
 """Ray's workers yield to every other process, so that on a busy machine a test of what they do would wait for ever."""
+
+CPUS = "1"
+"""What a job of a test may use unless it needs more: each worker costs the start of a process, and tests run side by
+side.
+"""
 
 LENGTHS = ((3, 2.5), (4,), (2.5, 2, 3), (5,), (3, 3), (9,))
 """Shot lengths in seconds of the small corpus: 6 videos, 10 clips."""
@@ -50,6 +59,9 @@ motion = [0.2, inf]
 tier = "all"
 """
 
+WITHOUT_TEXT = RECIPE.replace("[filters.ocr]\n", "[filters.ocr]\nenabled = false\n")
+"""The same without the text filter: a stage less to start."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -67,7 +79,15 @@ class Finished:
 
 def corpus(folder: Path) -> Path:
     """The small corpus: videos whose clips are known from `LENGTHS`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_corpus(), folder, dirs_exist_ok=True)
+    return folder
+
+
+@cache
+def _corpus() -> Path:
+    """Made once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="ziggurat-corpus-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for number, lengths in enumerate(LENGTHS):
         sources = ("testsrc2", "mandelbrot", "smptebars", "gradients")
         media.scenes(folder / f"{number}.mp4", lengths, sources=sources[number % 4 :] + sources[: number % 4], crf=28)
@@ -81,14 +101,14 @@ def recipe(folder: Path, text: str = RECIPE) -> str:
     return str(path)
 
 
-def start(*arguments: str, code: str = "", **environment: str) -> subprocess.Popen[str]:
-    """Start `ziggurat` in a session of its own; or `code`, with these arguments."""
+def start(*arguments: str, code: str = "", cwd: Path = ROOT, **environment: str) -> subprocess.Popen[str]:
+    """Start `ziggurat` in a session of its own, in the folder `cwd`; or `code`, with these arguments."""
     return subprocess.Popen(
         [sys.executable, *(("-c", code) if code else ("-m", "pipelines.cli")), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, **_NOT_NICE, "PYTHONPATH": str(ROOT), **environment},
         start_new_session=True,
         # A test runner in the background hands down an ignored Ctrl-C.
@@ -102,7 +122,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 600) -> Finished:
 
 
 def run(*arguments: str, **environment: str) -> Finished:
-    return finish(start(*arguments, **environment))
+    return finish(start(*arguments, cwd=ROOT, **environment))
 
 
 def curate(
@@ -111,7 +131,7 @@ def curate(
     """Curate, and see it end with `code`."""
     sources = [str(v) for v in ([videos] if isinstance(videos, Path) else videos)]
     done = run(
-        "curate", *sources, "--to", str(pyramid), "--recipe", recipe_path, "--cpus", "2", "--json", **environment
+        "curate", *sources, "--to", str(pyramid), "--recipe", recipe_path, "--cpus", CPUS, "--json", **environment
     )
     assert done.code == code, done.error
     return done
@@ -148,12 +168,3 @@ def of_run(name: str) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def orphans() -> list[psutil.Process]:
-    """Decoder children that nobody watches."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "ppid"])
-        if "curation.media.sandbox.child" in (process.info["cmdline"] or []) and process.info["ppid"] == 1
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from tests.support import golden
@@ -39,6 +40,41 @@ def lively(config: MMDiTConfig) -> MMDiT:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model
+
+
+def flux_transformer(config: MMDiTConfig, guidance: bool = False) -> Any:
+    """diffusers' own network of the same size, with random weights."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(3)
+    model = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=config.in_channels,
+        num_layers=config.depth,
+        num_single_layers=config.depth_single_blocks,
+        attention_head_dim=config.head_dim,
+        num_attention_heads=config.num_heads,
+        joint_attention_dim=config.context_in_dim,
+        pooled_projection_dim=config.vec_in_dim,
+        guidance_embeds=guidance,
+        axes_dims_rope=config.axes_dim,
+    )
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def flux_output(theirs: Any, inputs: dict[str, Any]) -> Any:
+    """What it gives for the arguments of our network, whose condition it has no input for."""
+    with torch.no_grad():
+        return theirs(
+            hidden_states=inputs["x_BLC"],
+            encoder_hidden_states=inputs["text"].tokens_BMD,
+            pooled_projections=inputs["text"].pooled_BP,
+            timestep=inputs["t_B"],
+            img_ids=inputs["grid"].positions(),
+            txt_ids=torch.zeros(inputs["text"].tokens_BMD.shape[1], 3),
+            return_dict=False,
+        )[0]
 
 
 def inputs_for(config: MMDiTConfig, grid: Grid, batch: int = 2, words: int = 5) -> dict[str, Any]:

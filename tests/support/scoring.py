@@ -24,11 +24,12 @@ import numpy as np
 
 from curation.errors import UserError
 from curation.filters.base import SampleFilter, ScoreValue
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.fragments import write_samples_fragments
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.storage.fragments import write_samples_fragments
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tier, Tiers
+from curation.pyramid.tiering.tiers import Tier, Tiers
 from tests.curation.pyramid import build
+from tests.support import without_ray
 
 ROOT = Path(__file__).parents[2]
 SCORE, BY = "text_area", "fake-1"
@@ -38,7 +39,9 @@ STEP = 4
 
 @dataclass(frozen=True)
 class Options:
-    """How the filter behaves, by numbers of clips. `log`: a file to which it adds a byte for each clip measured."""
+    """How the filter behaves, by numbers of clips. `log`: a file to which it adds a byte for each clip measured.
+    `ray`: see `without_ray`.
+    """
 
     poison: Sequence[int] = ()
     deadly: Sequence[int] = ()
@@ -48,6 +51,7 @@ class Options:
     attempts: int = 2
     retry: bool = False
     cpus: int = 2
+    ray: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,18 +148,20 @@ class Silent:
 
 
 def main(place: str, options: str) -> None:
+    wanted = Options(**json.loads(options))
+    if not wanted.ray:
+        without_ray.install()
     from pipelines import curate
     from pipelines.config.filters import Ready
     from pipelines.config.recipe import Recipe
+    from pipelines.execution import starting
     from pipelines.execution.account import Account
-    from pipelines.execution.cluster import joined
 
-    wanted = Options(**json.loads(options))
     filter_ = Ready("ocr", (SCORE,), "not run yet", BY, None, MakeFake(wanted))
     recipe = Recipe.model_validate({"name": "test", "run": {"attempts": wanted.attempts}})
     account = Account()
     try:
-        with joined(None, wanted.cpus) as resources:
+        with starting.joined(None, wanted.cpus) as resources:
             opened = Pyramid.open(place)
             with curate.working(opened, recipe, resources, Silent(), account, retry_quarantined=wanted.retry) as job:
                 curate.score(job, filter_, job.again)

@@ -35,8 +35,10 @@ def test_both_forms(fps: float | None, motion: int | None, form: Form, want: str
     assert with_suffix(" A cat runs. ", fps, motion, form) == want
 
 
-def test_an_empty_caption_has_facts_alone_in_the_public_training_form() -> None:
+def test_an_empty_caption_has_facts_alone() -> None:
     assert with_suffix("", 24, 4, Form.COMMA) == "24 FPS, 4 motion score."
+    assert with_suffix(" ", 24, 4) == "24 FPS. 4 motion score."
+    assert with_suffix("", None, None) == "."
 
 
 @pytest.mark.parametrize(("vmaf", "score"), [(0.0, 1), (0.4, 1), (3.6, 4), (4.4, 4), (15.2, 15), (31.0, 15)])

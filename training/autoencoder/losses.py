@@ -17,6 +17,9 @@ from torch.nn import functional as F
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """Two batches of frames (N, 3, H, W) in [-1, 1] to the distance of each pair (N,), such as LPIPS."""
 
+Gradient = Callable[[Tensor], Tensor]
+"""A loss to its gradient at a layer's kernel."""
+
 AdversarialKind = Literal["hinge", "vanilla", "wgan"]
 
 
@@ -63,13 +66,21 @@ def weighted_generator_loss(
     loss = generator_loss(logits_fake)
     if step < start:
         return 0.0 * loss
-    nll_grad, loss_grad = (torch.autograd.grad(x, last_layer, retain_graph=True)[0] for x in (nll, loss))
-    return weight * gradient_ratio(nll_grad, loss_grad) * loss
+    ratio = adaptive_weight(nll, loss, lambda one: torch.autograd.grad(one, last_layer, retain_graph=True)[0])
+    return weight * ratio * loss
 
 
-def gradient_ratio(nll_grad: Tensor, generator_grad: Tensor) -> Tensor:
-    """|nll| / (|generator| + 1e-4), at most 1e4, without gradient: the adaptive weight of VQGAN."""
-    return (nll_grad.norm() / (generator_grad.norm() + 1e-4)).clamp(0.0, 1e4).detach()
+def adaptive_weight(nll: Tensor, other: Tensor, gradient: Gradient, most: float = 1e4) -> Tensor:
+    """The factor that lets `other` pull at a layer as hard as `nll` does; without gradient (`gradient_ratio`).
+
+    It takes a backward pass of each loss down to the layer, and adds to no `grad`.
+    """
+    return gradient_ratio(gradient(nll), gradient(other), most)
+
+
+def gradient_ratio(nll_grad: Tensor, other_grad: Tensor, most: float = 1e4) -> Tensor:
+    """|nll| / (|other| + 1e-4) in float32, at most `most`, without gradient: the adaptive weight of VQGAN."""
+    return (nll_grad.float().norm() / (other_grad.float().norm() + 1e-4)).clamp(0.0, most).detach()
 
 
 def discriminator_loss(

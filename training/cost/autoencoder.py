@@ -1,4 +1,4 @@
-"""FLOPs of encoding a video, counted on the autoencoder: it runs on the meta device, which computes nothing.
+"""FLOPs of an autoencoder, counted on it: it runs on the meta device, which computes nothing.
 
 The transformer's cost has a formula (`cost`); an autoencoder's has none worth writing down.
 """
@@ -6,13 +6,17 @@ The transformer's cost has a formula (`cost`); an autoencoder's has none worth w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from curation.errors import UserError
-from training.cost.formulas import tiles_of
+from training.cost.formulas import BACKWARD, tiles_of
+
+if TYPE_CHECKING:
+    from training.models.dcae.config import DcAeConfig
 
 SIDE, TILE_FRAMES = 256, 32
 
@@ -26,6 +30,36 @@ def encode_flops(autoencoder: str, frames: int, height: int, width: int) -> int:
         encode = make()
     tiles = tiles_of(frames, height, width, SIDE, tile_frames)
     return sum(count * _flops(encode, shape) for shape, count in tiles.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """FLOPs of encoding and decoding without tiles, a pixel of a frame: of a video and of a still image.
+
+    All that a Video DC-AE does is proportional to frames x height x width, its linear attention too.
+    """
+
+    video: float
+    image: float
+
+    @classmethod
+    def of(cls, config: DcAeConfig) -> Self:
+        """Counted on a small clip and image. In the main thread: torch's counter hooks every module's forward."""
+        from training.models.dcae.autoencoder import VideoDcAe
+
+        with torch.device("meta"):
+            made = VideoDcAe(config)
+        side, clip = config.spec.space, 2 * config.spec.time  # a latent of one frame is a still image's
+        video, image = (_flops(lambda x: made.decoder(made.encoder(x)), (frames, side, side)) for frames in (clip, 1))
+        return cls(video / (clip * side**2), image / side**2)
+
+    def forward(self, frames: int, height: int, width: int) -> float:
+        """Of one clip."""
+        return (self.image if frames == 1 else self.video) * frames * height * width
+
+    def train(self, frames: int, height: int, width: int) -> float:
+        """Forward and backward of one clip, without what the losses compute."""
+        return (1 + BACKWARD) * self.forward(frames, height, width)
 
 
 def count_flops(run: Callable[[], object]) -> int:

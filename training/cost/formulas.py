@@ -97,6 +97,12 @@ class Transformer:
         """Forward FLOPs of one token in a sequence of `length` tokens, video and text."""
         return 2 * self.weights_per_token + self.attention_per_token(length)
 
+    def train_per_token(self, length: int, frozen: bool = False) -> float:
+        """Forward and backward. `frozen`: only an adapter is trained, so that linear layers need no gradients of their
+        weights; the adapter's own, a hundredth of a layer, are not counted."""
+        linear = 2 * self.weights_per_token
+        return (1 + BACKWARD) * self.forward_per_token(length) - (linear if frozen else 0)
+
     def recompute(self, double: int, single: int) -> float:
         """The part of a forward pass that runs again when so many blocks are checkpointed, 0 to 1."""
         if not (0 <= double <= self.double and 0 <= single <= self.single):

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 
+from curation.contract import Kind
 from training.data.aspect import nearest, sizes
 from training.data.bucket_table import BucketTable, Slot
 
@@ -35,6 +37,13 @@ class ClipShape:
     height: int
     width: int
     fps: float | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> ClipShape:
+        """From a row of `clips`: an image is one frame without a rate."""
+        if row.get("kind") == Kind.IMAGE:
+            return cls(1, row["height"], row["width"], None)
+        return cls(row["frames"], row["height"], row["width"], row["fps"])
 
 
 @dataclass(frozen=True, slots=True)

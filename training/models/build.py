@@ -6,6 +6,7 @@ one part, so that the trainer takes the transformer without the text encoder, an
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from training.models.mmdit.model import MMDiT
     from training.models.text.embedded import EmbeddedText
     from training.models.text.t5_clip import T5Clip
+    from training.models.text.tokenizer import TooLong
+    from training.models.weights import Allowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +136,16 @@ def dtype_of(spec: ModelSpec) -> torch.dtype:
 
 
 def denoiser(
-    spec: DenoiserSpec, latents: LatentSpec, widths: tuple[int, int], device: torch.device, dtype: torch.dtype
+    spec: DenoiserSpec,
+    latents: LatentSpec,
+    widths: tuple[int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+    allowed: Allowed | None = None,
 ) -> MMDiT:
-    """The transformer, in evaluation mode, without gradients; `widths`: channels of the two texts."""
+    """The transformer, in evaluation mode, without gradients; `widths`: channels of the two texts. `allowed`: what its
+    weights may lack or have too much of (`convert.NEW_LATENT`); None: they must fit.
+    """
     from training.models.convert import load_mmdit
     from training.models.mmdit import MMDiT, preset
     from training.models.pretrained import locate
@@ -158,7 +168,7 @@ def denoiser(
     else:
         with torch.device("meta"):
             made = MMDiT(config).to(dtype)
-        load_mmdit(made, locate(spec.path, "the transformer"), device=device)
+        load_mmdit(made, locate(spec.path, "the transformer"), allowed=allowed, device=device)
     if spec.compile:
         made.compile_blocks()
     return made.eval().requires_grad_(False)
@@ -178,13 +188,28 @@ def autoencoder(spec: AutoencoderSpec, device: torch.device, dtype: torch.dtype)
     return VideoDcAe.load(spec.path, spec.preset, dtype=dtype, device=device).requires_grad_(False)
 
 
-def text(spec: TextSpec, device: torch.device, dtype: torch.dtype) -> EmbeddedText | T5Clip:
-    """The text encoder; a prompt that is too long for it is an error."""
+def autoencoder_fingerprint(made: Autoencoder) -> str:
+    """sha256 of an autoencoder's configuration and weights as they compute: two with one fingerprint give the same
+    latents. Reads every weight.
+    """
+    assert isinstance(made, torch.nn.Module)
+    total = hashlib.sha256(f"{type(made).__name__} {getattr(made, 'config', None)!r}".encode())
+    for name, weight in sorted(made.state_dict().items()):
+        flat = weight.detach().cpu().contiguous().reshape(-1)
+        total.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        total.update(flat.view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def text(
+    spec: TextSpec, device: torch.device, dtype: torch.dtype, too_long: TooLong = "error"
+) -> EmbeddedText | T5Clip:
+    """The text encoder. `too_long`: a prompt that is too long for it is an error, or loses its end."""
     if spec.kind == "embedded":
         from training.models.text.embedded import EmbeddedText
 
-        return EmbeddedText(dtype=dtype, device=device, too_long="error")
+        return EmbeddedText(dtype=dtype, device=device, too_long=too_long)
     from training.models.text.t5_clip import T5Clip
 
     assert spec.t5 and spec.clip, "the model file checks it"
-    return T5Clip(spec.t5, spec.clip, dtype=dtype, device=device, too_long="error")
+    return T5Clip(spec.t5, spec.clip, dtype=dtype, device=device, too_long=too_long)

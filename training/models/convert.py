@@ -63,6 +63,10 @@ class Converted:
         tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return tensor[start:stop] if start or stop is not None else tensor
 
+    def sources(self, name: str) -> tuple[str, ...]:
+        """The source's tensors that this one takes rows of."""
+        return tuple(dict.fromkeys(self._places[piece].tensor for piece in self._stacks[name]))
+
     def _piece(self, piece: Piece) -> Tensor:
         place = self._places[piece]
         rows = self._source.read(place.tensor, place.start, place.start + place.rows)

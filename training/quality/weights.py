@@ -42,6 +42,7 @@ DINO = Wanted(
         "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
     ),
 )
+DINOV2_L14 = Wanted("the folder of DINOv2 ViT-L/14", _hub("facebook/dinov2-large"))
 CLIP_B32 = Wanted("the folder of CLIP ViT-B/32", _hub("openai/clip-vit-base-patch32"))
 CLIP_L14 = Wanted("the folder of CLIP ViT-L/14", _hub("openai/clip-vit-large-patch14"))
 LAION_HEAD = Wanted(

@@ -38,6 +38,9 @@ _LOOKS_A_SECOND = 2.0
 _ENOUGH = 8
 """Looks at a shot after which it is judged before it has ended."""
 
+_LEAST_LINES = 8
+"""A picture with fewer tells nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
@@ -91,9 +94,14 @@ class FieldTest:
 
         Neighbours of another size, or a picture too small to tell, are passed over.
         """
-        if before.shape != luma.shape or after.shape != luma.shape or luma.shape[0] < 8:
+        if before.shape != luma.shape or after.shape != luma.shape or luma.shape[0] < _LEAST_LINES:
             return
-        self._looks.append(_look(_sample(before), _sample(luma), _sample(after)))
+        columns = Columns(luma.shape)
+        self.look(columns.take(before), columns.take(luma), columns.take(after), flagged)
+
+    def look(self, before: np.ndarray, luma: np.ndarray, after: np.ndarray, flagged: bool) -> None:
+        """The same of what `Columns.take` took of the three."""
+        self._looks.append(_look(before, luma, after))
         self._flagged += flagged
 
     @property
@@ -119,21 +127,38 @@ class FieldTest:
         return parity if found else None
 
 
-def _sample(luma: Plane) -> np.ndarray:
-    """Some columns of a plane as int16."""
-    width = luma.shape[1]
-    if width > BAND * BANDS:
-        starts = np.linspace(0, width - BAND, BANDS).astype(int)
-        luma = np.hstack([luma[:, at : at + BAND] for at in starts])
-    return luma.astype(np.int16)
+class Columns:
+    """Takes some columns of pictures of one shape, into memory that it keeps: fresh pages cost more than a look."""
+
+    KEPT = 3
+    """What was taken stays so long: until so many others have been."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        height, width = shape
+        self._starts: list[int] = []
+        if width > BAND * BANDS:
+            self._starts = np.linspace(0, width - BAND, BANDS).astype(int).tolist()
+            width = BAND * BANDS
+        self._bands = np.empty((height, width), np.uint8)
+        self._kept = deque(np.empty((self.KEPT, height, width), np.int16))
+
+    def take(self, luma: Plane) -> np.ndarray:
+        """Those of a plane, as twice their levels: int16, (height, columns)."""
+        if self._starts:
+            luma = cv2.hconcat([luma[:, at : at + BAND] for at in self._starts], dst=self._bands)
+        self._kept.rotate()
+        lines = self._kept[0]
+        lines[:] = luma
+        return np.left_shift(lines, 1, out=lines)
 
 
 def _look(before: np.ndarray, luma: np.ndarray, after: np.ndarray) -> _Look:
     between = luma[:-2] + luma[2:]
+    between >>= 1
 
     def off(lines: np.ndarray, first: int) -> float:
         """Sum over every second line from `first` of what `between` says it is not (twice the difference)."""
-        return cv2.norm(between[first::2], 2 * lines[1:-1][first::2], cv2.NORM_L1)
+        return cv2.norm(between[first::2], lines[1:-1][first::2], cv2.NORM_L1)
 
     size = 2 * between.size
     # `between` begins with line 1, so 0 stands for the bottom lines here. A bottom line of the picture before is one
@@ -159,17 +184,23 @@ class Fields:
 
     def __init__(self, rate: float) -> None:
         self._every = max(2, round(rate / _LOOKS_A_SECOND))
+        self._columns: Columns | None = None
         self._test = FieldTest()
-        self._seen: deque[tuple[Plane, av.VideoFrame, bool]] = deque(maxlen=3)
+        self._taken: deque[tuple[np.ndarray, bool]] = deque(maxlen=Columns.KEPT)
         self._count = self._looks = 0
 
-    def push(self, luma: Plane, frame: av.VideoFrame, flagged: bool) -> None:
-        """The next frame, with its luma as a view that lives as long as `frame`."""
-        self._seen.append((luma, frame, flagged))
+    def push(self, luma: Plane, flagged: bool) -> None:
+        """The next frame's luma, of one size for all; `flagged` as its decoder says."""
         self._count += 1
-        if len(self._seen) == 3 and self._count % self._every == 0:
-            before, now, after = self._seen
-            self._test.push(before[0], now[0], after[0], now[2])
+        place = self._count % self._every
+        if 0 < place < self._every - 2 or luma.shape[0] < _LEAST_LINES:
+            return
+        # Columns are taken as each picture comes, while it lies in the cache, of the three that one look needs.
+        self._columns = self._columns or Columns(luma.shape)
+        self._taken.append((self._columns.take(luma), flagged))
+        if len(self._taken) == Columns.KEPT and place == 0:
+            (before, _), (now, flag), (after, _) = self._taken
+            self._test.look(before, now, after, flag)
             self._looks += 1
             if self._looks >= _ENOUGH:
                 self._judge()
@@ -178,7 +209,7 @@ class Fields:
         """What follows is another shot."""
         self._judge()
         self._test, self._looks = FieldTest(), 0
-        self._seen.clear()
+        self._taken.clear()
 
     def _judge(self) -> None:
         if (parity := self._test.verdict()) is not None:

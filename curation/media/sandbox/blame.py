@@ -16,7 +16,14 @@ from curation.contract import Reason, Verdict
 _READER = "curation.media.sandbox.handle"
 """Our file object: what it raises is the disk's."""
 
-_MAKING = ("curation.media.encode", "av.container.output", "av.codec.hwaccel", "av.filter")
+_MAKING = (
+    "curation.media.encode",
+    "curation.media.still.encode",
+    "curation.media.sound.track",
+    "av.container.output",
+    "av.codec.hwaccel",
+    "av.filter",
+)
 """Modules and packages where PyAV is asked to make something: a failure there is not the video's."""
 
 

@@ -64,7 +64,7 @@ def main() -> None:
 
 def _load(setup: Setup) -> None:
     """Import all that requests need: files and processes are out of reach later. `UserError` where a package lacks,
-    or libav has not all filters.
+    or has not all that it can be built with.
     """
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(setup.max_pixels)  # it looks there as it loads
     import cv2
@@ -74,6 +74,10 @@ def _load(setup: Setup) -> None:
     cv2.setNumThreads(1)
     if setup.work == "pictures":
         return
+    from curation.media.still import built_in
+
+    built_in.require()  # before the passes below are loaded: some of it is needed for that already
+
     import av.logging
 
     from curation.media import cut, measure  # noqa: F401 - loaded for the requests below
@@ -112,7 +116,8 @@ def _measure(request: Message, video: int | None, answers: BinaryIO) -> None:
     assert video is not None, "a request without a video"
     body = request.body
     progress = _Progress(answers)
-    for item in measure(path_of(video), PLAN.validate_python(body["plan"]), body["max_pixels"], progress):
+    plan, image_pixels = PLAN.validate_python(body["plan"]), body["image_pixels"]
+    for item in measure(path_of(video), plan, body["max_pixels"], progress, image_pixels):
         if isinstance(item, Facts):
             send(answers, "facts", asdict(item))
         elif isinstance(item, Tally):
@@ -157,6 +162,14 @@ def _frames(request: Message, video: int | None, answers: BinaryIO) -> None:
         send(answers, "picture", frame.shape[:2], [frame.tobytes()])
 
 
+def _fitted(request: Message, video: int | None, answers: BinaryIO) -> None:
+    from curation.media.sandbox.images import fitted
+
+    (content,), body = request.blobs, request.body
+    for frame in fitted(content, *(body[name] for name in ("is_image", "interval", "count", "height", "width"))):
+        send(answers, "picture", frame.shape[:2], [frame.tobytes()])
+
+
 def _act(request: Message, video: int | None, answers: BinaryIO) -> None:
     send(answers, "acted", faults.act(request.body["act"], request.body.get("to")))
 
@@ -166,6 +179,7 @@ _KINDS: Mapping[str, Callable[[Message, int | None, BinaryIO], None]] = {
     "cut": _cut,
     "pictures": _pictures,
     "frames": _frames,
+    "fitted": _fitted,
     "act": _act,
 }
 

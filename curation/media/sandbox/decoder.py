@@ -36,6 +36,9 @@ _START_S = 120.0
 _LOOK_S = 0.02
 """How often a child that has closed its answers is looked at, whether it has ended."""
 
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(256 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
+"""Keep freed pictures for the next ones: by default glibc gives them back and the kernel clears new pages."""
+
 _LEVEL = TypeAdapter(Level)
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 
@@ -227,7 +230,8 @@ os.register_at_fork(after_in_child=_STARTER.clear)
 def _spawned(setup: Setup, stdin: socket.socket, errors: Any) -> subprocess.Popen[bytes]:
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "curation.media.sandbox.child", json.dumps(asdict(setup))],
+            # -P: no module comes from the working folder, which anybody may write to.
+            [sys.executable, "-P", "-m", "curation.media.sandbox.child", json.dumps(asdict(setup))],
             stdin=stdin.fileno(),
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -249,9 +253,7 @@ def _environment(gpu: bool) -> dict[str, str]:
         # One thread at the start: the cell binds the one that enters it and those that it starts (see `confine`).
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
         "LC_ALL": "C.UTF-8",
-        # Keep freed pictures for the next ones: by default glibc gives them back and the kernel clears new pages.
-        "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+        **MEMORY,
     }
     # Containers of GPU machines put the driver's libraries on a path of their own.
     for name in ("LD_LIBRARY_PATH", faults.SWITCH, *(_OF_GPUS if gpu else ())):

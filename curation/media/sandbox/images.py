@@ -1,7 +1,8 @@
 """Decoding from memory to pixels: image files, and clips that the sandbox cut. Runs inside the sandbox.
 
-`Sandbox.pictures` and `Sandbox.frames` are the ways in: for stored sample frames and for references of sampling. OpenCV
-refuses a size above the child's limit before it makes pixels (`child._load` tells it).
+`Sandbox.pictures`, `Sandbox.frames` and `Sandbox.fitted` are the ways in: for stored sample frames, for references of
+sampling, and for what a network is to read of a clip. OpenCV refuses a size above the child's limit before it makes
+pixels (`child._load` tells it).
 """
 
 from __future__ import annotations
@@ -31,3 +32,33 @@ def frames(content: bytes, first: int, count: int) -> Iterator[np.ndarray]:
     with av.open(io.BytesIO(content), "r", format="mp4") as container:
         for frame in islice(container.decode(video=0), first, first + count):
             yield frame.to_ndarray(format="bgr24")
+
+
+def fitted(content: bytes, is_image: bool, interval: int, count: int, height: int, width: int) -> Iterator[np.ndarray]:
+    """Every `interval`th frame of a stored clip, `count` of them, as `filling` makes them; fewer where it ends sooner.
+
+    The first one counts; an image has one.
+    """
+    if is_image:
+        found = picture(content)
+        shown = [] if found is None else [found]
+    else:
+        shown = islice(frames(content, 0, interval * (count - 1) + 1), 0, None, interval)
+    for bgr in shown:
+        yield cv2.cvtColor(filling(bgr, height, width), cv2.COLOR_BGR2RGB)
+
+
+def filling(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The largest middle part of a picture (H, W, 3) with the aspect height:width, at that size. It is averaged over
+    areas where it shrinks, cubic where it grows.
+    """
+    h, w = picture.shape[:2]
+    new_h, new_w = (
+        (h, max(1, round(h * width / height))) if w * height > h * width else (max(1, round(w * height / width)), w)
+    )
+    top, left = (h - new_h) // 2, (w - new_w) // 2
+    middle = picture[top : top + new_h, left : left + new_w]
+    if (new_h, new_w) == (height, width):
+        return np.ascontiguousarray(middle)
+    how = cv2.INTER_AREA if new_h >= height and new_w >= width else cv2.INTER_CUBIC
+    return cv2.resize(middle, (width, height), interpolation=how)

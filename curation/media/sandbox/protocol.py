@@ -40,8 +40,8 @@ class Sink(Protocol):
 class Setup:
     """What a child is started as, because it can load nothing later: what it decodes, for whom and within what.
 
-    `detector`: the shot detector whose packages it loads. `gpu`: whether it decodes or encodes on one. `max_pixels`: of
-    an image file.
+    `detector`: the shot detector whose packages it loads. `gpu`: whether it decodes or encodes on one. `max_pixels`:
+    the most that OpenCV makes of an image file.
     """
 
     parent: int

@@ -48,6 +48,9 @@ _CONTAINERS = re.compile(
 )
 """How the containers that are taken begin."""
 
+_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
+"""How images begin that are taken where their name is an image's, too; AVIF and HEIC open as films of one picture."""
+
 _HEAD = 1024
 _JPEG_BEGINS = b"\xff\xd8\xff"
 _NEXT_JPEG = re.compile(rb"\xff\xd9\0{0,16}\xff\xd8\xff")
@@ -74,6 +77,12 @@ def refusal(path: Path, error: av.error.FFmpegError) -> tuple[Reason, None, str]
     text = str(error.strerror)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(tuple(one.lower() for one in _REFERENCES)):
         return Reason.FORBIDDEN_FORMAT, None, text
+    if _IMAGE.match(head):
+        return (
+            Reason.UNSUPPORTED_FORMAT,
+            None,
+            "an image, and its name does not end as an image's does (.png, .jpg, ...)",
+        )
     if found := _CONTAINERS.match(head):
         kind = found.lastgroup
         if kind == "ISO" and not _has_index(path):

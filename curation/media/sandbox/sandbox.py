@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from curation.contract import Clip, Facts, Reason, Verdict
+from curation.contract import Clip, Facts, Kind, Reason, Verdict
 from curation.media.plan import Encode, Limits, MediaPlan
 from curation.media.results import ClipMeasure, Tally
 from curation.media.sandbox.cell import confine
@@ -45,11 +45,24 @@ class VideoMeasure:
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """What the cutting pass made: (clip id, MP4 bytes) for every clip unless there is a verdict."""
+    """What the cutting pass made: (clip id, bytes) for every clip, an MP4 or an image, unless there is a verdict."""
 
     media: tuple[tuple[str, bytes], ...]
     tally: Tally
     verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Every `interval`th frame of a clip from its first, `count` of them, cropped in the middle to the aspect of
+    `height` and `width` and brought to that size; of an image, the one there is.
+    """
+
+    is_image: bool
+    interval: int
+    count: int
+    height: int
+    width: int
 
 
 class Sandbox:
@@ -74,10 +87,19 @@ class Sandbox:
         self.close()
 
     def measure(
-        self, path: Path, name: str, plan: MediaPlan, progress: Callable[[int], None] = lambda frames: None
+        self,
+        path: Path,
+        name: str,
+        plan: MediaPlan,
+        progress: Callable[[int], None] = lambda frames: None,
+        as_image: bool = False,
     ) -> VideoMeasure:
-        """One measuring pass over `path`; `name` is what the source is called. Never raises for the video's sake."""
+        """One measuring pass over `path`; `name` is what the source is called. Never raises for the video's sake.
+
+        `as_image`: its name is an image's (`inputs.kinds`); see `media.measure.measure`.
+        """
         body = {"name": name, "plan": asdict(plan), "max_pixels": self._limits.max_pixels}
+        body["image_pixels"] = self._limits.max_image_pixels if as_image else 0
         setup = self._setup(detector=plan.shots.detector, gpu=plan.hwaccel != "none")
         found = self._ask("measure", body, setup, path, progress)
         return VideoMeasure(found.facts, () if found.verdict else tuple(found.clips), found.tally, found.verdict)
@@ -92,12 +114,13 @@ class Sandbox:
         progress: Callable[[int], None] = lambda frames: None,
     ) -> Cuts:
         """One cutting pass over `path` for `clips` of one segment. Never raises for the video's sake."""
+        are_images = any(clip.kind is Kind.IMAGE for clip in clips)  # they come from one source
         body = {
             "name": name,
             "clips": [asdict(c) for c in clips],
             "plan": asdict(plan),
             "encode": asdict(encode),
-            "max_pixels": self._limits.max_pixels,
+            "max_pixels": self._limits.max_image_pixels if are_images else self._limits.max_pixels,
         }
         setup = self._setup(gpu=plan.hwaccel != "none" or encode.codec == "h264_nvenc")
         done = self._ask("cut", body, setup, path, progress)
@@ -125,6 +148,18 @@ class Sandbox:
         done = self._ask("frames", body, self._setup())
         return tuple(picture for picture in done.pictures if picture is not None)
 
+    def fitted(self, content: bytes, name: str, wanted: Fit) -> np.ndarray | Verdict:
+        """What a network reads of a stored clip: (frames, height, width, 3) uint8, RGB; or why there is none."""
+        body = {"name": name, "blobs": [content], **asdict(wanted)}
+        done = self._ask("fitted", body, self._setup())
+        if done.verdict is not None:
+            return done.verdict
+        shape = (wanted.height, wanted.width, 3)
+        whole = [picture for picture in done.pictures if picture is not None and picture.shape == shape]
+        if len(whole) != wanted.count or len(done.pictures) != wanted.count:
+            return Verdict(Reason.OTHER_FRAMES, float(len(whole)), f"{len(whole)} of {wanted.count} frames")
+        return np.stack(whole)
+
     def close(self) -> None:
         """End the child, if there is one."""
         if self._child is not None:
@@ -132,7 +167,8 @@ class Sandbox:
             self._child = None
 
     def _setup(self, **options: Any) -> Setup:
-        return Setup(os.getpid(), self._limits.memory_mb, self._limits.max_pixels, **options)
+        most = max(self._limits.max_pixels, self._limits.max_image_pixels)
+        return Setup(os.getpid(), self._limits.memory_mb, most, **options)
 
     def _ask(
         self,

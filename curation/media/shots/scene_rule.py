@@ -34,6 +34,7 @@ _MOVED = 0.4
 _NORMAL_FPS = 30.0
 # Frames wait in memory for the judgement, so at high rates the wait has a bound.
 _LONGEST_WAIT = 48
+_ROUNDING = 1e-6
 
 
 class _Seen(NamedTuple):
@@ -41,6 +42,8 @@ class _Seen(NamedTuple):
     """The scene score, or that of the thumbnail's luma or colour: whichever is highest."""
     change: float
     """The mean absolute difference or the colour's, whichever is higher."""
+    step: float
+    """How far the thumbnail is from the one before, in luma or in colour."""
     thumb: Thumb
 
 
@@ -94,7 +97,7 @@ class SceneRule:
 
     def push(self, frame: FrameScore, picture: Picture | None = None) -> list[Boundary]:
         before, self._before = self._before, frame
-        seen = _Seen(0.0, max(frame.mafd, frame.chroma), frame.thumb)
+        seen = _Seen(0.0, max(frame.mafd, frame.chroma), max(frame.soft, frame.chroma), frame.thumb)
         if before:
             small = max(_score(frame.chroma, before.chroma), _score(frame.soft, before.soft))
             seen = seen._replace(value=max(frame.score, small))
@@ -180,6 +183,8 @@ class SceneRule:
             end = start - mixed
             if end < 2 or start + 1 >= len(self._seen):
                 continue
+            if sum(self._seen[i].step for i in range(end, start + 1)) < self.threshold - _ROUNDING:
+                continue  # two pictures are no farther apart than the steps between them are long
             jump = self._apart(end - 1, start)
             if jump < self.threshold or not self._is_mix(end, start):
                 continue

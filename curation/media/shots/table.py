@@ -122,7 +122,7 @@ def _try_elsewhere(detector: str) -> None:
     )
     root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
-    command = [sys.executable, "-c", code, detector]
+    command = [sys.executable, "-P", "-c", code, detector]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_TRY_S)
     except subprocess.TimeoutExpired:

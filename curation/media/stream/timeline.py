@@ -18,17 +18,12 @@ from av.video.stream import VideoStream
 
 from curation.contract import Ending
 from curation.media.stream.mpeg4 import NotCoded
+from curation.media.stream.parts import PartClock
 from curation.media.stream.rates import RateRun, rate_runs, typical
 from curation.media.stream.recovery import pictures_until_clean
 
 _COUNTED = "mov"
 """The container whose header counts real pictures; AVI's count includes repeats that have no packet."""
-
-_BACK_S = 0.25
-"""Decoding times that go back by more are another part; writers round them by less."""
-
-_REORDERED_S = 3.0
-"""The same of presentation times, where there are no decoding times: no codec reorders pictures over so long."""
 
 _UNTIMED = 0.5
 """Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
@@ -144,15 +139,20 @@ class Timeline:
                 continue
             if before is not None and part.first >= before:
                 return None
-            least = max(0, after + 1 - part.first)
-            at = least + int(np.searchsorted(part.stamps[least:], stamp))
+            at = least = max(0, after + 1 - part.first)
+            if part.stamps[least] != stamp:  # it mostly is the next one
+                at = least + int(np.searchsorted(part.stamps[least:], stamp))
             if at < len(part.stamps) and part.stamps[at] == stamp:
                 return part.first + at
         return None
 
+    def part_of(self, picture: int) -> int:
+        """The number of the part that holds `picture`. Not where there are no parts."""
+        return next(number for number, part in enumerate(self.parts) if part.first <= picture < part.end)
+
     def stamp_of(self, picture: int) -> int:
         """The stamp of a picture, in ticks."""
-        part = next(part for part in self.parts if part.first <= picture < part.end)
+        part = self.parts[self.part_of(picture)]
         return int(part.stamps[picture - part.first])
 
     def refreshed_after(self, picture: int) -> int:
@@ -193,7 +193,7 @@ def _lone_fields(stamps: np.ndarray) -> list[int]:
 class _Scan:
     """What is collected packet by packet."""
 
-    tick: float
+    clock: PartClock
     stamps: list[list[int]] = field(default_factory=lambda: [[]])
     keys: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
     bytes: int = 0
@@ -206,8 +206,6 @@ class _Scan:
     reordered: bool = False
     new_streams: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
     refreshes: list[tuple[tuple[int, int], int]] = field(default_factory=list)  # place of a key, pictures to wait
-    decoded_at: int | None = None
-    latest: int | None = None
 
     def take(self, packet: Packet, codec: str, extradata: bytes | None) -> None:
         self.packets += 1
@@ -217,11 +215,8 @@ class _Scan:
         if stamp is None:
             self.untimed += 1
             return
-        if self._goes_back(packet, stamp):
+        if self.clock.begins(stamp, packet.dts):
             self.stamps.append([])
-            self.latest = None
-        self.decoded_at = packet.dts if packet.dts is not None else self.decoded_at
-        self.latest = max(stamp, self.latest) if self.latest is not None else stamp
         self.stamps[-1].append(stamp)
         self.reordered = self.reordered or packet.pts != packet.dts
         if self.hidden_key:
@@ -250,18 +245,13 @@ class _Scan:
         """Whether every packet has a presentation time of its own."""
         return not self.unpresented and all(len(set(part)) == len(part) for part in self.stamps)
 
-    def _goes_back(self, packet: Packet, stamp: int) -> bool:
-        if packet.dts is not None and self.decoded_at is not None:
-            return (self.decoded_at - packet.dts) * self.tick > _BACK_S
-        return self.latest is not None and (self.latest - stamp) * self.tick > _REORDERED_S
-
 
 def scan(
     container: InputContainer, stream: VideoStream, progress: Callable[[int], None] = lambda packets: None
 ) -> Timeline:
     """Read every packet of `stream` without decoding one. Leaves the container at its end: open it again to decode."""
     codec, extradata = stream.codec_context.name, stream.codec_context.extradata
-    found = _Scan(float(stream.time_base or 1))
+    found = _Scan(PartClock(float(stream.time_base or 1)))
     not_coded = NotCoded(extradata)
     try:
         for packet in container.demux(stream):
@@ -315,7 +305,7 @@ def _timeline(found: _Scan, announced: int, by_order: bool, interval: float) -> 
         parts=tuple(part for _, part in parts),
         times=times,
         starts=np.unique(np.array(starts, np.int64)),
-        tick=found.tick,
+        tick=found.clock.tick,
         bytes=found.bytes,
         packets=found.packets,
         announced=max(found.packets, announced),
@@ -346,9 +336,9 @@ def _parts(found: _Scan, interval: float) -> tuple[list[tuple[int, Part]], np.nd
         stamps = np.sort(np.array(raw, np.int64))
         if not len(stamps):
             continue
-        steps = np.diff(stamps) * found.tick
+        steps = np.diff(stamps) * found.clock.tick
         repeated += int((steps == 0).sum())
-        own = (stamps - stamps[0]) * found.tick
+        own = (stamps - stamps[0]) * found.clock.tick
         if times:
             joins.append(count)
             own = own + times[-1][-1] + (float(np.median(steps)) if len(steps) else interval)

@@ -31,6 +31,9 @@ class Deaf:
     pass
 
 
+made = Echo()
+
+
 def make(path):
     open(path, "w").close()
 
@@ -118,6 +121,7 @@ def test_each_clip_needs_its_answer() -> None:
         ("nowhere.at.all:Echo", "nowhere.at.all:Echo cannot be imported: ModuleNotFoundError"),
         ("outside:Nobody", "outside:Nobody cannot be imported: AttributeError"),
         ("outside:number", "outside:number is no class with a method `measure`"),
+        ("outside:made", "outside:made is no class with a method `measure`"),
         ("outside:Deaf", "outside:Deaf is no class with a method `measure`"),
         ("nobody", "no package announces 'nobody' in the group ziggurat.filters"),
         ("rotten", "rotten cannot be imported: ValueError: numpy.dtype size changed"),

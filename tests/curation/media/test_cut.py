@@ -71,6 +71,7 @@ def test_segments_part_only_where_a_decoder_can_start() -> None:
     assert sum(len(some) for some in segments(clips, most=1)) == 3
     for some in list(segments(clips, most=1))[1:]:
         before = clips[clips.index(some[0]) - 1]
+        assert before.end_s is not None
         assert some[0].key_s >= before.end_s - 1e-3
 
 

@@ -94,13 +94,14 @@ def holds(clip: Clip, numbers: list[int], shown: list[int], plan: MediaPlan) -> 
     stride = clip.frames / len(measured_)
     off = [abs(number - measured_[0] - index / stride) for index, number in enumerate(numbers)]
     assert max(off) <= 1 + 4.5 / stride, "a frame is not at its place"
-    assert clip.fps <= plan.clips.max_fps + 1e-6
+    assert clip.fps is not None and clip.fps <= plan.clips.max_fps + 1e-6
 
 
 def covered(clips: list[Clip], shown: list[int], source: Source, kind: Kind) -> None:
     """Clips do not overlap, cross no cut, and of each stretch without a break only a tail under the minimum is lost."""
     for before, after in itertools.pairwise(clips):
         assert before.end_frame <= after.start_frame
+        assert before.end_s is not None and before.fps is not None
         assert before.end_s <= after.start_s + 1 / before.fps, "two clips at one time"
     for clip in clips:
         inside = [cut for cut in source.cuts if shown[clip.start_frame] < cut <= shown[clip.end_frame - 1]]

@@ -91,6 +91,8 @@ def test_sample_frames_are_the_first_middle_and_last_inside_the_borders() -> Non
 def test_measures_tell_still_from_moving_and_sharp_from_blurred(tmp_path: Path) -> None:
     still = measured(media.sample("still.mp4")).clips[0]
     moving = measured(media.sample("noise.mp4")).clips[0]
+    assert still.motion is not None and moving.motion is not None
+    assert still.jitter is not None and moving.jitter is not None
     assert still.motion < 0.05 < 5 < moving.motion
     assert still.jitter < 0.5 < moving.jitter
     blurred = media.write(tmp_path / "b.mp4", media.picture("testsrc2", seconds=3).filter("gblur", sigma=6), crf=18)
@@ -105,6 +107,7 @@ def test_scores_at_one_side_mean_the_same_at_every_size(tmp_path: Path) -> None:
     off = {}
     for side in (0, 90):
         large, copy = (measured(path, replace(LENIENT, score_side=side)).clips[-1] for path in (source, small))
+        assert large.motion is not None and copy.motion is not None
         off[side] = np.abs(np.log([large.motion / copy.motion, large.sharpness / copy.sharpness]))
     assert np.all(off[90] < 0.6 * off[0]) and off[90][0] < 0.02
 

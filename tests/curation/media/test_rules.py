@@ -52,6 +52,7 @@ def test_constrained_baseline() -> None:
 def test_the_rules_lie_exactly_on_their_thresholds() -> None:
     path = media.sample("plain.mp4")
     bpp = measured(path).facts.bpp
+    assert bpp is not None
     assert measured(path, MediaPlan(rules=Rules(min_bpp=bpp * 0.999, min_fps=24.0, min_duration_s=4.0))).clips
     for rules, asked in (
         (Rules(min_bpp=bpp * 1.001), f"{bpp * 1.001:g}"),

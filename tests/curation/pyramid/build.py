@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from curation.contract import CLIPS, SCORES, VIDEOS
 from curation.identity import older_clip_id
-from curation.pyramid import commit as commit_module
-from curation.pyramid import upsert as upsert_module
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.fragments import write_media_fragments, write_samples_fragments
+from curation.pyramid.commits import commit as commit_module
+from curation.pyramid.commits import upsert as upsert_module
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.storage.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tier, Tiers
+from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 
 TIERS = Tiers(
     (
@@ -82,6 +82,30 @@ def whole_video(pyramid: Pyramid, video_id: str, count: int, plan: str = "plan-1
         media=[write_media_fragments(pyramid.uri, ((name, name.encode() * 100) for name in ids), options)],
         samples=[write_samples_fragments(pyramid.uri, ((name, [b"1", b"2", b"3"]) for name in ids), options)],
         clips=clips(*rows),
+        videos=videos(row),
+    )
+
+
+JPEG, PNG = b"\xff\xd8\xff\xe0 a picture", b"\x89PNG\r\n\x1a\n a picture"
+
+
+def image_row(name: str, video_id: str, **values: Any) -> dict[str, Any]:
+    """A row of `clips` of an image: one frame, no length, no rate, no motion, no jitter."""
+    row = {"clip_id": name, "video_id": video_id, "kind": "image", "shot": 0, "start_frame": 0, "end_frame": 1}
+    row |= {"start_s": 0.0, "end_s": None, "fps": None, "frames": 1, "width": 801, "height": 601, "key_s": 0.0}
+    row |= {"motion": None, "motion_why": "image", "jitter": None, "jitter_why": "image", "media": None}
+    return row | {"sharpness": 20.0, "sharpness_by": "blur-1"} | values
+
+
+def whole_image(pyramid: Pyramid, video_id: str, content: bytes = JPEG, **values: Any) -> Batch:
+    """A finished image, kept as `content`: the batch that a run would commit."""
+    name, options = older_clip_id(video_id, 0, 1, "plan-1"), pyramid.storage_options
+    row = {"video_id": video_id, "uris": [f"/in/{video_id}.webp"], "modified": [1.0], "bytes": 1000}
+    row |= {"status": "done", "clips": 1, "fingerprint": "plan-1", "attempts": 1}
+    return Batch(
+        media=[write_media_fragments(pyramid.uri, [(name, content)], options)],
+        samples=[write_samples_fragments(pyramid.uri, [(name, [JPEG])], options)],
+        clips=clips(image_row(name, video_id, **values)),
         videos=videos(row),
     )
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from curation.contract import CLIPS
-from curation.pyramid import tail
-from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.commits import tail
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.lifecycle.upkeep import upkeep
 from curation.pyramid.store import Pyramid
-from curation.pyramid.upkeep import upkeep
 
 COLUMNS = ("first_check", "last_check", "all_check", "start_frame")
 """The writer's own column of numbers; of clips any number of writers fill different ones."""

@@ -12,23 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from curation.contract import CLIPS, OWN_SCORES_VERSION, VIDEOS
+from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
 from curation.errors import UserError
-from curation.pyramid import about, store
-from curation.pyramid.about import About
-from curation.pyramid.commit import Committer
-from curation.pyramid.datasets import NAMES
+from curation.pyramid import store
+from curation.pyramid.commits.commit import Committer
+from curation.pyramid.storage import about
+from curation.pyramid.storage.about import About
+from curation.pyramid.storage.datasets import BESIDE, NAMES
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range
+from curation.pyramid.tiering.tiers import Range
 from tests.curation.pyramid.build import TIERS, clip_ids, whole_video
 
 
-def test_all_four_datasets_exist_with_all_columns_from_version_1(pyramid: Pyramid) -> None:
+def test_all_datasets_exist_with_all_columns_from_version_1(pyramid: Pyramid) -> None:
     for name in NAMES:
         dataset = pyramid.dataset(name)
         assert (dataset.version, dataset.count_rows(), dataset.data_storage_version) == (1, 0, "2.2")
         key = dataset.schema.field(0)
-        assert key.metadata == {b"lance-schema:unenforced-primary-key": b"true"} and not key.nullable
+        assert not key.nullable
+        assert (key.metadata == {b"lance-schema:unenforced-primary-key": b"true"}) == (name not in BESIDE)
     assert pyramid.dataset("clips").schema.names == CLIPS.names
     assert pyramid.dataset("videos").schema.names == VIDEOS.names
     assert pyramid.dataset("media").schema.names == ["clip_id", "video", "bytes", "sha256"]
@@ -78,7 +80,7 @@ def test_what_is_no_pyramid_is_refused_in_one_line(tmp_path: Path, prepare: obje
 
 def test_a_newer_format_is_refused_and_not_created_over(pyramid: Pyramid) -> None:
     path = Path(pyramid.uri, "pyramid.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": OWN_SCORES_VERSION + 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT_VERSION + 1}))
     for attempt in (Pyramid.open, lambda uri: Pyramid.open_or_create(uri, TIERS, "x")):
         with pytest.raises(UserError, match="newer Ziggurat") as caught:
             attempt(pyramid.uri)
@@ -108,7 +110,7 @@ def test_jobs_that_start_together_make_one_pyramid(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: Pyramid.open_or_create(uri, TIERS, "r"), range(4)))
     assert all(one.tiers == TIERS for one in made)
-    assert [made[0].dataset(name).version for name in NAMES] == [1, 1, 1, 1]
+    assert [made[0].dataset(name).version for name in NAMES] == [1] * len(NAMES)
 
 
 def test_a_creation_cut_short_is_completed(tmp_path: Path) -> None:
@@ -116,14 +118,14 @@ def test_a_creation_cut_short_is_completed(tmp_path: Path) -> None:
     os.remove(Path(made.uri, "pyramid.json"))
     os.rename(Path(made.uri, "videos.lance"), tmp_path / "gone")
     again = Pyramid.open_or_create(made.uri, TIERS, "r")
-    assert [again.dataset(name).version for name in NAMES] == [1, 1, 1, 1]
+    assert [again.dataset(name).version for name in NAMES] == [1] * len(NAMES)
 
 
 def test_a_pin_keeps_its_versions(pyramid: Pyramid) -> None:
     Committer(pyramid).commit(whole_video(pyramid, "v1", 2))
     pinned = pyramid.pin("frozen")
     Committer(pyramid).commit(whole_video(pyramid, "v2", 2))
-    assert pyramid.dataset("clips", "frozen").version == pinned.clips
+    assert pyramid.dataset("clips", "frozen").version == pinned["clips"]
     assert pyramid.query().at("frozen").count() == 2
     pyramid.unpin("frozen")
     with pytest.raises(UserError):
@@ -131,7 +133,8 @@ def test_a_pin_keeps_its_versions(pyramid: Pyramid) -> None:
 
 
 def test_tiers_and_conditions_do_without_lance() -> None:
-    names = ", ".join(f"curation.pyramid.{name}" for name in ("tiers", "query", "store", "ledger", "commit"))
+    modules = ("tiering.tiers", "queries.query", "store", "history.ledger", "commits.commit")
+    names = ", ".join(f"curation.pyramid.{name}" for name in modules)
     code = f"import sys, {names}; print('lance' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

@@ -12,10 +12,10 @@ import pytest
 
 from curation.contract import Source
 from curation.errors import UserError
-from curation.pyramid import names
-from curation.pyramid.commit import Committer
-from curation.pyramid.ledger import Ledger
-from curation.pyramid.retry import of_the_user
+from curation.pyramid.commits.commit import Committer
+from curation.pyramid.history import names
+from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.storage.retry import of_the_user
 from curation.pyramid.store import Pyramid
 from pipelines.cli import main
 from pipelines.config.adoption import choose

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.contract import CLIPS, SCORES, VIDEOS
-from curation.pyramid.commit import Batch, Committer
+from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tier, Tiers
+from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 from pipelines.cli import main
-from tests.curation.pyramid.build import table
+from tests.curation.pyramid.build import JPEG, TIERS, table, whole_image, whole_video
 
 ROWS = 125
 Captured = pytest.CaptureFixture[str]
@@ -147,7 +148,7 @@ def test_own_columns_come_out_of_every_file(pyramid: str, tmp_path: Path, capsys
     ask(capsys, pyramid, "-o", tmp_path / f"x.{kind}")
     rows = rows_of(tmp_path / f"x.{kind}")
     assert [row["label"] for row in rows[:2]] == ["cat", "dog"]
-    assert {*CLIPS.names, "uri", "source", "seen-at"} - set(rows[0]) == {"embedding", "laplacian"}
+    assert {*CLIPS.names, "uri", "source", "seen-at"} - set(rows[0]) == {"laplacian"}
 
 
 def test_the_kinds_of_files_are_told_apart_by_their_names(pyramid: str, tmp_path: Path, capsys: Captured) -> None:
@@ -169,3 +170,58 @@ def test_own_scores_are_shown_where_they_are_asked_for_and_columns_are_told_once
     assert main(["query", made.uri, "--log", "0..1"]) == 2
     there = capsys.readouterr().err.partition("there are ")[2].strip().split(", ")
     assert len(there) == len(set(there)) and {"logo", "other_why", "pixels"} <= {*there}
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred.mp4", "new\nline.mp4", "\u202egpm.mp4", "half\udcff.mp4"])
+def test_no_name_steers_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    made = Pyramid.create(tmp_path / "p", Tiers((Tier("all"),)), "test")
+    place, shown = made.uri, name.encode("utf-8", "replace").decode()
+    batch = whole_image(made, "cafe1111")
+    assert batch.videos is not None
+    uris = pa.array([[f"/in/{shown}"]], batch.videos.schema.field("uris").type)
+    named = batch.videos.set_column(batch.videos.schema.get_field_index("uris"), "uris", uris)
+    Committer(made).commit(replace(batch, videos=named))
+    for command in (
+        ("why", place, f"/in/{shown}"),
+        ("query", place, "--columns", "source,uri"),
+        ("query", place, "--videos", "--columns", "uris"),
+        ("why", place, f"no such {shown}"),
+        ("forget", place, "cafe1111", "--dry-run"),
+        ("forget", place, "cafe1111", "--yes"),
+        ("query", f"{place}/{name.replace(chr(10), chr(11))}"),
+    ):
+        main(list(command))
+        said = capsys.readouterr()
+        lines = (said.out + said.err).splitlines()
+        assert lines and all(line.isprintable() for line in lines), command
+        assert any("mp4" in line for line in lines), command
+
+
+def test_images_are_found_shown_and_told(tmp_path: Path, capsys: Captured) -> None:
+    made = Pyramid.create(tmp_path / "p", TIERS, "test")
+    Committer(made).commit(whole_image(made, "cafe1111"))
+    Committer(made).commit(whole_video(made, "beef1111", 3))
+    place = str(tmp_path / "p")
+    (head, row), said = ask(capsys, place, "--kind", "image", "--motion", "5..", "--duration_s", "..1")
+    assert not said and dict(zip(head.split(), row.split(), strict=True))["duration_s"] == "-"
+    assert ask(capsys, place, "--kind=video", "--count")[0] == ["3"]
+    assert ask(capsys, place, "--motion", "2..", "--count") == (
+        ["2"],
+        ["note: 1 of the clips are images, which a range over motion, jitter, fps or length does not drop"],
+    )
+    assert ask(capsys, place, "--motion", "2..", "--kind", "video", "--count") == (["1"], [])
+    assert not ask(capsys, place, "--sharpness", "2..", "--count")[1]
+    lines, _ = ask(capsys, place, "--json")
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert sorted(kinds) == ["image", "video", "video", "video"]
+    notes = ask(capsys, place, "--order", "motion", "--limit", "9")[1]
+    assert notes == ["note: 1 clips without motion have no place in the order and are left out"]
+    assert main(["query", place, "--kind", "picture"]) == 2
+    assert capsys.readouterr().err == "ziggurat: kind='picture' is no kind of clip; there are video, image\n"
+    assert ask(capsys, place, "-o", tmp_path / "out", "--kind", "image")[0] == [f"{tmp_path}/out: 1 clips, 0.0 MB"]
+    (name,) = made.where(kind="image").ids()
+    assert (tmp_path / "out" / f"{name}.jpg").read_bytes() == JPEG
+    assert main(["why", place, "cafe1111"]) == 0
+    told = capsys.readouterr().out
+    assert f"image {name}  801x601\n" in told and "motion" in told and "(image)" in told
+    assert "frames" not in told

@@ -18,21 +18,22 @@ from curation.contract import CLIPS, VIDEOS
 from curation.errors import UserError
 from curation.filters.base import NO_SAMPLES
 from curation.media.plan import MediaPlan
-from curation.pyramid import plans, recipes
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.failures import PASSING
-from curation.pyramid.ledger import Ledger
-from curation.pyramid.retier import opened, retier
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history import plans, recipes
+from curation.pyramid.history.failures import PASSING
+from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.lifecycle.upkeep import upkeep
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import MEASURES, Range
-from curation.pyramid.upkeep import upkeep
+from curation.pyramid.tiering.retier import opened, retier
+from curation.pyramid.tiering.tiers import MEASURES, Range
 from curation.rows import frame_fingerprints
-from pipelines.commands import render
+from pipelines.cli import main
 from pipelines.commands.tiers import bounded_below, moved, still_to_do, tiers
 from pipelines.config.adoption import choose
 from pipelines.config.filters import computable
 from pipelines.config.recipe import SHIPPED, differences, parsed
-from tests.curation.pyramid.build import table, whole_video
+from pipelines.render import pyramid as render
+from tests.curation.pyramid.build import image_row, table, whole_video
 
 TEXT = """
 name = "mine"
@@ -209,6 +210,26 @@ def test_a_threshold_is_taken_away(pyramid: Pyramid, capsys: pytest.CaptureFixtu
             tiers(pyramid.uri, "high", wanted, unset)
     with pytest.raises(UserError, match="without a tier"):
         tiers(pyramid.uri, unset=["motion"])
+
+
+def test_a_tier_is_moved_to_one_kind_and_back(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
+    before = opened(pyramid.uri).tier("low").count()
+    Committer(pyramid).commit(Batch(clips=table([image_row("i1", "v9")], CLIPS)))
+    assert main(["tiers", pyramid.uri, "--move", "high", "--kind", "image"]) == 0
+    said = capsys.readouterr().out
+    assert "kind image (moved from none)" in said and "motion 2..20" in said
+    now = opened(pyramid.uri)
+    assert now.where(tier="high").ids() == ["i1"] == now.tier("high").ids() and now.tier("low").count() == before + 1
+    assert main(["tiers", pyramid.uri, "--move", "low", "--kind", "video"]) == 2
+    assert "leaves nothing of video" in capsys.readouterr().err
+    assert main(["tiers", pyramid.uri, "--move", "low", "--kind", "picture"]) == 2
+    assert "one of video, image is allowed" in capsys.readouterr().err
+    assert main(["tiers", pyramid.uri, "--json"]) == 0
+    high = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert high["moved"] == {"kind": {"recipe": None, "now": "image"}}
+    assert [loss["range"] for loss in high["losses"] if loss["column"] == "kind"] == ["image"]
+    assert main(["tiers", pyramid.uri, "--move", "high", "--unset", "kind"]) == 0
+    assert opened(pyramid.uri).about.moved == () and opened(pyramid.uri).tiers == pyramid.tiers
 
 
 def test_a_tier_below_that_bounds_a_moved_one_is_named(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from curation.errors import UserError
+from curation.filters import aesthetic_section
+from curation.filters.ocr.base import DETECTOR_FILE, READER_FILE
+from curation.filters.ocr.section import OcrSection
 from pipelines.config import filters
 from pipelines.config.recipe import Recipe, load
 
@@ -37,7 +40,8 @@ def test_the_coarse_look_for_text_can_be_switched_off(tmp_path: Path) -> None:
     made = [filters.listed(one)[0].fingerprint for one in recipes]
     assert len(set(made[:4])) == 4
     assert made[3] == made[4] == made[5]
-    assert recipes[3].filters.ocr.parameters.gate == 0.0
+    ((_, section), *_) = recipes[3].filters.ours
+    assert isinstance(section, OcrSection) and section.parameters.gate == 0.0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_ready_tries_each_filter_that_is_to_run(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_gpu_of_the_workers_is_not_needed_for_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filters, "_check_packages", lambda: None)
+    monkeypatch.setattr(aesthetic_section, "_check_packages", lambda: None)
     for name in ("clip.safetensors", "head.pth"):
         (tmp_path / name).write_bytes(b"weights")
     text = (
@@ -93,6 +97,40 @@ def test_a_gpu_of_the_workers_is_not_needed_for_the_trial(tmp_path: Path, monkey
     (check,) = filters.trials(recipe(tmp_path, text))
     assert (check.name, check.settings["device"]) == ("aesthetic", "cpu")
     assert filters.listed(recipe(tmp_path, text))[1].gpus == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "made_by"),
+    [
+        ("[filters.ocr]\n", ("text_area-2-0daff985", "aesthetic-1-82281211")),
+        ("[filters.ocr]\ngate = false\n", ("text_area-2-37778a90", "aesthetic-1-82281211")),
+        ('dtype = "bf16"\ndevice = "cuda"\n', ("text_area-2-0daff985", "aesthetic-1-31857f6e")),
+        (
+            '[filters.ocr]\nengine = "paddleocr"\npython = "x"\nreading = "none"\nline = 2.5\nlow = 0.1\n'
+            "characters = 2\nconfidence = 0.6\ngate_side = 320\n",
+            ("text_area-2-fe42049d", "aesthetic-1-82281211"),
+        ),
+        (
+            '[[filters.custom]]\nname = "logo"\nfilter = "a:B"\nscores = ["x", "y"]\nversion = 3\n'
+            "options = { k = 1.5, l = [1, 2] }\n",
+            ("text_area-2-0daff985", "aesthetic-1-82281211", "logo-3-d6b4a744"),
+        ),
+    ],
+)
+def test_a_fingerprint_stays_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, made_by: tuple[str, ...]
+) -> None:
+    """Else all clips of all pyramids would be scored again. The weights are files of a few bytes."""
+    for name in (DETECTOR_FILE, READER_FILE):
+        (tmp_path / name).write_text(name)
+    for name in ("clip", "head"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr("curation.filters.ocr.section.shipped_models", lambda: tmp_path)
+    monkeypatch.setattr(aesthetic_section, "_check_packages", lambda: None)
+    weights = f'[filters.aesthetic]\nclip_weights = "{tmp_path}/clip"\nhead_weights = "{tmp_path}/head"\n'
+    found = filters.listed(recipe(tmp_path, weights + text))
+    assert tuple(one.fingerprint for one in found) == made_by
+    assert [(one.name, one.scores) for one in found[:2]] == [("ocr", ("text_area",)), ("aesthetic", ("aesthetic",))]
 
 
 @pytest.mark.parametrize("engine", ["rapidocr", "paddleocr"])

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from curation.contract import Kind
 from curation.errors import UserError
+from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
-from curation.pyramid.tiers import Range
-from pipelines.config.recipe import SHIPPED, Recipe, load
+from curation.pyramid.tiering.tiers import Range
+from pipelines.config.recipe import SHIPPED, Recipe, differences, load, parsed
 
 HEAD = 'name = "x"\n'
 
@@ -63,6 +65,9 @@ def test_defaults_are_the_plans_own() -> None:
         ('[[tiers]]\nname = "a"\nmotion = [3, 2]', ["motion", "[3, 2]", "above"]),
         ('[[tiers]]\nname = "a"\nmotion = 3', ["motion", "3", "[lowest, highest]"]),
         ("[[tiers]]\nmotion = [1, 2]", ["name"]),
+        ('[[tiers]]\nname = "a"\nkind = "picture"', ["kind", "'picture'", "video, image"]),
+        ('[[tiers]]\nname = "a"\nkind = [1, 2]', ["kind", "[1, 2]", "video, image"]),
+        ('[[tiers]]\nname = "a"\nkind = "image"\n[[tiers]]\nname = "b"\nkind = "video"', ["'b'", "kind", "image"]),
         ('[[tiers]]\nname = "a"\n[[tiers]]\nname = "a"', ["'a'", "2 times"]),
         ('[cut]\ntier = "gold"\n[[tiers]]\nname = "a"', ["cut.tier", "gold", "a"]),
         ('[filters.ocr]\nengine = "tesseract"', ["filters.ocr.engine", "tesseract", "rapidocr"]),
@@ -79,6 +84,20 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_allowed(text: str, wor
     assert all(word in said for word in words), said
 
 
+def test_a_tier_of_one_kind_is_a_difference_as_a_range_is() -> None:
+    tier = HEAD + '[[tiers]]\nname = "a"\n'
+    still, both = parsed(tier + 'kind = "image"\n', "x"), parsed(tier, "x")
+    assert still.pyramid_tiers.effective("a") == {"kind": Kind.IMAGE}
+    assert differences(both, still) == ["tiers.a.kind none -> image"]
+
+
 def test_an_unknown_name_lists_what_ships() -> None:
     with pytest.raises(UserError, match="opensora2"):
         load("opensora9")
+
+
+def test_images_come_from_folders_where_the_recipe_says_so() -> None:
+    assert parsed('name = "r"', "r").extensions == VIDEO_EXTENSIONS
+    asked = parsed('name = "r"\n[images]\nfrom_folders = true', "r")
+    assert asked.extensions == VIDEO_EXTENSIONS | PICTURE_EXTENSIONS
+    assert asked.plan.fingerprint == parsed('name = "r"', "r").plan.fingerprint, "nothing is measured again for it"

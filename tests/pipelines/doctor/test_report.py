@@ -37,7 +37,7 @@ def recipe(tmp_path: Path) -> Write:
 
 @pytest.fixture(autouse=True)
 def _no_weights_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("pipelines.config.filters.clip_from_hub", lambda: None)
+    monkeypatch.setattr("curation.filters.aesthetic_section.clip_from_hub", lambda: None)
     monkeypatch.chdir(tmp_path)  # where no .envs is
 
 
@@ -47,8 +47,15 @@ def findings(loaded: Recipe | None) -> dict[str, Finding]:
     return {finding.name: finding for finding in found}
 
 
+def refused(recipe: str, model: str | None = None) -> tuple[UserError, dict[str, Finding]]:
+    """Why a recipe or a model cannot start, and what was found all the same, in its order."""
+    health = report.health(recipe, model)
+    assert health.wrong is not None
+    return health.wrong, {finding.name: finding for finding in health.findings}
+
+
 def test_the_small_recipe_starts_with_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
-    report.report("small", as_json=False)
+    assert main(["doctor", "-r", "small"]) == 0
     told = capsys.readouterr().out
     assert "MISSING" not in told
     assert told.rstrip().endswith("starts here")
@@ -59,11 +66,11 @@ def test_the_small_recipe_starts_with_what_ships(capsys: pytest.CaptureFixture[s
 def test_the_full_recipe_without_weights_prints_everything_and_then_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(UserError) as caught:
-        report.report("opensora2", as_json=True)
-    assert "CLIP ViT-L/14" in caught.value.cause
-    assert aesthetic.GET_CLIP in caught.value.remedy
-    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert main(["doctor", "-r", "opensora2", "--json"]) == 2
+    *lines, error = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "CLIP ViT-L/14" in error["cause"]
+    assert aesthetic.GET_CLIP in error["remedy"]
+    rows = {row["name"]: row for row in lines}
     clip, head = rows["CLIP ViT-L/14"], rows["LAION head"]
     assert (clip["present"], clip["needed"], clip["get"]) == (False, True, aesthetic.GET_CLIP)
     assert (head["present"], head["needed"], head["get"]) == (False, True, aesthetic.GET_HEAD)
@@ -85,11 +92,11 @@ def test_a_missing_thing_always_comes_with_how_to_get_it() -> None:
 
 
 def test_a_wrong_recipe_is_told_after_the_rest(recipe: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="no such key"):
-        report.report(recipe("[rules]\nmin_fpss = 3\n"), as_json=False)
-    told = capsys.readouterr().out
-    assert "libx264" in told
-    assert "does not start" in told
+    assert main(["doctor", "-r", recipe("[rules]\nmin_fpss = 3\n")]) == 2
+    told = capsys.readouterr()
+    assert "no such key" in told.err
+    assert "libx264" in told.out
+    assert "does not start" in told.out
 
 
 def test_needs_follow_the_recipe(recipe: Write) -> None:
@@ -137,14 +144,13 @@ def test_something_needed_that_is_missing_blocks_with_its_remedy(
     monkeypatch.setattr(hardware, "gpus", list)
     monkeypatch.setattr(packages, "wrong_with_codec", lambda codec: None)
     cuda = '[filters.aesthetic]\nenabled = false\n[run]\nhwaccel = "cuda"\n'
-    with pytest.raises(UserError) as caught:
-        report.report(recipe(cuda), as_json=True)
-    assert caught.value.cause.endswith("GPU is missing")
-    assert "NVIDIA" in caught.value.remedy
+    wrong, _ = refused(recipe(cuda))
+    assert wrong.cause.endswith("GPU is missing")
+    assert "NVIDIA" in wrong.remedy
     # As on a machine where all of it works.
     monkeypatch.setattr(hardware, "gpus", lambda: [Gpu("H", 80 << 30, "580")])
     monkeypatch.setattr("pipelines.doctor.selftest.decoder", lambda *given: selftest.Tried("decodes", Level(1, True)))
-    report.report(recipe(cuda), as_json=True)
+    assert report.health(recipe(cuda)).wrong is None
 
 
 def test_a_codec_that_is_not_built_in_blocks_the_recipe_that_encodes_with_it(
@@ -152,8 +158,7 @@ def test_a_codec_that_is_not_built_in_blocks_the_recipe_that_encodes_with_it(
 ) -> None:
     wrong = {"libx264": packages.NOT_BUILT_IN}
     monkeypatch.setattr(packages, "wrong_with_codec", lambda codec: wrong.get(codec.name))
-    with pytest.raises(UserError, match="libx264 is missing"):
-        report.report("small", as_json=True)
+    assert "libx264 is missing" in refused("small")[0].cause
 
 
 def test_codecs_are_asked_of_libav_by_direction() -> None:
@@ -184,18 +189,15 @@ def test_the_report_is_about_the_recipe_that_curate_runs_and_tries_it(capsys: py
     assert all(row["present"] for row in tried)
 
 
-def test_a_set_up_that_fails_its_trial_blocks_the_recipe(
-    recipe: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_up_that_fails_its_trial_blocks_the_recipe(recipe: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(detector: str, options: object) -> None:
         raise UserError(f"{detector} does not load", "reinstall it")
 
     monkeypatch.setattr(table, "check", refuse)
     off = "[filters.aesthetic]\nenabled = false\n[filters.ocr]\nenabled = false\n"
-    with pytest.raises(UserError, match="does not load"):
-        report.report(recipe(off), as_json=True)
-    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert (rows["shot detector"]["present"], rows["shot detector"]["needed"]) == (False, True)
+    wrong, found = refused(recipe(off))
+    assert "does not load" in wrong.cause
+    assert (found["shot detector"].present, found["shot detector"].needed) == (False, True)
 
 
 def environment(folder: Path, packages: dict[str, str], python: str = "") -> Path:
@@ -315,7 +317,7 @@ def test_the_command_imports_nothing_heavy_and_exits_by_the_recipe() -> None:
     assert all(set(row) == {"section", "name", "present", "value", "get", "needed"} for row in rows)
 
 
-def test_a_model_file_is_looked_through_without_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_file_is_looked_through_without_torch(tmp_path: Path) -> None:
     (tmp_path / "dit.safetensors").write_bytes(b"")
     text = (
         'name = "m"\n[denoiser]\npreset = "opensora_v2"\npath = "dit.safetensors"\n[autoencoder]\nkind = "hunyuan"\n'
@@ -323,10 +325,9 @@ def test_a_model_file_is_looked_through_without_torch(tmp_path: Path, capsys: py
     )
     path = tmp_path / "m.toml"
     path.write_text(text)
-    with pytest.raises(UserError, match="lacks autoencoder"):
-        report.report("small", as_json=True, model=str(path))
-    found = {line["name"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert found["transformer"]["present"] and found["T5 encoder"]["present"]
-    assert not found["image model"]["present"] and not found["image model"]["needed"]
+    wrong, found = refused("small", str(path))
+    assert "lacks autoencoder" in wrong.cause
+    assert found["transformer"].present and found["T5 encoder"].present
+    assert not found["image model"].present and not found["image model"].needed
     (tmp_path / "vae.safetensors").write_bytes(b"")
-    report.report("small", as_json=True, model=str(path))
+    assert report.health("small", str(path)).wrong is None

@@ -9,9 +9,9 @@ import pytest
 
 from curation.contract import Reason, Source, Verdict
 from curation.errors import UserError
-from curation.pyramid.journal import Journal
+from curation.pyramid.commits.journal import Journal
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tier, Tiers
+from curation.pyramid.tiering.tiers import Tier, Tiers
 from curation.rows import video_row
 from pipelines.execution.account import Account
 from pipelines.execution.breaker import Breaker

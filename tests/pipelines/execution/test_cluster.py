@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from curation.errors import UserError
-from pipelines.execution import cluster
+from pipelines.execution import cluster, signals
 
 
 class Slow:
@@ -55,3 +56,53 @@ def test_a_slow_start_is_tried_again_and_another_failure_is_one_line(
         for process in init.started:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_after_the_last_word_changes_nothing(number: signal.Signals, second: signal.Signals) -> None:
+    code = f"""
+import signal
+from pipelines import cli
+def interrupted(*given):
+    signal.raise_signal({int(number)})
+cli._command = interrupted
+main = cli.main
+def twice(**options):
+    code = main(**options)
+    signal.raise_signal({int(second)})
+    return code
+cli.main = twice
+cli.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner may have its tests ignore it
+    )
+    words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+    assert (done.returncode, done.stderr) == (128 + number, f"ziggurat: {words[number]}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_tear_the_start_and_ray_is_left_before_its_servers_end(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    init, seen = Slow(0, ""), list[str]()
+
+    def interrupted(**options: object) -> None:
+        from ray._private import utils
+
+        utils.set_sigterm_handler(lambda *_: seen.append("Ray's own handler"))
+        init()
+        signal.raise_signal(number)
+        seen.append("whole")
+
+    monkeypatch.setattr("ray.init", interrupted)
+    monkeypatch.setattr("ray.shutdown", lambda: seen.append("left" if init.started[0].poll() is None else "late"))
+    with signals.handled() as ending, pytest.raises(KeyboardInterrupt):
+        cluster._start(1)
+    assert (seen, ending.code) == (["whole", "left"], 128 + number)
+    assert not psutil.pid_exists(init.started[0].pid)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from curation.contract import CLIPS, Reason, Source, Verdict
-from curation.pyramid.commit import Batch, Committer, joined
-from curation.pyramid.journal import FOLDER, Journal, recover
+from curation.pyramid.commits.commit import Batch, Committer, joined
+from curation.pyramid.commits.journal import FOLDER, Journal, recover
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tier, Tiers
+from curation.pyramid.tiering.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
 from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
@@ -36,8 +36,10 @@ def test_each_kind_of_outcome_is_counted() -> None:
     account.check()
     assert (account.done, account.rejected, account.quarantined, account.same_content) == (1, 1, 1, 1)
     assert account.reasons == {"too_short": 1, "decoder_crashed": 1}
-    account.add(CutDone(("c",), "ticket", {"d": "timed_out: cut"}, decoded=7, bytes=9))
+    silent = {"c": "decoder_crashed: of its sound"}
+    account.add(CutDone(("c",), "ticket", {"d": "timed_out: cut"}, decoded=7, bytes=9, without_sound=silent))
     assert (account.cut, account.cut_failed, account.cut_bytes) == (1, {"timed_out": 1}, 9)
+    assert account.cut_without_sound == {"decoder_crashed": 1}
 
 
 def test_a_lost_input_is_noticed() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from curation.media.plan import ClipPlan, MediaPlan
-from curation.pyramid import plans
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.failures import PASSING, kind
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history import plans
+from curation.pyramid.history.failures import PASSING, kind
 from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS
 from pipelines.execution import cut_orders

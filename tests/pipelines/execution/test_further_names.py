@@ -10,8 +10,8 @@ import pytest
 
 from curation.contract import Source
 from curation.inputs import own_columns
-from curation.pyramid.commit import Batch, Committer
-from curation.pyramid.ledger import Ledger
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from pipelines.execution.further_names import further_names
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
@@ -34,8 +34,8 @@ def told(pyramid: Pyramid, video_id: str) -> dict[str, Any]:
 
 
 def captions(pyramid: Pyramid, video_id: str) -> list[tuple[str | None, str | None]]:
-    rows = pyramid.where(video_id=video_id).columns("caption", "caption_model").to_table().to_pylist()
-    return [(row["caption"], row["caption_model"]) for row in rows]
+    rows = pyramid.where(video_id=video_id).columns("caption", "caption_by").to_table().to_pylist()
+    return [(row["caption"], row["caption_by"]) for row in rows]
 
 
 def test_a_further_name_brings_its_columns_and_loses_none(pyramid: Pyramid) -> None:
@@ -53,10 +53,12 @@ def test_a_further_name_brings_its_columns_and_loses_none(pyramid: Pyramid) -> N
 def test_a_models_caption_stays_and_a_given_one_is_replaced(pyramid: Pyramid) -> None:
     committer = Committer(pyramid)
     committer.commit(further_names(pyramid, [("v1", named("/in/v1.mp4", caption="first"))]))
-    model = clips({"clip_id": clip_ids("v1", 2)[0], "caption": "by a model", "caption_model": "m"})
+    model = clips({"clip_id": clip_ids("v1", 2)[0], "caption": "by a model", "caption_by": "m"})
     committer.commit(Batch(clip_updates=[model]))
     committer.commit(further_names(pyramid, [("v1", named("/in/v1.mp4", caption="second"))]))
     assert sorted(captions(pyramid, "v1")) == [("by a model", "m"), ("second", "given")]
+    beside = pyramid.dataset("captions").to_table(columns=["clip_id", "caption", "by"]).to_pylist()
+    assert {"clip_id": model["clip_id"][0].as_py(), "caption": "second", "by": "given"} in beside
 
 
 def test_which_settled_names_have_columns_that_are_not_recorded(pyramid: Pyramid) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range
+from curation.pyramid.tiering.tiers import Range
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe, parsed
 from pipelines.execution.notices import of_cutting, of_scores

@@ -255,10 +255,10 @@ def test_only_the_frames_that_are_used_are_read_at_the_size_that_is_used(monkeyp
     shots = measured(path).clips
     longest = max(shot.frames for shot in shots)
     assert shots[0].frames < longest
-    both = pictures.read_reference(path, pictures.Wanted(2, 3, 64, 96))
+    both = pictures.read_reference(path, pictures.Wanted(2, 3, 64, 96)).pixels
     assert asked == [(0, 2), (longest - 3, 3)]
     assert both.shape == (3, 5, 64, 96) and both.min() >= -1 and both.max() <= 1
-    whole = pictures.read_reference(path, pictures.Wanted(longest, 0, 64, 96))
+    whole = pictures.read_reference(path, pictures.Wanted(longest, 0, 64, 96)).pixels
     assert torch.equal(both, torch.cat([whole[:, :2], whole[:, -3:]], 1))
     assert not torch.equal(both[:, 0], both[:, -1])
     with pytest.raises(UserError, match="frames are needed"):
@@ -302,7 +302,7 @@ def test_a_reference_of_another_aspect_is_cropped_and_that_is_said(
         main(["sample", "fox", "--to", str(tmp_path / "o"), "--frames", "8", "--steps", "1", "--ref", str(wide)]) == 0
     )
     assert "wide.png, 640x360, is cropped to" in capsys.readouterr().err
-    middle = pictures.read_reference(wide, pictures.Wanted(1, 0, 64, 64))
+    middle = pictures.read_reference(wide, pictures.Wanted(1, 0, 64, 64)).pixels
     assert middle.shape == (3, 1, 64, 64) and float(middle.min()) > -0.6 and float(middle.max()) < 0.6
 
 

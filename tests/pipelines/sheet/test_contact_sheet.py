@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curation.contract import CLIPS, SAMPLES, SCORES, VIDEOS
+from curation.contract import CLIPS, SAMPLES, SCORES, VIDEOS, Kind
 from curation.errors import UserError
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Range, Tier, Tiers
+from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 from pipelines.sheet import contact_sheet
 from pipelines.sheet.canvas import Canvas, shortened, text_width
 from pipelines.sheet.layout import (
@@ -37,6 +37,7 @@ from pipelines.sheet.layout import (
     clock,
     columns,
     draw_tile,
+    place,
 )
 from pipelines.sheet.misses import misses, plain, short, span, told_apart
 
@@ -250,6 +251,43 @@ def test_a_clip_without_sample_frames_and_a_pyramid_without_tiers_are_drawn(tmp_
     made = pyramid(tmp_path, some(2, 0), Tiers(), unsampled="k0001")
     assert contact_sheet.draw(made.uri, tmp_path / "s.png", None, 48, 0) == 2
     assert cv2.imread(str(tmp_path / "s.png")) is not None
+
+
+def test_an_image_is_drawn_whole_and_misses_nothing_that_it_does_not_have(tmp_path: Path) -> None:
+    still = {"kind": "image", "end_s": None, "fps": None, "frames": 1, "motion": None, "motion_why": "image"}
+    rows = [*some(2, 1), clip("i1", **still), clip("i2", **still, text_area=0.5)]
+    made = pyramid(tmp_path, rows, unsampled="i1")
+    sample = {"clip_id": "i1", "frames": [jpeg((10, 200, 250))]}
+    made.dataset("samples").insert(pa.Table.from_pylist([sample], schema=SAMPLES))
+    assert contact_sheet.draw(made.uri, tmp_path / "s.png", "low", 48, 0) == 5
+    image = cv2.imread(str(tmp_path / "s.png"))
+    query = made.tier("low").pinned()
+    sheet = contact_sheet.describe(query, "low", *contact_sheet.chosen(query, 48, 0))
+    box = arrange(sheet).tiles["i1"]
+    assert image is not None
+    assert near(image[box.y + LARGE_H // 2, box.x + EDGE + (box.width - EDGE) // 2], (10, 200, 250))
+    (kept,) = (tile for tile in sheet.kept if tile.row["clip_id"] == "i1")
+    (dropped,) = (tile for tile in sheet.dropped if tile.row["clip_id"] == "i2")
+    assert (place(kept.row), kept.missed) == ("image", ()) and place(clip("a")) == "0:00.0\N{EN DASH}0:04.0"
+    assert [miss.text for miss in dropped.missed] == ["text_area 0.5 > 0.1"]
+
+
+def test_a_sheet_of_one_kind_counts_that_kind(tmp_path: Path) -> None:
+    still = clip("i1", kind="image", end_s=None, fps=None, motion=None)
+    made = pyramid(tmp_path, [*some(2, 1), still], Tiers((Tier("all"), Tier("video", {"kind": Kind.VIDEO}))))
+    for kind, shown in (("image", 1), ("video", 3)):
+        assert contact_sheet.draw(made.uri, tmp_path / f"{kind}.png", "video", 48, 0, kind) == shown
+    query, among = made.tier("video").pinned(), {"kind": "image"}
+    chosen = contact_sheet.chosen(query, 48, 0, among)
+    sheet = contact_sheet.describe(query, "video", *chosen, among)
+    assert (sheet.clips, [row.clips for row in sheet.tiers]) == (1, [1, 0])
+    assert [miss.text for miss in sheet.dropped[0].missed] == ["image, not video"]
+    with pytest.raises(UserError, match="video, image"):
+        contact_sheet.draw(made.uri, tmp_path / "x.png", None, 48, 0, "picture")
+    (tmp_path / "videos").mkdir()
+    videos = pyramid(tmp_path / "videos", some(1, 0))
+    with pytest.raises(UserError, match="has no image clips to show"):
+        contact_sheet.draw(videos.uri, tmp_path / "x.png", None, 48, 0, "image")
 
 
 def test_the_loosest_tier_is_the_default(tmp_path: Path) -> None:

@@ -7,19 +7,23 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from curation.contract import Reason, Source, Status, Verdict
+from curation.contract import Clip, Reason, Source, Status, Verdict
 from curation.filters.base import NO_SAMPLES, ScoreValue
-from curation.identity import older_clip_id
+from curation.identity import content_id, older_clip_id
 from curation.inputs import own_columns
 from curation.inputs.sources import list_sources
 from curation.media.plan import Encode, Limits, MediaPlan, Rules
-from curation.pyramid.ledger import Known
+from curation.media.sandbox.sandbox import Cuts
+from curation.pyramid.history.ledger import Known
+from curation.pyramid.storage.files import Files
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiers import Tier, Tiers
+from curation.pyramid.takedown import tombstones
+from curation.pyramid.tiering.tiers import Tier, Tiers
 from pipelines.execution.attempts import Attempts
 from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import Claim, Divisible
@@ -27,7 +31,7 @@ from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import Measure, MeasureStage
 from pipelines.stages.results import CutOrder, MeasureDone, Place, SameContent, batch_of, fault_of
 from pipelines.stages.score import SampledClips, Score, Unscored
-from tests.support import media
+from tests.support import images, media
 from tests.support.measuring import as_clips, measured
 
 
@@ -90,7 +94,25 @@ def test_the_caption_of_a_list_goes_to_all_clips_and_its_columns_to_the_video(pl
     assert done.clips is not None
     assert done.video["extra"] == said
     assert set(done.clips["caption"].to_pylist()) == {"a test card"}
-    assert set(done.clips["caption_model"].to_pylist()) == {"given"}
+    assert set(done.clips["caption_by"].to_pylist()) == {"given"}
+
+
+def test_an_image_stays_one_whichever_of_its_names_is_measured_again(place: Place, tmp_path: Path) -> None:
+    path = images.save(tmp_path / "x.png", images.picture(64, 48))
+    shutil.copy(path, tmp_path / "download")
+    known = Known(Status.DONE, "another plan", (str(path),), 1, 1, 1)
+
+    class Knows(Claims):
+        def known(self, video_id: str) -> Known | None:
+            return known
+
+    again = MeasureStage(
+        place, MediaPlan(), Limits(memory_mb=1024), "job", {}, lambda: Knows(Coordinator(attempts=2))
+    )()(source(tmp_path / "download"), silent)
+    assert isinstance(again, MeasureDone) and again.clips is not None
+    assert (again.video["status"], again.clips["kind"].to_pylist()) == ("done", ["image"])
+    unheard = measuring(place, Coordinator(attempts=2))(source(tmp_path / "download"), silent)
+    assert isinstance(unheard, MeasureDone) and unheard.video["reason"] == "unsupported_format"
 
 
 def test_a_video_that_is_measured_again_without_its_list_keeps_its_caption(place: Place) -> None:
@@ -230,6 +252,45 @@ def test_cutting_takes_the_bytes_that_were_measured_or_none(place: Place, tmp_pa
     assert gone.failed[clips[0].clip_id].startswith(Reason.UNREADABLE)
 
 
+class Late:
+    """The sandbox of a stage whose video is taken down while it is worked on."""
+
+    def __init__(self, inner: Any, place: Place) -> None:
+        self._inner, self._place = inner, place
+
+    def __getattr__(self, name: str) -> Any:
+        tombstones.add(Files(self._place.uri), [VIDEO])
+        return getattr(self._inner, name)
+
+
+VIDEO = content_id(media.sample("plain.mp4").open("rb"))[0]
+
+
+def files(place: Place) -> list[Path]:
+    return [path for path in Path(place.uri).rglob("*") if path.is_file() and path.parent.name == "data"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_taken_down_is_neither_measured_nor_cut(place: Place, late: bool) -> None:
+    here, clips = source(media.sample("plain.mp4")), tuple(as_clips(measured(media.sample("plain.mp4"))))
+    stages: list[Any] = [
+        measuring(place, Coordinator(attempts=2)),
+        CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))(),
+    ]
+    for stage, item in zip(stages, (here, CutOrder(VIDEO, (here,), clips, MediaPlan())), strict=True):
+        if late:
+            Files(place.uri).remove_folder(tombstones.FOLDER)
+            stage._sandbox = Late(stage._sandbox, place)
+        else:
+            tombstones.add(Files(place.uri), [VIDEO])
+        done = stage(item, silent)
+        assert files(place) == []
+        if isinstance(done, MeasureDone):
+            assert (done.video["reason"], done.clips, done.samples) == ("taken_down", None, None)
+        else:
+            assert (done.ticket, set(done.failed.values())) == (None, {"taken_down"})
+
+
 def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) -> None:
     from dataclasses import replace
 
@@ -242,6 +303,31 @@ def test_one_clip_that_cannot_be_cut_does_not_take_its_neighbours(place: Place) 
     done = CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))()(order, silent)
     assert set(done.cut) == {clips[0].clip_id, clips[2].clip_id}
     assert done.failed["f" * 32].startswith(Reason.OTHER_FRAMES)
+
+
+@pytest.mark.parametrize("reason", [Reason.CRASHED, Reason.BROKEN])
+def test_a_clip_whose_sound_ends_the_decoder_is_kept_without_it(place: Place, reason: Reason) -> None:
+    path = media.sample("sound.mp4")
+    video = measuring(place, Coordinator(attempts=2))(source(path), silent)
+    assert isinstance(video, MeasureDone)
+    clips = tuple(as_clips(measured(path)))
+    stage = CutStage(place, Encode(preset="ultrafast", sound="aac"), Limits(memory_mb=1024))()
+    real = stage._sandbox.cut
+    asked: list[str] = []
+
+    def cut(path: Path, name: str, clips: Sequence[Clip], plan: MediaPlan, encode: Encode, *more: Any) -> Cuts:
+        asked.append(encode.sound)
+        done = real(path, name, clips, plan, encode, *more)
+        return done if encode.sound == "drop" else Cuts((), done.tally, Verdict(reason, None, "by the sound"))
+
+    stage._sandbox.cut = cut  # type: ignore[method-assign]
+    done = stage(CutOrder(video.video["video_id"], (source(path),), clips, MediaPlan()), silent)
+    if reason is Reason.CRASHED:
+        assert set(done.cut) == {clip.clip_id for clip in clips} and not done.failed
+        assert done.without_sound == dict.fromkeys(done.cut, "decoder_crashed: by the sound")
+    else:  # a verdict on the pictures: damaged sound gives none
+        assert set(done.failed) == {clip.clip_id for clip in clips} and set(asked) == {"aac"}
+        assert not done.without_sound
 
 
 def test_an_item_that_no_worker_survives_has_a_result_of_its_stage(place: Place) -> None:

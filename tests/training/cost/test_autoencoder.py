@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import torch
 
 from curation.errors import UserError
-from training.cost.autoencoder import count_flops, encode_flops
+from training.cost.autoencoder import Work, count_flops, encode_flops
 from training.cost.formulas import Transformer
 
 
@@ -47,6 +47,20 @@ def test_the_formula_is_what_the_transformer_does() -> None:
         tokens, t = torch.empty(1, 2304, 64), torch.empty(1)
     counted = count_flops(lambda: model(tokens, t, text, Grid(9, 16, 16)))
     assert counted / (2816 * Transformer().forward_per_token(2816)) == pytest.approx(1, abs=0.01)
+
+
+def test_the_work_of_an_autoencoder_is_proportional_to_pixels() -> None:
+    from training.models.dcae import VideoDcAe, preset
+
+    config = preset("tiny")
+    work = Work.of(config)
+    with torch.device("meta"):
+        made = VideoDcAe(config)
+    for size in ((32, 96, 64), (1, 64, 128)):
+        video = torch.empty(1, 3, *size, device="meta")
+        counted = count_flops(lambda video=video: made.decoder(made.encoder(video)))
+        assert work.forward(*size) == pytest.approx(counted, rel=1e-6)
+        assert work.train(*size) == 3 * work.forward(*size)
 
 
 def test_unknown_autoencoder() -> None:

@@ -99,6 +99,19 @@ def test_a_still_has_a_bucket_whatever_its_rate(fps: float | None) -> None:
         assert Assigner(SMALL, as_public=True)(0, ClipShape(1, 256, 256, fps)) is Miss.TOO_SHORT
 
 
+def test_an_image_of_a_pyramid_goes_to_a_bucket_of_images() -> None:
+    """Of each resolution that the report trains images at; odd sides, no rate. A clip of a video never does."""
+    row = {"kind": "image", "frames": 1, "fps": None, "width": 1367, "height": 769}
+    for resolution, slots in PRESETS["image"].slots.items():
+        table = BucketTable({resolution: slots} if resolution == "256px" else {resolution: {1: Slot(7)}})
+        got = Assigner(table)(0, ClipShape.of(row))
+        assert isinstance(got, Bucket) and (got.resolution, got.frames, got.ratio) == (resolution, 1, "16:9")
+    for kind in (None, "video"):
+        clip = ClipShape.of(row | {"kind": kind, "frames": 48, "fps": 24.0})
+        assert clip == ClipShape(48, 769, 1367, 24.0)
+        assert Assigner(PRESETS["image"])(0, clip) is Miss.TOO_SHORT
+
+
 def test_every_sample_left_out_is_counted_with_its_reason() -> None:
     assigner = Assigner(BucketTable({"256px": {5: Slot(1, 0.0), 9: Slot(1)}, "768px": {17: Slot(1, 0.0)}}))
     left_out = {

@@ -16,7 +16,7 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from curation.errors import UserError
 from tests.support import golden
-from tests.support.mmdit import golden_model, inputs_for, lively
+from tests.support.mmdit import flux_output, flux_transformer, golden_model, inputs_for, lively
 from training.models.convert import NEW_LATENT, Converted, convert_file, halves, interleaved, load_mmdit, save_mmdit
 from training.models.layouts import DIFFUSERS, FLUX, LAYOUTS, OPEN_SORA_V2, Layout, detect, layout_of
 from training.models.mmdit import MMDiT, MMDiTConfig
@@ -78,45 +78,14 @@ def test_a_model_loads_the_weights_of_every_layout_and_gives_the_same(given: Lay
     assert_same(back, source.state_dict())
 
 
-def flux_transformer(config: MMDiTConfig, guidance: bool = False) -> Any:
-    """diffusers' own network of the same size, with random weights."""
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(3)
-    model = diffusers.FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=config.in_channels,
-        num_layers=config.depth,
-        num_single_layers=config.depth_single_blocks,
-        attention_head_dim=config.head_dim,
-        num_attention_heads=config.num_heads,
-        joint_attention_dim=config.context_in_dim,
-        pooled_projection_dim=config.vec_in_dim,
-        guidance_embeds=guidance,
-        axes_dims_rope=config.axes_dim,
-    )
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return model.eval()
-
-
 @pytest.mark.parametrize("layout", [FLUX, OPEN_SORA_V2])
 def test_diffusers_network_gives_the_same_output(layout: Layout) -> None:
     config = replace(config_in(layout), cond_embed=False)
     theirs, ours = flux_transformer(config), MMDiT(config)
     assert load_mmdit(ours, InMemory(theirs.state_dict())).dropped == ()
-    grid, words = Grid(2, 3, 2), 5
-    same = inputs_for(config, grid, words=words)
+    same = inputs_for(config, Grid(2, 3, 2))
     with torch.no_grad():
-        want = theirs(
-            hidden_states=same["x_BLC"],
-            encoder_hidden_states=same["text"].tokens_BMD,
-            pooled_projections=same["text"].pooled_BP,
-            timestep=same["t_B"],
-            img_ids=grid.positions(),
-            txt_ids=torch.zeros(words, 3),
-            return_dict=False,
-        )[0]
-        golden.close(ours(**same), want)
+        golden.close(ours(**same), flux_output(theirs, same))
 
 
 def test_weights_go_to_diffusers_and_back() -> None:

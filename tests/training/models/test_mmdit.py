@@ -22,6 +22,7 @@ from training.models.mmdit.config import tiny, tiny_dcae
 from training.models.mmdit.embed import timestep_embedding
 from training.models.mmdit.rope import rotary, rotary_tables
 from training.models.weights import InMemory
+from training.offload import Offload
 from training.tokens import Grid, grid_of, pack, unpack
 
 CONDITIONED = (
@@ -201,6 +202,28 @@ def test_recomputed_blocks_run_again_and_change_no_gradient() -> None:
     model(**arguments).square().mean().backward()
     assert runs == {"double_blocks.0": 2, "double_blocks.1": 1, "single_blocks.0": 2, "single_blocks.1": 2}
     golden.close(gradients(model), plain, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inputs_of_recomputed_blocks_wait_on_the_host_and_change_no_bit(dtype: Any) -> None:
+    """Those alone: no tables, no weights."""
+    config = tiny()
+    grid = Grid(2, 2, 2)
+    model, arguments = lively(config).to(dtype), inputs_for(config, grid)
+    arguments["x_BLC"] = arguments["x_BLC"].to(dtype)
+    offload = Offload()
+    for again in range(2):
+        found = []
+        for keep in (None, offload):
+            model.recompute(1, 100, keep)
+            out = model(**arguments)
+            out.float().square().mean().backward()
+            found.append([out.detach(), *gradients(model).values()])
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True)), again
+        # One double block's two streams, two single blocks' one.
+        words = arguments["text"].tokens_BMD.shape[1]
+        samples = arguments["x_BLC"].shape[0]
+        assert offload.moved == (again + 1) * 3 * samples * (grid.tokens + words) * config.hidden_size * dtype.itemsize
 
 
 def test_no_part_of_a_fused_projection_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:

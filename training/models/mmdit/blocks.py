@@ -82,15 +82,19 @@ class StreamAttention(nn.Module):
 
 
 class Mlp(nn.Sequential):
-    """Linear, tanh GELU, Linear. The first bias is added inside `ops.bias_gelu_tanh`, in one pass with the GELU."""
+    """Linear, tanh GELU, Linear. The first bias is added inside `ops.bias_gelu_tanh`, in one pass with the GELU.
+
+    Where something else stands in the place of the first layer (an adapter's), it adds its bias itself.
+    """
 
     def __init__(self, hidden: int, inner: int) -> None:
         super().__init__(nn.Linear(hidden, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, hidden))
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         first = self[0]
-        assert isinstance(first, nn.Linear), "only a plain layer's weight and bias may be used apart"
-        return self[2](ops.bias_gelu_tanh(functional.linear(x_BLD, first.weight), first.bias))
+        if isinstance(first, nn.Linear):  # only a plain layer's weight and bias may be used apart
+            return self[2](ops.bias_gelu_tanh(functional.linear(x_BLD, first.weight), first.bias))
+        return self[2](functional.gelu(first(x_BLD), approximate="tanh"))
 
 
 class DoubleBlock(nn.Module):

@@ -106,6 +106,11 @@ def tiny() -> MMDiTConfig:
     )
 
 
+def tiny_flux() -> MMDiTConfig:
+    """`tiny` as `flux_dev` is: stacked, and without an input for a condition, so that diffusers has a place for all."""
+    return replace(tiny(), cond_embed=False, fused_qkv=True, interleaved_rope=True)
+
+
 def tiny_dcae(latent_channels: int = 8) -> MMDiTConfig:
     """`tiny` with a token a latent position."""
     return replace(tiny(), in_channels=latent_channels, patch_size=1)
@@ -123,6 +128,7 @@ PRESETS: dict[str, Callable[[], MMDiTConfig]] = {
     "opensora_v2_dcae256": lambda: opensora_v2_dcae(256),
     "flux_dev": flux_dev,
     "tiny": tiny,
+    "tiny_flux": tiny_flux,
     "tiny_dcae": tiny_dcae,
     "tiny_embedded": tiny_embedded,
 }

@@ -7,6 +7,7 @@ tokens: `embed` (inputs to streams), `transform` (all blocks), `final_layer`. Bl
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,13 +19,15 @@ from training.models.mmdit.blocks import DoubleBlock, FinalLayer, SingleBlock
 from training.models.mmdit.config import MMDiTConfig
 from training.models.mmdit.embed import TIME_CHANNELS, Embedder, timestep_embedding
 from training.models.mmdit.rope import Rope, rotary_tables
+from training.offload import Offload
 from training.tokens import Grid
 
 _NEAR_ZERO = ("time_in.", "vector_in.", "mod.", "modulation.", "final_layer.")
 
 
 class MMDiT(nn.Module):
-    """A `training.models.base.Denoiser`."""
+    """A `training.models.base.Denoiser`. `draws`: whether blocks draw random numbers, as an adapter's dropout does; a
+    recomputed block then draws the same ones again."""
 
     def __init__(self, config: MMDiTConfig) -> None:
         super().__init__()
@@ -39,6 +42,8 @@ class MMDiT(nn.Module):
         self.single_blocks = nn.ModuleList(SingleBlock(config) for _ in range(config.depth_single_blocks))
         self.final_layer = FinalLayer(hidden, config.in_channels)
         self._recomputed = (0, 0)
+        self.draws = False
+        self._offload: Offload | None = None
         self.init_weights()
 
     def forward(
@@ -75,18 +80,26 @@ class MMDiT(nn.Module):
         that `rope` has the rows of that share, and that `ops.attention` sees the rest."""
         double, single = self._recomputed if torch.is_grad_enabled() else (0, 0)
         for index, block in enumerate(self.double_blocks):
-            img_BLD, txt_BMD = _run(block, index < double, img_BLD, txt_BMD, vec_BD, *rope)
+            img_BLD, txt_BMD = self._run(block, index < double, (img_BLD, txt_BMD), vec_BD, *rope)
         joint_BSD = torch.cat((txt_BMD, img_BLD), dim=1)
         for index, block in enumerate(self.single_blocks):
-            joint_BSD = _run(block, index < single, joint_BSD, vec_BD, *rope)
+            joint_BSD = self._run(block, index < single, (joint_BSD,), vec_BD, *rope)
         return joint_BSD[:, txt_BMD.shape[1] :]
 
-    def recompute(self, double: int, single: int) -> None:
-        """Keep only the inputs of the first `double` double and `single` single blocks for the backward pass.
+    def recompute(self, double: int, single: int, offload: Offload | None = None) -> None:
+        """Keep only the inputs of the first `double` double and `single` single blocks for the backward pass, with
+        `offload` on the host.
 
         The report: (8, all) in stages 1 and 2, all in stage 3 and with the DC-AE (spec section 4.5).
         """
-        self._recomputed = (double, single)
+        self._recomputed, self._offload = (double, single), offload
+
+    def _run(self, block: nn.Module, recomputed: bool, streams: tuple[Tensor, ...], *others: Tensor) -> Any:
+        """A block's output, its activations dropped where `recomputed`. Generators are kept where it draws."""
+        if not recomputed:
+            return block(*streams, *others)
+        with self._offload.inputs(*streams) if self._offload else nullcontext():
+            return checkpoint(block, *streams, *others, use_reentrant=False, preserve_rng_state=self.draws)
 
     def compile_blocks(self, **options: Any) -> None:
         """torch.compile each block as one graph; parameter names stay. `options` as torch.compile's."""
@@ -115,10 +128,3 @@ class MMDiT(nn.Module):
             nn.init.normal_(parameter, std=0.02)
         else:
             nn.init.xavier_uniform_(parameter)
-
-
-def _run(block: nn.Module, recomputed: bool, *inputs: Tensor) -> Any:
-    """A block's output, its activations dropped where `recomputed`. Nothing in a block draws random numbers."""
-    if recomputed:
-        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return block(*inputs)

@@ -59,6 +59,11 @@ class EmbeddedText:
         """Of the weights, vocabulary and settings."""
         return fingerprint((self._folder,), self._settings | {"encoder": "embedded"})
 
+    @property
+    def truncated(self) -> int:
+        """How many prompts lost their end."""
+        return self.tokens.truncated
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
         ids, mask = (x.to(self.device) for x in self.tokens(prompts))

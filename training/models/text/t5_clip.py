@@ -60,6 +60,11 @@ class T5Clip:
         """Of the weights, vocabularies and settings; reads them all."""
         return fingerprint(self._folders, self._settings | {"encoder": "t5_clip"})
 
+    @property
+    def truncated(self) -> int:
+        """How many prompts lost their end, of what T5 reads."""
+        return self.t5_tokens.truncated
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
         t5_ids, _ = self.t5_tokens(prompts)

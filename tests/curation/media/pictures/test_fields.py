@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from curation.media.pictures.fields import PARITIES, Deinterlacer, FieldTest, Parity
+from curation.media.pictures.fields import BAND, BANDS, PARITIES, Columns, Deinterlacer, FieldTest, Parity, _look
 from tests.support import light, shared
 from tests.support.light import BT709, FFV1, X264, to_yuv
 
@@ -85,6 +85,24 @@ def test_neighbours_of_another_size_are_passed_over() -> None:
     test = FieldTest()
     test.push(np.zeros((90, 160), np.uint8), np.zeros((180, 320), np.uint8), np.zeros((180, 320), np.uint8))
     assert test.verdict() is None and test.share == 0
+
+
+def test_a_look_is_the_mean_distance_of_lines_from_their_neighbours() -> None:
+    """By the formula, in pictures of several sizes."""
+    random = np.random.default_rng(0)
+    for height, width in ((8, 40), (91, 400), (90, 257), (270, 256)):
+        pictures = [random.integers(0, 256, (height, width + 3), np.uint8)[:, :width] for _ in range(3)]
+        starts = np.linspace(0, width - BAND, BANDS).astype(int) if width > BAND * BANDS else np.arange(0, width, BAND)
+        taken = np.concatenate([np.arange(at, min(width, at + BAND)) for at in starts])
+        before, luma, after = (picture[:, taken].astype(float) for picture in pictures)
+        between = (luma[:-2] + luma[2:]) / 2
+        own, earlier, later = (np.abs(lines[1:-1] - between) for lines in (luma, before, after))
+        tff = earlier[::2].sum() + later[1::2].sum()
+        bff = earlier[1::2].sum() + later[::2].sum()
+        columns = Columns((height, width))
+        taken = [columns.take(picture) for picture in [*pictures, *pictures]][3:]
+        look = _look(*taken)
+        assert (look.own, look.tff, look.bff) == pytest.approx([total / own.size for total in (own.sum(), tff, bff)])
 
 
 @pytest.mark.parametrize("parity", PARITIES)

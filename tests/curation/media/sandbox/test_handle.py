@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.media.sandbox.handle import Reader, path_of, reading, source
+from curation.media.probe import open_media
+from curation.media.sandbox.handle import Reader, held, path_of, reading, size_of, source
 from tests.support import media
 from tests.support.measuring import as_clips, cuts, measured
 
@@ -62,3 +63,13 @@ def test_the_passes_find_the_same_by_descriptor(name: str) -> None:
         assert cuts(held, as_clips(by_path)) == cuts(path, as_clips(by_path))
     finally:
         os.close(descriptor)
+
+
+def test_bytes_that_are_held_are_read_like_a_file_until_the_block_ends() -> None:
+    content = media.sample("plain.mp4").read_bytes()
+    with held(content) as path:
+        assert size_of(path) == len(content)
+        with open_media(path) as (container, stream), open_media(path) as (again, other):
+            assert next(container.decode(stream)).width == next(again.decode(other)).width == 320
+    with pytest.raises(FileNotFoundError), reading(path):
+        pass

@@ -10,7 +10,7 @@ import imageio_ffmpeg
 import pytest
 
 from curation.contract import Reason
-from curation.inputs.sources import VIDEO_EXTENSIONS
+from curation.inputs.kinds import VIDEO_EXTENSIONS
 from curation.media.probe import Unfit, open_media
 from tests.support import media
 
@@ -94,7 +94,7 @@ def test_only_what_refers_to_other_files_is_called_so(tmp_path: Path, kind: str)
     assert _verdict(tmp_path / "x.mp4")[0] is reason
 
 
-@pytest.mark.parametrize("name", ["gif", "wav", "png", "jpg"])
+@pytest.mark.parametrize("name", ["wav", "png", "jpg", "webp", "bmp"])
 def test_a_container_that_is_known_and_not_taken(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"x.{name}"
     source = "sine=d=1" if name == "wav" else "testsrc2=d=0.04"

@@ -1,12 +1,14 @@
 """The default detector's promises, over families of pictures: every cut at its exact frame, and none inside a shot."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.media.shots import scene_rule
 from curation.media.shots.base import Boundary
 from curation.media.shots.scene_score import SceneScore
 from curation.media.shots.table import make
@@ -153,3 +155,17 @@ def test_the_textures_differ() -> None:
     """Else the families above would hold no cut."""
     y = [texture(seed)[0][:HEIGHT, :WIDTH].astype(int) for seed in range(1, 6)]
     assert min(np.abs(a - b).mean() for a in y for b in y if a is not b) > 20
+
+
+@FAMILY
+@given(seeds=SEEDS, mixes=st.lists(st.integers(0, 3), min_size=4, max_size=4), fog=st.floats(0, 0.98))
+def test_what_is_passed_over_unseen_is_no_boundary(seeds: list[int], mixes: list[int], fog: float) -> None:
+    """Steps that are too short for a jump spare the look at the pictures, and change nothing."""
+    frames = list[Planes]()
+    for (old, new), count in zip(pairwise(seeds), mixes, strict=True):
+        before, after = (lit(view(seed, 0), WHITE, fog) for seed in (old, new))
+        frames += [before] * 20 + [mixed(before, after, k / (count + 1)) for k in range(1, count + 1)] + [after] * 20
+    usual = found(frames)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene_rule, "_ROUNDING", float("inf"))
+        assert found(frames) == usual

@@ -1,0 +1,61 @@
+"""How many clips wait for a score or for being cut: what a loosened threshold leaves to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from curation.filters.base import NO_SAMPLES
+from curation.pyramid.history.failures import PASSING
+from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.store import Pyramid
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Counts of clips: `scores` by score, those of none left out; `cut`: clips of the tier that are not cut yet."""
+
+    scores: Mapping[str, int]
+    cut: int
+
+    def __bool__(self) -> bool:
+        return bool(self.scores or self.cut)
+
+    def __str__(self) -> str:
+        parts = [f"{count} for {score}" for score, count in self.scores.items()]
+        return ", ".join([*parts, *([f"{self.cut} to be cut"] if self.cut else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a score is to be made: the fingerprint of its filter, from which tier on (None: for every clip), and what
+    further scores the filter makes with it.
+    """
+
+    fingerprint: str
+    from_tier: str | None = None
+    also: tuple[str, ...] = ()
+
+
+def waiting(pyramid: Pyramid, scores: Mapping[str, Wanted], cut_tier: str | None) -> Waiting:
+    """What is still to do by a recipe that computes `scores` and cuts the clips of `cut_tier` (None: none): what the
+    ledger gives the next run to do, with what failed by a fault of ours or of the network.
+    """
+    ledger = Ledger(pyramid)
+    counts = {score: _unscored(ledger, score, wanted) for score, wanted in scores.items()}
+    uncut = 0 if cut_tier is None else _uncut(ledger, cut_tier)
+    return Waiting({score: count for score, count in counts.items() if count}, uncut)
+
+
+def _unscored(ledger: Ledger, score: str, wanted: Wanted) -> int:
+    """Clips that the next run scores. Not those without sample frames: every run looks at them, in vain."""
+    why, tiers = f"{score}_why", ledger.pyramid.tiers
+    batches = ledger.stale_clips(
+        score, wanted.fingerprint, tiers, wanted.from_tier, (why,), again=(PASSING,), also=wanted.also
+    )
+    return sum(said != NO_SAMPLES for batch in batches for said in batch[why].to_pylist())
+
+
+def _uncut(ledger: Ledger, tier: str) -> int:
+    fresh = ledger.pyramid.tier(tier).where(media=None, media_why=None).count()
+    return fresh + sum(batch.num_rows for batch in ledger.failed_media(tier, (PASSING,)))

@@ -1,0 +1,1 @@
+"""Questions to a pyramid, and their answers in any form."""

@@ -1,0 +1,288 @@
+"""Queries over `clips`: which clips a tier or some thresholds keep. What the CLI, the service and the shards
+read by.
+
+    Pyramid.open(uri).tier("256px").where(aesthetic=(5, None)).order("aesthetic",
+    descending=True).limit(100).to_table()
+
+A query is an immutable value; each method returns another one. Conditions are data (see `conditions`). It
+reads the latest version when it runs, or for ever the same rows once pinned by `at`. Columns of the clips' videos
+(`uri`, `source`, the user's own: see `lineage`) are those of the ledger when it is read.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+
+from curation.errors import UserError
+from curation.pyramid.queries import access, conditions, kinds, lineage
+from curation.pyramid.queries.conditions import ALL, NUMBERS, Condition, Present
+from curation.pyramid.queries.derived import DERIVED
+
+if TYPE_CHECKING:
+    import lance
+
+    from curation.pyramid.queries.extra import Own
+    from curation.pyramid.store import Pyramid
+
+_T = TypeVar("_T")
+MAX_ORDERED = access.MAX_HELD
+"""Rows of an ordered query that are held as one table at most; `batches` has no such limit."""
+_ASKED_FOR = ("laplacian", "pixels", "short_side", "long_side")
+"""Columns that come only where they are named: long ones, and what other columns say as well."""
+DEFAULT_COLUMNS = tuple(name for name in ALL if name not in _ASKED_FOR)
+SEARCHABLE = conditions.NUMBERS + conditions.TEXTS
+_BATCH_ROWS = 8192
+_FEW_ROWS = 2000
+"""Up to so many rows are first found by their ids and then read; more are read as they are found."""
+
+
+def default_columns(pyramid: Pyramid) -> tuple[str, ...]:
+    """The columns of a clip that come where none is named."""
+    return (*DEFAULT_COLUMNS, *pyramid.own_score_columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """See the module. Fields are read by `retention`, `export` and `shards`; build with the methods."""
+
+    pyramid: Pyramid
+    conditions: tuple[Condition, ...] = ()
+    ordering: tuple[str, bool] | None = None
+    rows: int | None = None
+    selected: tuple[str, ...] = DEFAULT_COLUMNS
+    version: int | str | None = None
+    timeout_s: float | None = None
+    own: tuple[tuple[str, Own], ...] = ()
+
+    def tier(self, name: str) -> Query:
+        """Only clips inside tier `name` as `pyramid.json` defines it."""
+        try:
+            ranges = self.pyramid.tiers.effective(name)
+        except ValueError as error:
+            raise UserError(str(error), "name one of the pyramid's tiers") from None
+        return self.ranges(ranges)
+
+    def ranges(self, ranges: Any) -> Query:
+        """Only clips inside all of `ranges` (column -> Range or pair, or a kind)."""
+        return self.where(**dict(ranges))
+
+    def where(self, /, **values: Any) -> Query:
+        """Conditions by column: `aesthetic=(5, None)`, `tier="256px"`, `tier=["a", "b"]`, `width=1280`,
+        `caption=None`, `source="day1.mp4"`, `kind="image"`. A range over what an image does not have keeps images
+        (`kinds`). Those on columns of videos are looked up in the ledger now.
+        """
+        added = tuple(self._condition(column, value) for column, value in values.items())
+        return replace(self, conditions=(*self.conditions, *added))
+
+    def having(self, *columns: str) -> Query:
+        """Only clips whose `columns` are not null (as `having("media")`: those that have been cut)."""
+        there = (*SEARCHABLE, *self.pyramid.own_score_columns)
+        added = tuple(conditions.Present(conditions.known(column, there), True) for column in columns)
+        return replace(self, conditions=(*self.conditions, *added))
+
+    def order(self, column: str, descending: bool = False) -> Query:
+        """Best first by a number column; clips without a value are left out. As one table it needs a `limit`."""
+        numbers = (*NUMBERS, *self._own_scores)
+        return replace(self, ordering=(conditions.known(column, numbers, "to order by"), bool(descending)))
+
+    def limit(self, rows: int | None) -> Query:
+        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows < 1 << 31):
+            raise UserError(f"limit {rows!r:.40} is not a number of rows", "give an integer from 0 up")
+        return replace(self, rows=rows)
+
+    def columns(self, *names: str) -> Query:
+        """Which columns, in this order: of clips, of their videos (`lineage.NAMES`), or the user's own."""
+        if not names:
+            raise UserError("no column is selected", f"there are {', '.join(self._all)}")
+        chosen = tuple(dict.fromkeys(names))
+        others = [(name, lineage.known(self.pyramid, name)) for name in chosen if name not in self._all]
+        return replace(self, selected=chosen, own=tuple((name, own) for name, own in others if own is not None))
+
+    def whole(self) -> Query:
+        """With everything that is told of a clip and its video, as an export has it."""
+        own = lineage.own(self.pyramid)
+        names = (*default_columns(self.pyramid), *lineage.SEARCHED, *(own or ("extra",)))
+        return replace(self, selected=names, own=tuple(own.items()))
+
+    def at(self, version: int | str | None) -> Query:
+        """Pin to a version (or tag) of `clips`; the rows of a pinned query never change."""
+        return replace(self, version=version)
+
+    def pinned(self) -> Query:
+        """Pin to the version that is the latest now."""
+        return replace(self, version=self.pyramid.dataset("clips", self.version).version)
+
+    def within(self, seconds: float | None) -> Query:
+        """Give up with an error after `seconds`."""
+        return replace(self, timeout_s=seconds)
+
+    @property
+    def _own_scores(self) -> tuple[str, ...]:
+        return self.pyramid.about.scores
+
+    @property
+    def _all(self) -> tuple[str, ...]:
+        """Every column of a clip."""
+        return (*ALL, *self.pyramid.own_score_columns)
+
+    def to_table(self) -> pa.Table:
+        return _bounded(self._read, self.timeout_s)
+
+    def count(self) -> int:
+        """How many clips the query returns: those that the conditions keep and the order knows, up to `limit`."""
+        found = _bounded(self._count, self.timeout_s)
+        return found if self.rows is None else min(found, self.rows)
+
+    def ids(self) -> list[str]:
+        return self.columns("clip_id").to_table()["clip_id"].to_pylist()
+
+    def schema(self) -> pa.Schema:
+        """Names and types of the rows."""
+        fields = {field.name: field for field in self.pyramid.schema("clips")}
+        fields |= {field.name: field for field in self._scanner(self._dataset()).projected_schema}
+        joined = self._joined()
+        fields |= {} if joined is None else {field.name: field for field in joined.fields()}
+        return pa.schema([fields[name] for name in self.selected])
+
+    def batches(self, with_row_id: bool = False) -> Iterator[pa.RecordBatch]:
+        """The rows in batches, so that memory stays bounded however many there are (see `access.best` for ordered
+        ones).
+        """
+        end = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        joined = self._joined()
+        for batch in self._clip_batches(with_row_id):
+            if end is not None and time.monotonic() > end:
+                raise _too_slow(self.timeout_s)
+            yield self._complete(batch, joined, with_row_id)
+
+    def _clip_batches(self, with_row_id: bool) -> Iterator[pa.RecordBatch]:
+        dataset = self._dataset()
+        if self.ordering is None:
+            yield from self._scanner(dataset, with_row_id).to_batches()
+            return
+        column, descending = self.ordering
+        ids = _bounded(
+            lambda: access.best(dataset, self.conditions, column, descending, self.rows),
+            self.timeout_s,
+        )
+        for start in range(0, ids.size, _BATCH_ROWS):
+            some = ids[start : start + _BATCH_ROWS]
+            yield from access.fetch(dataset, some, self._projection(dataset), with_row_id).combine_chunks().to_batches()
+
+    def _complete(self, batch: pa.RecordBatch, joined: lineage.Joined | None, with_row_id: bool) -> pa.RecordBatch:
+        """The batch with all selected columns in their order; null are those that an old pyramid lacks. A clip without
+        a kind is shown as the video that it is.
+        """
+        columns = self.pyramid.schema("clips")
+        for name in self.selected:
+            if name in columns.names and name not in batch.schema.names:
+                batch = batch.append_column(columns.field(name), pa.nulls(batch.num_rows, columns.field(name).type))
+        if kinds.COLUMN in self.selected:
+            place = batch.schema.names.index(kinds.COLUMN)
+            batch = batch.set_column(place, columns.field(kinds.COLUMN), kinds.told(batch[kinds.COLUMN]))
+        batch = batch if joined is None else joined.add(batch)
+        return batch.select([*self.selected, "_rowid"] if with_row_id else list(self.selected))
+
+    def _condition(self, column: str, value: Any) -> Condition:
+        if column in self._all:
+            return conditions.condition(column, value, self._own_scores)
+        return lineage.condition(self.pyramid, column, value)
+
+    def _joined(self) -> lineage.Joined | None:
+        """What adds the columns that are not the clips' own; None where there are none."""
+        own = dict(self.own)
+        others = {name: own.get(name) for name in self.selected if name not in self._all}
+        return lineage.Joined(self.pyramid, others) if others else None
+
+    def _dataset(self) -> lance.LanceDataset:
+        dataset = self.pyramid.dataset("clips", self.version)
+        asked = {one.column for one in self.conditions} | ({self.ordering[0]} if self.ordering else set())
+        for column in sorted(asked - {*DERIVED, kinds.COLUMN} - {*dataset.schema.names}):
+            if self.version is None:
+                raise UserError(f"the pyramid is older than the column {column!r}", "the next run adds it")
+            raise UserError(f"the version {self.version} is older than the column {column!r}", "ask the latest one")
+        return dataset
+
+    def _scanner(self, dataset: lance.LanceDataset, with_row_id: bool = False) -> lance.LanceScanner:
+        return dataset.scanner(
+            columns=self._projection(dataset),
+            filter=conditions.expression(self.conditions, dataset.schema.names),
+            limit=self.rows,
+            with_row_id=with_row_id,
+            use_scalar_index=False,
+        )
+
+    def _projection(self, dataset: lance.LanceDataset) -> list[str] | dict[str, str]:
+        """The columns that are read of `clips`: those selected that it has, and what the others are joined by."""
+        there = {*DERIVED, *dataset.schema.names}
+        names = [name for name in self.selected if name in there]
+        if not names or (not set(self.selected) <= set(self._all) and "video_id" not in names):
+            names.append("video_id")
+        if DERIVED.keys().isdisjoint(names):
+            return names
+        return {name: DERIVED[name].sql if name in DERIVED else name for name in names}
+
+    def _count(self) -> int:
+        dataset = self._dataset()
+        ordered = (Present(self.ordering[0], True),) if self.ordering else ()
+        wanted = (*self.conditions, *ordered)
+        ids = access.candidates(dataset, wanted)
+        if ids is not None:
+            return ids.size
+        test = conditions.expression(wanted, dataset.schema.names)
+        if test is None:
+            return dataset.count_rows()
+        return dataset.scanner(
+            columns=[], with_row_id=True, filter=test, use_scalar_index=False, batch_size=access.SCAN_ROWS
+        ).count_rows()
+
+    def _read(self) -> pa.Table:
+        dataset = self._dataset()
+        if self.ordering is not None:
+            if self.rows is None or self.rows > MAX_ORDERED:
+                raise UserError("an ordered query needs a limit", f"set a limit of up to {MAX_ORDERED} rows")
+            ids = access.best(dataset, self.conditions, *self.ordering, self.rows)
+        elif self.rows is not None and self.rows <= _FEW_ROWS:
+            ids = access.first(dataset, self.conditions, self.rows)
+        else:
+            ids = access.candidates(dataset, self.conditions, self.rows)
+        if ids is None or (self.ordering is None and ids.size > access.FETCHED):
+            table = self._scanner(dataset).to_table()
+        else:
+            table = access.fetch(dataset, ids, self._projection(dataset))
+        joined = self._joined()
+        batches = table.combine_chunks().to_batches(_BATCH_ROWS)
+        return pa.Table.from_batches([self._complete(batch, joined, False) for batch in batches], self.schema())
+
+
+def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:
+    """The result of `action`, which runs on in a thread of its own when it takes longer than `seconds`."""
+    if seconds is None:
+        return action()
+    outcome: list[_T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(action())
+        except BaseException as error:  # raised again below, in the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="query")
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not outcome:
+        raise _too_slow(seconds)
+    return outcome[0]
+
+
+def _too_slow(seconds: float | None) -> UserError:
+    return UserError(f"the query took longer than {seconds:g} s", "narrow it, or allow more time")

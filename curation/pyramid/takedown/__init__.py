@@ -1,0 +1,1 @@
+"""Removing videos for ever."""

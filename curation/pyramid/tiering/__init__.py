@@ -1,0 +1,1 @@
+"""Tiers, what moving their thresholds does, and what each would keep."""

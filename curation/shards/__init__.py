@@ -1,0 +1,1 @@
+"""Shards for training: what a run reads is named once and never changes."""

@@ -1,0 +1,79 @@
+"""`ziggurat encode`: the samples of a manifest become latents and text states, by the encoders of a model."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TextIO
+
+from curation.errors import UserError
+from curation.media.plan import Limits
+from curation.pyramid.store import Pyramid
+from curation.shards import folder
+from pipelines import encode as path
+from pipelines.config import modelfile
+from pipelines.config.recipe import parsed
+from pipelines.encoding.account import EncodeAccount
+from pipelines.encoding.display import EncodeDisplay
+from pipelines.encoding.latents import Latents
+from pipelines.execution.cluster import joined
+from pipelines.execution.recording import Recording
+from pipelines.sampling.networks import need_torch
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of `ziggurat encode`."""
+
+    manifest: str
+    model: str
+    to: str
+    address: str | None = None
+    cpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Where the latents are, and what became of the samples; `notes`: what the reader must know of them."""
+
+    to: str
+    manifest: str
+    account: EncodeAccount
+    notes: tuple[str, ...] = ()
+
+
+def encode(request: Request, out: TextIO, as_json: bool) -> Answer:
+    """Encode what has no latents yet; progress goes to `out` with `--json`, else to standard error."""
+    model = modelfile.load(request.model)
+    need_torch()
+    pyramid, frozen = folder.opened(request.manifest)
+    latents = Latents.at(request.to)
+    if f"{latents.uri}/".startswith(f"{pyramid.uri}/"):  # a takedown would have to look for them
+        raise UserError("latents do not go into the pyramid itself", "name another --to")
+    latents.check(frozen.manifest.name, frozen.manifest.sha256)
+    notes = _notes(model)
+    account = EncodeAccount()
+    display = EncodeDisplay(account, out, as_json)
+    where = f"joining the Ray cluster at {request.address}" if request.address else "starting Ray"
+    with ExitStack() as stack:
+        with display.searching(where):
+            resources = stack.enter_context(joined(request.address, request.cpus))
+        record = stack.enter_context(Recording(pyramid, account, display).kept())
+        record.joined(resources)
+        record.notices = notes
+        job = path.Job(frozen, pyramid, latents, model.name, model.spec, _limits(pyramid), resources, account, record)
+        path.encode(job)
+        record.exit = account.exit_code
+    return Answer(latents.uri, frozen.manifest.name, account, notes)
+
+
+def _notes(model: modelfile.ModelFile) -> tuple[str, ...]:
+    if model.autoencoder.path is not None:
+        return ()
+    return (f"the autoencoder's weights are random (seed {model.autoencoder.seed}): the latents show that it runs",)
+
+
+def _limits(pyramid: Pyramid) -> Limits:
+    """What the pyramid's recipe allows a decoder; the usual ones where it keeps none."""
+    text = pyramid.recipe_text()
+    return Limits() if text is None else parsed(text, f"the recipe of {pyramid.uri}").limits

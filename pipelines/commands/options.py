@@ -1,0 +1,10 @@
+"""Arguments that several commands have, as the command line reads them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+PyramidArg = Annotated[str, typer.Argument(metavar="PYRAMID", help="Folder or URI of the pyramid.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]

@@ -1,0 +1,69 @@
+"""Commands from a tier to what training reads: `freeze`, `manifests`, `encode`. `cli` takes them in; each calls one
+function of the library.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import JsonOption, PyramidArg
+
+app = typer.Typer()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def freeze(
+    context: typer.Context,
+    pyramid: PyramidArg,
+    name: Annotated[str, typer.Option(help="What the manifest is called from now on.")],
+    tier: Annotated[str | None, typer.Option(help="Only clips of this tier.")] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Buckets: stage1, stage2, high_compression, image, ..., or a file.")
+    ] = "stage1",
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws where a bucket takes only some.")] = 42,
+    without_captions: Annotated[
+        bool, typer.Option("--without-captions", help="Take clips that have no caption, too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze the clips of a tier, or of ranges as in `query` (--motion 1..8), as a manifest for training."""
+    from pipelines.commands.freeze import Request, freeze
+    from pipelines.render import shards as render_shards
+
+    request = Request(pyramid, name, tuple(context.args), tier, preset, seed, without_captions)
+    render_shards.freeze(freeze(request), as_json)
+
+
+@app.command()
+def manifests(
+    pyramid: PyramidArg,
+    name: Annotated[str | None, typer.Argument(help="A manifest: show all of it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the manifests that were frozen from a pyramid, or show one."""
+    from pipelines.commands.manifests import manifests
+    from pipelines.render import shards as render_shards
+
+    render_shards.manifests(manifests(pyramid, name), name is not None, as_json)
+
+
+@app.command()
+def encode(
+    manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="PYRAMID#NAME, or PYRAMID/manifests/NAME.json.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A model file, or the name of one that ships.")],
+    to: Annotated[str, typer.Option("--to", metavar="URI", help="The folder or prefix where the latents go.")],
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Encode the samples of a manifest as latents and text states. Run it again to go on where it stopped."""
+    from pipelines.commands.encode import Request, encode
+    from pipelines.progress.display import results_only
+    from pipelines.render import shards as render_shards
+
+    with results_only() as out:
+        done = encode(Request(manifest, model, to, address, cpus), out, as_json)
+        render_shards.encode(done, as_json, out)
+    return done.account.exit_code

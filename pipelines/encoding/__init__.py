@@ -1,0 +1,1 @@
+"""Encoding: where latents are written, what became of the samples, and what a person sees of it."""

@@ -1,0 +1,88 @@
+"""What a person or a machine sees of an encoding run: a live line while it works, or an object a line with `--json`.
+
+As `progress.display` for curation: results go to standard output, all that is live to standard error. The summary is
+`render.shards`'.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from pipelines.encoding.account import EncodeAccount
+from pipelines.execution.coordinator import Heartbeat
+from pipelines.progress.estimate import Estimate
+from pipelines.progress.looks import looking
+from pipelines.progress.screen import LOG_EVERY_S
+
+STALL_S = 300.0
+
+
+class EncodeDisplay:
+    """The driver's watch (`encode.Watch`)."""
+
+    def __init__(self, account: EncodeAccount, out: TextIO, as_json: bool, stall_s: float = STALL_S) -> None:
+        self._account, self._out, self._json, self._stall_s = account, out, as_json, stall_s
+        self._estimate = Estimate()
+        self._console = Console(stderr=True)
+        self._began = self._logged = time.monotonic()
+
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
+        """All stages are begun one after the other: nothing to tell."""
+
+    def expect(self, units: int) -> None:
+        self._estimate.expect(units)
+
+    def advance(self, units: int, clips: int = 0) -> None:
+        self._estimate.advance(units, clips)
+
+    @contextmanager
+    def searching(self, what: str) -> Iterator[None]:
+        """Say that the driver looks for something, or waits, until the block ends."""
+        if self._json:
+            self._emit({"event": "search", "what": what})
+        with self._console.status(f"{what} ...") if self._live else nullcontext():
+            yield
+
+    @contextmanager
+    def over(self, stage: str, coordinator: Any) -> Iterator[None]:
+        """Show `stage` until the block ends."""
+        self._estimate.begin(stage)
+        self._began = time.monotonic()
+        with self._console.status(f"{stage} ...") if self._live else nullcontext() as status:
+
+            def show(heartbeats: Sequence[Heartbeat], stalled: str | None) -> None:
+                self._show(stage, stalled, status)
+
+            with looking(stage, coordinator, self._estimate, self._stall_s, show):
+                yield
+
+    @property
+    def _live(self) -> bool:
+        return self._console.is_terminal and not self._json
+
+    def _show(self, stage: str, stalled: str | None, status: Any) -> None:
+        now = self._account.figures(time.monotonic() - self._began)
+        left = self._estimate.left().seconds
+        if self._json:
+            if stalled:
+                self._emit({"event": "stalled", "stage": stage, "what": stalled})
+            self._emit({"event": "progress", "stage": stage, **now, "eta_s": left})
+            return
+        if stalled:
+            self._console.print(f"[yellow]{stalled}", highlight=False)
+        eta = "unknown" if left is None else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+        line = f"{stage} {self._estimate.done}/{self._estimate.total}, {now['samples_per_s']:.2f} samples/s, ETA {eta}"
+        if status is not None:
+            status.update(line)
+        elif time.monotonic() - self._logged >= LOG_EVERY_S:
+            self._logged = time.monotonic()
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event), file=self._out, flush=True)

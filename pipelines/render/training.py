@@ -1,0 +1,115 @@
+"""How a training run is shown, while it goes on and at its end.
+
+On a terminal or in a log a line every few seconds, on standard error; with `--json` an object a step, on standard
+output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from curation.printable import printable
+from pipelines.render.lines import line, note
+
+if TYPE_CHECKING:
+    from pipelines.commands.weights import Written
+    from pipelines.train import Trained
+    from training.callbacks.base import Report
+    from training.trainer import Progress
+
+EVERY_S = 5.0
+
+
+class TrainWatch:
+    """A `pipelines.train.Watch`."""
+
+    def __init__(self, as_json: bool, every_s: float = EVERY_S) -> None:
+        self._as_json, self._every_s = as_json, every_s
+        self._began, self._told, self._first, self._steps = time.monotonic(), 0.0, 0, 0
+
+    def note(self, text: str) -> None:
+        note(text)
+
+    def begin(self, progress: Progress, steps: int, validation: float | None) -> None:
+        self._began, self._first, self._steps = time.monotonic(), progress.step, steps
+        if self._as_json:
+            _object("begin", step=progress.step, steps=steps, validation=validation)
+        else:
+            where = f"from step {progress.step} " if progress.step else ""
+            start = "" if validation is None else f", validation loss {validation:.4f}"
+            _told(f"training {where}to step {steps}{start}")
+
+    def step(self, progress: Progress, report: Report) -> None:
+        if self._as_json:
+            values = {"loss": report.loss, "norm": report.norm, "rate": report.rate, **report.values}
+            _object("step", step=progress.step, samples=progress.samples, skipped=progress.skipped, **values)
+            return
+        if (validated := report.values.get("validation/loss")) is not None:
+            _told(f"step {progress.step}: validation loss {validated:.4f}")
+        if time.monotonic() - self._told >= self._every_s:
+            self._told = time.monotonic()
+            _told(self._line(progress, report))
+
+    def _line(self, progress: Progress, report: Report) -> str:
+        done = progress.step - self._first
+        left = (time.monotonic() - self._began) / done * (self._steps - progress.step)
+        values = report.values
+        parts = [
+            f"step {progress.step}/{self._steps}",
+            f"loss {report.loss:.4f}",
+            f"norm {report.norm:.3f}",
+            f"{values['tokens_per_s']:,.0f} tokens/s",
+            f"waiting {100 * values['waiting']:.1f} %",
+            *([f"mfu_dit {100 * values['mfu_dit']:.1f} %"] if "mfu_dit" in values else []),
+            *([f"{progress.skipped} skipped"] if progress.skipped else []),
+            f"ETA {_span(left)}",
+        ]
+        return "  ".join(parts)
+
+
+def train(done: Trained, as_json: bool) -> None:
+    """Of `train.train`; ranks other than the first say nothing."""
+    if done.rank:
+        return
+    if as_json:
+        _object("trained", **asdict(done))
+        return
+    line(f"step {done.step} of {done.steps}, {done.samples:,} samples, {done.skipped} steps skipped")
+    if done.first is not None and done.last is not None:
+        line(f"validation loss {done.first:.4f} -> {done.last:.4f}")
+    if done.checkpoint is not None:
+        line(f"checkpoint {done.checkpoint}")
+
+
+def weights(written: Written, as_json: bool) -> None:
+    """Of `weights.weights`."""
+    if as_json:
+        print(json.dumps(asdict(written)))
+        return
+    for name in written.files:
+        line(f"{name}: step {written.step}, layout {written.layout}")
+    for name in written.left_out:
+        note(
+            f"{name} is left out, {written.layout} has no place for it: what is given as a condition is not seen there"
+        )
+
+
+def _object(kind: str, **values: Any) -> None:
+    # JSON has no NaN: what is not finite is null.
+    sound = {key: None if isinstance(one, float) and not isfinite(one) else one for key, one in values.items()}
+    print(json.dumps({"event": kind, **sound}), flush=True)
+
+
+def _told(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,1 @@
+"""What happens beside the loop: averages, validation, checkpoints, logs. `base` is the protocol."""

@@ -1,0 +1,75 @@
+"""Loading a checkpoint into an engine, at any number of ranks, or refusing it in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load
+
+from curation.errors import UserError
+from training.callbacks.averages import Averages
+from training.checkpoint.folder import Checkpoints, Head, Identity
+from training.checkpoint.state import AVERAGE, WEIGHT, state
+from training.parallel.base import Engine
+from training.trainer import Progress
+
+THREADS = 8
+
+
+def resume(
+    checkpoints: Checkpoints, identity: Identity, engine: Engine, averages: Averages | None = None
+) -> tuple[Progress, Head] | None:
+    """Go on from the newest whole checkpoint: how far it was, and what it says; None where there is none.
+
+    Averages that it does not have begin with its weights. UserError: it is of another run, or not as it was saved.
+    """
+    newest = checkpoints.newest()
+    if newest is None:
+        return None
+    head = Head.read(newest)
+    identity.check(head.identity, str(newest))
+    known = averages is not None and AVERAGE in head.parts
+    _read(newest, state(engine, averages if known else None), engine)
+    progress = Progress(**head.progress)
+    engine.loaded(progress.updates)
+    if averages is not None and not known:
+        masters = engine.masters()
+        for name, average in averages.values.items():
+            average.copy_(masters[name])
+    return progress, head
+
+
+def tensors(path: Path, part: str = WEIGHT, under: str = "") -> dict[str, Tensor]:
+    """One part of a whole checkpoint by weight, of weights whose names begin with `under`, in this process alone.
+
+    UserError: it has no such part.
+    """
+    head = Head.read(path)
+    if part not in head.parts:
+        raise UserError(f"{path} has no {part} of the weights", f"choose one of {', '.join(head.parts)}")
+    shapes = {name: shape for name, shape in head.identity.shapes.items() if name.startswith(under)}
+    found = {name: torch.empty(_count(shape)) for name, shape in shapes.items()}
+    _read(path, {f"{part}/{name}": tensor for name, tensor in found.items()}, None)
+    return {name: tensor.view(head.identity.shapes[name]) for name, tensor in found.items()}
+
+
+def _read(path: Path, into: Mapping[str, Tensor], engine: Engine | None) -> None:
+    group = engine.group if engine is not None else None
+    try:
+        reader = HuggingFaceStorageReader(str(path), thread_count=THREADS)
+        load(dict(into), storage_reader=reader, process_group=group, no_dist=group is None)
+    except (SafetensorError, OSError, ValueError, KeyError, CheckpointException) as error:
+        if isinstance(error, CheckpointException) and error.failures:
+            error = next(iter(error.failures.values()))[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read: {reason}", "remove it, an earlier one is then taken") from error
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel()

@@ -1,0 +1,204 @@
+"""The loop: method x engine x callbacks. It trains whatever a method gives a loss of, on however many ranks.
+
+    Batches -> Ahead -> [ Method.loss -> Engine.backward ] x micro-batches -> norm -> agree -> update -> callbacks
+
+Ranks and host meet once a step (`Tally.agreed`): there all learn the loss, the norm, whether both are finite, and
+whether to stop. A step that is not finite changes nothing and is named with its samples.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+
+from curation.errors import UserError
+from training.callbacks.base import Callback, Report
+from training.data.ahead import Ahead
+from training.data.batches import Batches, check_ranks
+from training.methods.base import Method
+from training.methods.draws import Draw, number
+from training.parallel.base import Engine
+from training.schedule import Schedule
+from training.tally import Tally
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What trains what, on what. `steps`: until there are so many in all; `clip`: the norm above which gradients are
+    cut; `ahead`: micro-batches that may wait ready; `collect`: steps between two rounds of the garbage collector, which
+    otherwise strikes each rank at another time; `patience`: steps in a row that may be skipped."""
+
+    engine: Engine
+    method: Method
+    batches: Batches
+    schedule: Schedule
+    steps: int
+    clip: float = 1.0
+    ahead: int = 2
+    collect: int = 50
+    patience: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. `step`: steps taken, `skipped` of them without an update, the last `in_a_row` of them too."""
+
+    step: int = 0
+    skipped: int = 0
+    in_a_row: int = 0
+    samples: int = 0
+
+    @property
+    def updates(self) -> int:
+        return self.step - self.skipped
+
+    def after(self, report: Report) -> Progress:
+        bad = not report.finite
+        in_a_row = self.in_a_row + 1 if bad else 0
+        return Progress(self.step + 1, self.skipped + bad, in_a_row, self.samples + report.samples)
+
+
+def train(
+    run: Run, progress: Progress, callbacks: Sequence[Callback] = (), stop: Callable[[], bool] = lambda: False
+) -> Progress:
+    """Train from `progress` on; how far it came. `stop` is asked once a step, and ends the run where it is true on any
+    rank. UserError: ranks that do not divide a step, data that are not there, too many steps that are not finite."""
+    engine = run.engine
+    check_ranks(run.batches.per_step, engine.ranks)
+    with _open(run, progress, callbacks) as ahead:
+        for callback in callbacks:
+            callback.begin(progress)
+        while progress.step < run.steps:
+            start, waited_before = time.perf_counter(), ahead.waited_s
+            tally = Tally(engine.device)
+            _gradients(run, progress.step, ahead, callbacks, tally)
+            tally.add("norm", engine.clip(run.clip) / engine.ranks)
+            tally.add("stop", float(stop()))
+            told = tally.agreed(engine)
+            computed = time.perf_counter() - start
+            rate, finite = run.schedule.rate(progress.step), _finite(told)
+            for callback in callbacks:
+                callback.before_update()
+            if finite:
+                engine.update(rate)
+            engine.clear()
+            waited = ahead.waited_s - waited_before
+            seconds = time.perf_counter() - start
+            report = _report(run, progress.step, told, rate, finite, seconds, computed - waited, waited)
+            progress = progress.after(report)
+            for callback in callbacks:
+                callback.after_step(progress, report)
+            _check(run, progress, report)
+            if told["stop"][0]:
+                break
+            if progress.step % run.collect == 0:
+                gc.collect()
+        for callback in callbacks:
+            callback.end(progress, stopped=progress.step < run.steps)
+    return progress
+
+
+def _gradients(run: Run, step: int, ahead: Ahead, callbacks: Sequence[Callback], tally: Tally) -> None:
+    """Forward and backward of this rank's micro-batches."""
+    engine, total = run.engine, run.batches.per_step
+    own = total // engine.ranks
+    for done, (batch, inputs) in enumerate(ahead.step(step), start=1):
+        # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch.
+        torch.manual_seed(number(run.batches.seed, step, batch.number, Draw.MODEL))
+        with engine.micro_batch(last=done == own):
+            losses = run.method.loss(engine.model, inputs.to(engine.device), engine.dtype)
+            engine.backward(losses.total / own)
+        tally.place("losses", losses.total, batch.number, total)
+        for name, part in losses.parts.items():
+            tally.add(f"part/{name}", part.detach() / total)
+        for name, value in (("samples", len(batch.samples)), ("tokens", inputs.tokens), ("flops", inputs.flops)):
+            tally.add(name, value)
+        for callback in callbacks:
+            callback.after_loss(losses, tally)
+
+
+def _report(
+    run: Run,
+    step: int,
+    told: Mapping[str, list[float]],
+    rate: float,
+    finite: bool,
+    seconds: float,
+    computed: float,
+    waited: float,
+) -> Report:
+    losses = told["losses"]
+    return Report(
+        step=step,
+        loss=sum(losses) / len(losses),
+        norm=told["norm"][0],
+        rate=rate,
+        finite=finite,
+        blamed=() if finite else _blamed(run, step, losses),
+        samples=int(told["samples"][0]),
+        tokens=int(told["tokens"][0]),
+        flops=told["flops"][0],
+        seconds=seconds,
+        computed=computed,
+        waited=waited,
+        told=told,
+        values={name: values[0] for name, values in told.items() if name.startswith("part/")},
+    )
+
+
+def _finite(told: Mapping[str, list[float]]) -> bool:
+    return all(isfinite(value) for value in (*told["losses"], *told["norm"]))
+
+
+def _blamed(run: Run, step: int, losses: Sequence[float]) -> tuple[int, ...]:
+    """The samples of the micro-batches whose loss is not finite; of all where only the gradient is not."""
+    batches = run.batches.step(step)
+    bad = [batch for batch in batches if not isfinite(losses[batch.number])] or batches
+    return tuple(sample for batch in bad for sample in batch.samples)
+
+
+def _check(run: Run, progress: Progress, report: Report) -> None:
+    if report.finite:
+        return
+    log.warning("step %s is skipped: loss or gradient is not finite; samples %s", report.step, _listed(report.blamed))
+    if progress.in_a_row >= run.patience:
+        raise UserError(
+            f"{progress.in_a_row} steps in a row were not finite, the last with samples {_listed(report.blamed)}",
+            "lower the learning rate, or go on from an earlier checkpoint",
+        )
+
+
+def _listed(samples: Sequence[int], most: int = 8) -> str:
+    return ", ".join(map(str, samples[:most])) + (f" and {len(samples) - most} more" if len(samples) > most else "")
+
+
+@contextmanager
+def _open(run: Run, progress: Progress, callbacks: Sequence[Callback]) -> Iterator[Ahead]:
+    """The reader, the garbage collector held off, and the callbacks closed at the end, whatever comes."""
+    engine, before = run.engine, gc.isenabled()
+    reader = Ahead(
+        run.method.prepare,
+        lambda step: run.batches.share(step, engine.rank, engine.ranks),
+        progress.step,
+        run.steps,
+        run.ahead,
+        pin=engine.device.type == "cuda",
+    )
+    gc.disable()
+    try:
+        with reader:
+            yield reader
+    finally:
+        if before:
+            gc.enable()
+        for callback in callbacks:
+            callback.close()
