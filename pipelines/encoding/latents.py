@@ -29,7 +29,7 @@ from curation.pyramid.storage.datasets import STORAGE_VERSION, create
 from curation.pyramid.storage.files import Files, is_remote, options
 from curation.pyramid.storage.locks import only
 from curation.pyramid.storage.retry import retrying
-from curation.pyramid.storage.transaction import committed
+from curation.pyramid.storage.transaction import committed, written_again
 from training.data.latent_file import DATASET, HEAD, ROWS, Head
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _LOCK = ".encoding.lock"
 _SMALL_FILES = 64
 """So many files of rows are merged at the end of a run; each part that a worker keeps is one."""
 _FILE_ROWS = 4096
+_COPIED_ROWS = 64
+"""Rows that are held at a time while a file is written again: one may take several megabytes."""
 _KEEP = timedelta(days=1)
 """How long older versions stay for those who read them while files are merged."""
 
@@ -187,8 +189,11 @@ class Latents:
         retrying(f"cannot write to {self.uri}", lambda: self.files.remove_folder(f"{JOURNAL}/{run}"))
 
     def remove(self, samples: Collection[int]) -> int:
-        """Remove the rows of samples from every file, for they were taken down; how many. Who reads an older version
-        meanwhile will not find its files any more.
+        """Leave no file with rows of samples, for they were taken down; how many rows were deleted.
+
+        What is done depends on what is there, not on how many rows that were: a run that was killed here has deleted
+        them, and their files may still hold them. To be called alone, with nothing left in the journal. Who reads an
+        older version meanwhile will not find its files any more.
         """
         if not samples:
             return 0
@@ -197,10 +202,17 @@ class Latents:
         what = f"removal from {self.uri}"
         retrying(what, lambda: self.dataset().delete(f"sample IN ({numbers})"))
         removed = before - self.dataset().count_rows()
-        if removed:
-            retrying(what, lambda: self.dataset().optimize.compact_files(materialize_deletions_threshold=0.0))
-            # Zero would mean the default of Lance, two weeks.
-            retrying(what, lambda: self.dataset().cleanup_old_versions(older_than=timedelta(microseconds=1)))
+        for number in [one.fragment_id for one in self.dataset().get_fragments() if one.metadata.num_deletions]:
+            retrying(what, lambda number=number: written_again(self.dataset(), {number}, _COPIED_ROWS))
+        retrying(
+            what,
+            lambda: self.dataset().cleanup_old_versions(
+                older_than=timedelta(microseconds=1),  # zero would mean the default of Lance, two weeks
+                # Files of no version, of workers that were killed, may hold such rows as well. On a disk nobody else
+                # writes here; in a store that cannot be known, and Lance removes them when they are a week old.
+                delete_unverified=not is_remote(self.uri),
+            ),
+        )
         return removed
 
     def tidy(self) -> None:

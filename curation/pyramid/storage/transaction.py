@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import lance
 
 _ROWS = 4096
-"""Rows that are held at a time while they are copied."""
+"""Rows that are held at a time while they are copied, where a row is small."""
 
 
 def write(dataset: lance.LanceDataset, rows: pa.Table | pa.RecordBatchReader) -> list[Any]:
@@ -31,16 +31,17 @@ def write(dataset: lance.LanceDataset, rows: pa.Table | pa.RecordBatchReader) ->
     )
 
 
-def written_again(dataset: lance.LanceDataset, numbers: Collection[int]) -> int:
+def written_again(dataset: lance.LanceDataset, numbers: Collection[int], batch_rows: int = _ROWS) -> int:
     """Put one new fragment of the rows of some in their place, without rows that are deleted and columns that the
-    schema has no more; how many rows. Raises as Lance does where one of them was written meanwhile.
+    schema has no more; how many rows. `batch_rows` are held at a time. Raises as Lance does where one of them was
+    written meanwhile.
     """
     import lance
 
     there = [one for one in dataset.get_fragments() if one.fragment_id in numbers]
     rows = sum(one.count_rows() for one in there)
     if there:
-        written = write(dataset, dataset.scanner(fragments=there, batch_size=_ROWS).to_reader()) if rows else []
+        written = write(dataset, dataset.scanner(fragments=there, batch_size=batch_rows).to_reader()) if rows else []
         gone = [one.fragment_id for one in there]
         committed(dataset, lance.LanceOperation.Update(removed_fragment_ids=gone, new_fragments=written))
     return rows
