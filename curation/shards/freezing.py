@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -108,18 +108,29 @@ def _frozen(pyramid: Pyramid, snapshot: Snapshot, query: Query, assign: Assign, 
     missed: Counter[str] = Counter()
     taken = [SAMPLES.empty_table(), *_samples(query.at(snapshot["clips"]), assign, order, missed)]
     samples = pa.concat_tables(taken).sort_by("clip_id")
-    with writing(pyramid.uri):  # a takedown waits until the manifest is there, and then finds it
-        dead = pa.array(sorted(tombstones.read(pyramid.files)), pa.string())
-        gone = pc.or_(pc.is_in(samples["video_id"], dead), pc.is_in(samples["clip_id"], dead))  # type: ignore
-        if many := pc.sum(gone).as_py():  # type: ignore
-            missed[TAKEN_DOWN] += many
-            samples = samples.filter(pc.invert(gone))  # type: ignore
+    dead = tombstones.read(pyramid.files)
+    while True:
+        samples = _without(samples, dead, missed)
         if not samples.num_rows:
             raise _nothing(missed, {**REMEDIES, **order.remedies})
+        # Of many samples this takes a while, in which others may write.
         manifest, content = _head(pyramid, snapshot, order, samples, missed).sealed(samples)
-        _check_pin(pyramid, snapshot, manifest.pin)
-        folder.put(pyramid.files, manifest, content)
-    return Frozen(manifest, samples)
+        with writing(pyramid.uri):  # a takedown waits until the manifest is there, and then finds it
+            before, dead = dead, tombstones.read(pyramid.files)
+            if dead == before:
+                _check_pin(pyramid, snapshot, manifest.pin)
+                folder.put(pyramid.files, manifest, content)
+                return Frozen(manifest, samples)
+
+
+def _without(samples: pa.Table, dead: Collection[str], missed: Counter[str]) -> pa.Table:
+    """The samples that were not taken down; how many were is counted in `missed`."""
+    ids = pa.array(sorted(dead), pa.string())
+    gone = pc.or_(pc.is_in(samples["video_id"], ids), pc.is_in(samples["clip_id"], ids))  # type: ignore
+    if many := pc.sum(gone).as_py():  # type: ignore
+        missed[TAKEN_DOWN] += many
+        return samples.filter(pc.invert(gone))  # type: ignore
+    return samples
 
 
 def _samples(query: Query, assign: Assign, order: Order, missed: Counter[str]) -> Iterator[pa.Table]:

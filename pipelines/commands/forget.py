@@ -53,10 +53,13 @@ def takedown(uri: str, names: Sequence[str], list_: str | None = None, ahead: bo
 
 def forget(wanted: Takedown) -> Forgotten:
     """Carry it out; what went and what could not."""
+    pyramid = wanted.pyramid
     ids = {one.video_id for one in wanted.targets}
-    known = tombstones.read(wanted.pyramid.files)
-    done = taking_down.forget(wanted.pyramid, ids | {one for one in wanted.already if one in known}, wanted.asked)
-    return replace(done, manifests=wanted.manifests)
+    known = tombstones.read(pyramid.files)
+    work, _ = tombstones.pending(pyramid.files)
+    done = taking_down.forget(pyramid, ids | {one for one in wanted.already if one in known}, wanted.asked)
+    # Looked up again: somebody may have frozen a manifest while the person was asked.
+    return replace(done, manifests=naming(pyramid, {*ids, *wanted.already, *work.videos, *work.clips}))
 
 
 def _lines(path: str) -> list[str]:

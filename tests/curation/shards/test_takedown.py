@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from curation.pyramid.store import Pyramid
@@ -11,7 +12,9 @@ from curation.pyramid.takedown import tombstones
 from curation.pyramid.takedown.forget import forget
 from curation.shards import folder
 from curation.shards.freezing import TAKEN_DOWN, freeze
+from curation.shards.manifest import Manifest
 from curation.shards.takedown import forgotten, naming
+from pipelines.commands import forget as command
 from tests.curation.pyramid.build import TIERS
 from tests.curation.shards.build import assign, filled, order
 
@@ -54,6 +57,27 @@ def test_what_is_taken_down_is_not_frozen(pyramid: Pyramid) -> None:
     tombstones.add(pyramid.files, [ONE])  # as a takedown begins: its rows are still there
     made = freeze(pyramid, pyramid.query(), assign, order("n"))
     assert set(made.samples["video_id"].to_pylist()) == {TWO} and made.manifest.missed == {TAKEN_DOWN: 3}
+
+
+def test_what_is_taken_down_while_it_is_sealed_is_not_frozen(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed, written = Manifest.sealed, []
+
+    def sealing(manifest: Manifest, samples: pa.Table) -> tuple[Manifest, bytes]:
+        if not written:
+            written.append(tombstones.add(pyramid.files, [ONE]))
+        return sealed(manifest, samples)
+
+    monkeypatch.setattr(Manifest, "sealed", sealing)
+    made = freeze(pyramid, pyramid.query(), assign, order("n"))
+    assert written and set(made.samples["video_id"].to_pylist()) == {TWO}
+    assert made.manifest.missed == {TAKEN_DOWN: 3}
+    assert folder.open_manifest(pyramid.uri, "n").samples.equals(made.samples)
+
+
+def test_a_manifest_that_is_frozen_while_the_person_is_asked_is_named(pyramid: Pyramid) -> None:
+    wanted = command.takedown(pyramid.uri, [ONE])
+    freeze(pyramid, pyramid.query(), assign, order("n"))
+    assert wanted.manifests == () and command.forget(wanted).manifests == ("n",)
 
 
 def test_a_manifest_that_cannot_be_read_is_named(pyramid: Pyramid) -> None:
