@@ -286,10 +286,10 @@ def main(arguments: list[str] | None = None, last: bool = False) -> int:
         try:
             code = _command(arguments, given)
         except BaseException:
-            if not ending.code:
+            if not ending.code or ending.failed:
                 raise
             code = 0  # whatever the interruption came to
-        return ending.code or code
+        return code if ending.failed else ending.code or code
 
 
 def _command(arguments: list[str] | None, given: Sequence[str]) -> int:

@@ -203,8 +203,8 @@ For a real run (docs/training.md):
   {prefix} curate YOUR_VIDEOS --to PYRAMID --recipe opensora2        captions in the list, or none
   {prefix} freeze PYRAMID --name NAME --tier 256px --preset stage1
   {prefix} encode PYRAMID#NAME --model MODEL.toml --to LATENTS       with weights in the model file
-  torchrun --nproc-per-node 8 -m pipelines.cli train PYRAMID#NAME --latents LATENTS --model MODEL.toml \\
-      --preset stage1 --to RUN
+  torchrun --nproc-per-node 8 --shutdown-timeout 900 -m pipelines.cli train PYRAMID#NAME \\
+      --latents LATENTS --model MODEL.toml --preset stage1 --to RUN
   {prefix} cost --frames 129 --size 256x256                          what it takes"""
 
 

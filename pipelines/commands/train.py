@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pipelines.train import Trained, Watch
 
 GRACE_S = 900.0
-"""After a signal a run ends its step and saves, which takes as long as it takes; a second signal ends it at once."""
+"""After a signal a run ends its step and saves, which takes as long as it takes; a second signal ends it at once.
+`torchrun` has a time of its own, which docs/training.md sets to the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ def train(request: Request, watch: Watch) -> Trained:
     changes = [*request.changes, *([] if request.steps is None else [f"steps={request.steps}"])]
     chosen = preset.load(request.preset, changes)
     need_torch()
+    from curation.pyramid.storage import about, address
     from curation.shards import folder
     from curation.shards.takedown import forgotten
     from pipelines.train import train as run
@@ -46,7 +48,8 @@ def train(request: Request, watch: Watch) -> Trained:
     from training.data.latents import LatentStore
 
     pyramid, frozen = folder.opened(request.manifest)
-    source = LatentStore.open(request.latents, frozen.manifest)
+    place, options = address.located(request.latents)
+    source = LatentStore.open(place, frozen.manifest, about.options(place, options))
     missing, gone = set(source.missing.tolist()), set(forgotten(frozen, pyramid))
     whole = frozen.manifest.samples
     if missing - gone:
@@ -64,5 +67,5 @@ def train(request: Request, watch: Watch) -> Trained:
         missing=missing | gone,
         engine=request.engine,
     )
-    with signals.held(GRACE_S):
+    with signals.held(GRACE_S, saves=True):
         return run(job, watch, signals.came)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -22,11 +22,13 @@ _CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[K", b"\x1b[?25h"
 
 
 class Ending:
-    """What the handler has seen: `code` is 0 until a signal came, then 128 and its number."""
+    """What the handler has seen: `code` is 0 until a signal came, then 128 and its number. `failed`: the work that it
+    let go on to its end (`held`) did not get there, which is what the command ends with."""
 
     def __init__(self, hint: str = "") -> None:
         self.code = 0
         self.held = False
+        self.failed = False
         self.grace_s = GRACE_S
         self._hint = hint
         self._stderr = os.dup(2)
@@ -51,11 +53,15 @@ class Ending:
         start = _CLEAR_LINE + _SHOW_CURSOR if on_screen else b""
         os.write(self._stderr, start + f"ziggurat: {words}\n".encode())
 
+    def speak(self) -> None:
+        """Let standard error speak again."""
+        os.dup2(self._stderr, 2)
+
     def close(self) -> None:
         """Let standard error speak again, and the process live on."""
         if self.code:
             self._bound.cancel()
-            os.dup2(self._stderr, 2)
+            self.speak()
         os.close(self._stderr)
 
 
@@ -83,27 +89,46 @@ def handled(hint: str = "", last: bool = False) -> Iterator[Ending]:
 
 
 @contextmanager
-def held(grace_s: float = GRACE_S) -> Iterator[None]:
+def held(grace_s: float = GRACE_S, saves: bool = False) -> Iterator[None]:
     """Let a signal that comes in this block interrupt at its end: for a library's call that must not be torn.
 
-    The line is written at once all the same, and `grace_s` and a second signal end the process as ever.
+    The line is written at once all the same, and `grace_s` and a second signal end the process as ever. `saves`: the
+    block saves its work after the signal, so an error by which it ends is told, and the command ends with it. Without
+    that an error after a signal is taken for a part of the interruption.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in _WORDS}
+    handlers = {number: handler for number in _WORDS if (handler := signal.getsignal(number)) is not None}
     endings = [handler for handler in handlers.values() if isinstance(handler, Ending)]
     for ending in endings:
         ending.held, ending.grace_s = True, grace_s
     try:
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # Ray's core puts one below Python's that prints its stack
+    except Exception:
+        _release(handlers)
+        if not any(ending.code for ending in endings):
+            raise
+        if not saves:
+            raise KeyboardInterrupt from None
         for ending in endings:
-            ending.held, ending.grace_s = False, GRACE_S
+            ending.failed = True
+            ending.speak()
+        raise
+    except BaseException:
+        _release(handlers)
+        raise
+    else:
+        _release(handlers)
         if any(ending.code for ending in endings):
             raise KeyboardInterrupt
+
+
+def _release(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # Ray's core puts one below Python's that prints its stack
+        if isinstance(handler, Ending):
+            handler.held, handler.grace_s = False, GRACE_S
 
 
 def hush() -> None:

@@ -105,6 +105,24 @@ def test_what_is_interrupted_saves_and_goes_on(toy: Shard, tmp_path: Path) -> No
     assert (tmp_path / "checkpoints" / f"step-{last:010}").is_dir()
 
 
+def test_what_is_interrupted_and_cannot_save_says_so(toy: Shard, tmp_path: Path) -> None:
+    """The work since the last checkpoint is lost: that is what the command ends with, not the signal."""
+    run = [*CLI, *toy.arguments, *SMALL[:-2], "--to", str(tmp_path), "--steps", "100000", "--json"]
+    limit = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+    full = [sys.executable, "-c", limit + "runpy.run_module('pipelines.cli', run_name='__main__')", *run[3:]]
+    process = subprocess.Popen(full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("step", 0) >= 1:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 2, told
+    interrupted, lost = [line for line in told.splitlines() if line.startswith("ziggurat: ")]
+    assert interrupted.startswith("ziggurat: terminated")
+    assert "was not saved" in lost and "there is none before it" in lost and "make room" in lost
+
+
 def test_two_processes_of_torchrun(toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One of them speaks; one process goes on from their checkpoint."""
     run = [*toy.arguments, *SMALL, "--to", str(tmp_path / "two"), "--steps", "2", "--json"]
