@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +90,14 @@ def encode(job: Job) -> None:
             done = {int(number) for number in latents.done(head.by)}
             account.recovered = latents.recover(done)
             taken = set(forgotten(job.frozen, job.pyramid))
-            account.removed = latents.remove(taken & done)
+            account.removed = latents.remove(taken)
         account.taken_down = len(taken)
         account.done_before = len(done - taken)
-        for window in _windows(job.frozen, done | taken):
-            _encode(job, head, coordinator, window, done)
+        todo = manifest.samples - len(done | taken)
+        with job.watch.over(ENCODE, coordinator) if todo else nullcontext():
+            job.watch.expect(todo)
+            for window in _windows(job.frozen, done | taken):
+                _encode(job, head, coordinator, window, done)
         latents.tidy()
     account.seconds = time.monotonic() - began
     account.check()
@@ -149,14 +153,12 @@ def _encode(job: Job, head: Head, coordinator: Any, items: Sequence[SamplesToEnc
     make = EncodeStage(job.pyramid, media, job.latents, job.placed[0], encoders, head.by, manifest.seed, job.limits)
     stage = job.stage(ENCODE, make, give_up=make.give_up, paced=True)
     keep = _Keep(job.latents, uuid.uuid4().hex[:12])
-    with job.watch.over(ENCODE, coordinator):
-        job.watch.expect(sum(map(len, items)))
-        deliveries = run(items, [stage], coordinator, job.resources, keep, ATTEMPTS)
-        for some in _timed(_told(job, deliveries), COMMIT_EVERY_S):
-            tickets = [one.result.ticket for one in some if one.result.ticket]
-            job.latents.commit(tickets, done)
-            job.latents.forget(one.entry for one in some if one.entry)
-            job.account.commits += 1
+    deliveries = run(items, [stage], coordinator, job.resources, keep, ATTEMPTS)
+    for some in _timed(_told(job, deliveries), COMMIT_EVERY_S):
+        tickets = [one.result.ticket for one in some if one.result.ticket]
+        job.latents.commit(tickets, done)
+        job.latents.forget(one.entry for one in some if one.entry)
+        job.account.commits += 1
     job.latents.close(keep.run)
 
 
@@ -196,8 +198,9 @@ def _timed(deliveries: Iterator[Delivery], seconds: float) -> Iterator[list[Deli
 
 
 def _still_there(pyramid: Pyramid, version: int | None) -> int | None:
-    """The version of the clips' bytes that the manifest pins; None, the latest, where it was unpinned and is gone. A
-    clip's bytes never change, and each is compared with the manifest's hash.
+    """The version of the clips' bytes that the manifest pins; None, the latest, where it was unpinned and is gone
+    (`Pyramid.dataset` raises UserError for that alone). A clip's bytes never change, and each is compared with the
+    manifest's hash.
     """
     try:
         pyramid.dataset("media", version)

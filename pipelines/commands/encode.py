@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from curation.errors import UserError
 from curation.media.plan import Limits
+from curation.pyramid.storage.files import is_remote
 from curation.pyramid.store import Pyramid
 from curation.shards import folder
 from pipelines import encode as path
@@ -48,7 +50,7 @@ def encode(request: Request, out: TextIO, as_json: bool) -> Answer:
     need_torch()
     pyramid, frozen = folder.opened(request.manifest)
     latents = Latents.at(request.to)
-    if f"{latents.uri}/".startswith(f"{pyramid.uri}/"):  # a takedown would have to look for them
+    if _is_within(latents.uri, pyramid.uri):  # a takedown would have to look for them
         raise UserError("latents do not go into the pyramid itself", "name another --to")
     latents.check(frozen.manifest.name, frozen.manifest.sha256)
     notes = _notes(model)
@@ -65,6 +67,13 @@ def encode(request: Request, out: TextIO, as_json: bool) -> Answer:
         path.encode(job)
         record.exit = account.exit_code
     return Answer(latents.uri, frozen.manifest.name, account, notes)
+
+
+def _is_within(uri: str, folder: str) -> bool:
+    """Whether a place is a folder or in it, by whatever path or links it is named."""
+    if is_remote(uri) or is_remote(folder):
+        return f"{uri}/".startswith(f"{folder}/")
+    return Path(uri).resolve().is_relative_to(Path(folder).resolve())
 
 
 def _notes(model: modelfile.ModelFile) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.status import Status
 
 from pipelines.encoding.account import EncodeAccount
-from pipelines.execution.coordinator import Heartbeat
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.looks import looking
 from pipelines.progress.screen import LOG_EVERY_S
@@ -26,14 +26,21 @@ STALL_S = 300.0
 class EncodeDisplay:
     """The driver's watch (`encode.Watch`)."""
 
-    def __init__(self, account: EncodeAccount, out: TextIO, as_json: bool, stall_s: float = STALL_S) -> None:
-        self._account, self._out, self._json, self._stall_s = account, out, as_json, stall_s
-        self._estimate = Estimate()
+    def __init__(
+        self,
+        account: EncodeAccount,
+        out: TextIO,
+        as_json: bool,
+        stall_s: float = STALL_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`now`: the clock, in seconds."""
+        self._account, self._out, self._json, self._stall_s, self._now = account, out, as_json, stall_s, now
+        self._estimate = Estimate(now)
         self._console = Console(stderr=True)
-        self._began = self._logged = time.monotonic()
-
-    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
-        """All stages are begun one after the other: nothing to tell."""
+        self._status: Status | None = None
+        self._stage = ""
+        self._began = self._logged = now()
 
     def expect(self, units: int) -> None:
         self._estimate.expect(units)
@@ -53,21 +60,20 @@ class EncodeDisplay:
     def over(self, stage: str, coordinator: Any) -> Iterator[None]:
         """Show `stage` until the block ends."""
         self._estimate.begin(stage)
-        self._began = time.monotonic()
-        with self._console.status(f"{stage} ...") if self._live else nullcontext() as status:
-
-            def show(heartbeats: Sequence[Heartbeat], stalled: str | None) -> None:
-                self._show(stage, stalled, status)
-
-            with looking(stage, coordinator, self._estimate, self._stall_s, show):
-                yield
+        self._stage, self._began = stage, self._now()
+        with (
+            self._console.status(f"{stage} ...") if self._live else nullcontext() as self._status,
+            looking(stage, coordinator, self._estimate, self._stall_s, lambda _, stalled: self.show(stalled)),
+        ):
+            yield
 
     @property
     def _live(self) -> bool:
         return self._console.is_terminal and not self._json
 
-    def _show(self, stage: str, stalled: str | None, status: Any) -> None:
-        now = self._account.figures(time.monotonic() - self._began)
+    def show(self, stalled: str | None) -> None:
+        """How far the stage is. `stalled`: what stands still, if anything does."""
+        stage, now = self._stage, self._account.figures(self._now() - self._began)
         left = self._estimate.left().seconds
         if self._json:
             if stalled:
@@ -78,10 +84,10 @@ class EncodeDisplay:
             self._console.print(f"[yellow]{stalled}", highlight=False)
         eta = "unknown" if left is None else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         line = f"{stage} {self._estimate.done}/{self._estimate.total}, {now['samples_per_s']:.2f} samples/s, ETA {eta}"
-        if status is not None:
-            status.update(line)
-        elif time.monotonic() - self._logged >= LOG_EVERY_S:
-            self._logged = time.monotonic()
+        if self._status is not None:
+            self._status.update(line)
+        elif self._now() - self._logged >= LOG_EVERY_S:
+            self._logged = self._now()
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _emit(self, event: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from pipelines.doctor import checks
 from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
 from pipelines.execution.notices import of_cutting, of_files, of_measuring, of_scores, of_takedown
-from pipelines.execution.recording import Recording
+from pipelines.execution.recording import CurationRecording
 from pipelines.execution.starting import started
 from pipelines.progress.display import Display, results_only
 
@@ -35,7 +35,7 @@ class Started:
     pyramid: Pyramid
     resources: Resources
     account: Account
-    record: Recording
+    record: CurationRecording
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _running(
             notices += of_measuring(pyramid, recipe.plan)
         for notice in notices:
             print(f"note: {printable(notice)}", file=sys.stderr)
-        with Recording(pyramid, account, display).kept() as record:
+        with CurationRecording(pyramid, account, display).kept() as record:
             record.notices = notices
             record.joined(resources)
             yield Started(pyramid, resources, account, record)

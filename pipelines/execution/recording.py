@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from curation.pyramid.history import runs
 from curation.pyramid.history.runs import Run
@@ -24,11 +24,12 @@ from curation.pyramid.storage.retry import of_the_user, retrying
 from curation.pyramid.store import Pyramid
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
+from pipelines.progress.watch import Watch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from pipelines.curate import Watch
+    from pipelines import curate
 
 _log = logging.getLogger(__name__)
 _PACKAGES = (
@@ -79,9 +80,6 @@ class Recording:
         with self._watch.over(stage, coordinator):
             yield
 
-    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
-        self._watch.plan(stages, all_listed)
-
     def expect(self, units: int) -> None:
         self._watch.expect(units)
 
@@ -96,7 +94,7 @@ class Recording:
         self._write(nodes=_nodes(), cpus=resources.cpus, gpus=resources.gpus)
 
     @contextmanager
-    def kept(self) -> Iterator[Recording]:
+    def kept(self) -> Iterator[Self]:
         """Keep the record while the block lasts. UserError where it cannot be written at the start."""
         retrying(f"cannot write to {self._files.uri}", lambda: runs.write(self._files, self._run))
         over = threading.Event()
@@ -133,6 +131,17 @@ class Recording:
                     runs.write(self._files, self._run)
             except Exception as error:  # of a full disk or a store the stages tell; a record is no reason to end a run
                 _log.info("the record of the run cannot be written: %s", error)
+
+
+class CurationRecording(Recording):
+    """The same for a run whose stages come again for each window of sources: its watch is told which."""
+
+    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: curate.Watch) -> None:
+        super().__init__(pyramid, account, watch)
+        self._planned = watch
+
+    def plan(self, stages: Sequence[str], all_listed: bool) -> None:
+        self._planned.plan(stages, all_listed)
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
 import pytest
 
@@ -27,9 +29,12 @@ from pipelines import cli
 from pipelines import encode as path
 from pipelines.commands.freeze import Request, freeze
 from pipelines.config import modelfile
+from pipelines.encoding import latents
 from pipelines.encoding.account import EncodeAccount
+from pipelines.encoding.display import EncodeDisplay
 from pipelines.encoding.latents import JOURNAL, Latents
 from pipelines.execution.cluster import Resources
+from pipelines.progress.watch import Watch
 from tests.support import images, jobs, media, store, without_ray
 from tests.support.watch import Silent
 from training.data.encoder import Encoder
@@ -76,7 +81,11 @@ def _here() -> Iterator[None]:
 
 
 def encode(
-    manifest: tuple[Pyramid, Frozen], to: Path | str, seed: int = 0, limits: Limits | None = None
+    manifest: tuple[Pyramid, Frozen],
+    to: Path | str,
+    seed: int = 0,
+    limits: Limits | None = None,
+    watch: Watch | None = None,
 ) -> EncodeAccount:
     """Encode in this process."""
     spec = modelfile.load("tiny").spec
@@ -84,9 +93,8 @@ def encode(
     account = EncodeAccount()
     place = Latents.at(str(to))
     resources = Resources(1.0, 0.0, 1)
-    path.encode(
-        path.Job(manifest[1], manifest[0], place, "tiny", spec, limits or Limits(), resources, account, Silent())
-    )
+    limits, watch = limits or Limits(), watch or Silent()
+    path.encode(path.Job(manifest[1], manifest[0], place, "tiny", spec, limits, resources, account, watch))
     return account
 
 
@@ -238,8 +246,51 @@ def test_what_was_taken_down_is_not_encoded_and_its_rows_go(pyramid: Pyramid, tm
         account = encode(manifest, to)
         assert (account.taken_down, account.removed, account.exit_code) == (len(numbers), removed, 0)
         assert [row["sample"] for row in rows(to)] == [n for n in range(before.samples) if n not in numbers]
-    held = [file.read_bytes() for file in (tmp_path / "to").rglob("*") if file.is_file()]
-    assert held and not any(samples[numbers[0]]["clip_id"].encode() in content for content in held)
+    assert not holds(tmp_path / "to", samples[numbers[0]]["clip_id"])
+
+
+def holds(to: Path, clip_id: str) -> bool:
+    """Whether any file below the latents has the id in it."""
+    files = [file.read_bytes() for file in to.rglob("*") if file.is_file()]
+    assert files
+    return any(clip_id.encode() in content for content in files)
+
+
+@pytest.mark.parametrize("point", ["written_again", "cleanup_old_versions"])
+def test_a_removal_that_was_killed_is_done_to_its_end(
+    pyramid: Pyramid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    manifest = pyramid, folder.read(pyramid, "one")
+    encode(manifest, tmp_path / "to")
+    one = next(row for row in manifest[1].samples.to_pylist() if row["kind"] == "video")
+    forget(pyramid, [one["video_id"]])
+    with monkeypatch.context() as patch:
+        place = latents if point == "written_again" else lance.LanceDataset
+        patch.setattr(place, point, lambda *given, **named: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            encode(manifest, tmp_path / "to")
+    assert holds(tmp_path / "to", one["clip_id"])
+    assert encode(manifest, tmp_path / "to").exit_code == 0
+    assert not holds(tmp_path / "to", one["clip_id"])
+
+
+def test_a_removal_finds_files_of_no_version_and_leaves_other_files_alone(pyramid: Pyramid, tmp_path: Path) -> None:
+    manifest = pyramid, folder.read(pyramid, "one")
+    encode(manifest, tmp_path / "to")
+    place, samples = Latents.at(str(tmp_path / "to")), manifest[1].samples.to_pylist()
+    all_rows = rows(tmp_path / "to")
+    place.dataset().delete("true")
+    for row in all_rows:
+        place.commit([place.write([row])], set())
+    gone = next(number for number, row in enumerate(samples) if row["kind"] == "video")
+    place.write([all_rows[gone]])  # of a worker that was killed before it could tell
+    files = {file.path for one in place.dataset().get_fragments() for file in one.metadata.files}
+    numbers = {n for n, row in enumerate(samples) if row["video_id"] == samples[gone]["video_id"]}
+    forget(pyramid, [samples[gone]["video_id"]])
+    assert encode(manifest, tmp_path / "to").removed == len(numbers)
+    assert not holds(tmp_path / "to", samples[gone]["clip_id"])
+    left = {file.path for one in place.dataset().get_fragments() for file in one.metadata.files}
+    assert left < files and len(left) == len(files) - len(numbers)
 
 
 def test_damaged_bytes_are_counted_and_tried_again(curated: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -267,18 +318,42 @@ def test_many_files_of_rows_become_few(
     monkeypatch.setattr("pipelines.encoding.latents._SMALL_FILES", 3)
     monkeypatch.setattr(path, "ITEM", 1)
     monkeypatch.setattr(path, "IN_HAND", 2)
-    encode(opened(curated), tmp_path / "to")
+    watch = Silent()
+    encode(opened(curated), tmp_path / "to", watch=watch)
+    assert watch.stages == [path.DESCRIBE, path.ENCODE] and watch.expected == watch.done == 1 + 5
     assert len(Latents.at(str(tmp_path / "to")).dataset().get_fragments()) == 1
     assert rows(tmp_path / "to") == rows(undisturbed)
 
 
-def test_latents_do_not_go_into_the_pyramid(curated: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_display_reckons_over_the_whole_run() -> None:
+    account, out, now = EncodeAccount(samples=10, done_before=2), io.StringIO(), [0.0]
+    display = EncodeDisplay(account, out, as_json=True, now=lambda: now[0])
+    with display.over(path.ENCODE, None):
+        display.expect(8)
+        display.show(None)
+        for _ in range(4):
+            now[0] += 3.0
+            account.done += 1
+            display.advance(1)
+        display.show("nobody works")
+    before, stalled, after = map(json.loads, out.getvalue().splitlines())
+    assert (before["finished"], before["eta_s"]) == (2, None) and stalled["what"] == "nobody works"
+    assert (after["finished"], after["samples_per_s"], after["eta_s"]) == (6, pytest.approx(1 / 3), 12.0)
+
+
+def test_latents_do_not_go_into_the_pyramid(curated: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     place = str(curated / "pyramid")
-    assert cli.main(["encode", f"{place}#one", "--model", "tiny", "--to", f"{place}/latents"]) == 2
-    assert "do not go into the pyramid" in capfd.readouterr().err
+    (tmp_path / "link").symlink_to(place)
+    (tmp_path / "other").mkdir()
+    inside = (f"{place}/latents", place, f"{tmp_path}/other/../link/latents", f"{place}/runs/../latents")
+    for to in inside:
+        assert cli.main(["encode", f"{place}#one", "--model", "tiny", "--to", to]) == 2
+        assert "do not go into the pyramid" in capfd.readouterr().err
 
 
-def test_latents_in_an_object_store(curated: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latents_in_an_object_store(
+    curated: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with store.served() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
@@ -294,3 +369,9 @@ def test_latents_in_an_object_store(curated: Path, undisturbed: Path, monkeypatc
         with pytest.raises(path.UserError, match="holds no latents"):
             LatentStore.open(f"{to}/none", opened(curated)[1].manifest)
         assert not [key for key in server.keys("latents/") if "/journal/" in key]
+        monkeypatch.delenv("AWS_ENDPOINT_URL")  # the address names it, as it may for every other command
+        there = f"{to}?endpoint_override=127.0.0.1:{server.port}&scheme=http"
+        run = ["train", f"{curated / 'pyramid'}#one", "--latents", there]
+        run += ["--model", "tiny", "--to", str(tmp_path / "run"), "--steps", "1", "--set", "batches.per_step=1"]
+        assert cli.main([*run, "--set", "validation.samples=0"]) == 0
+        assert (tmp_path / "run" / "checkpoints" / "step-0000000001").is_dir()
