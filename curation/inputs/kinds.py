@@ -6,7 +6,9 @@ one. What a name is not, the content may still be: an animation is a video whate
 
 from __future__ import annotations
 
-from curation.inputs.lists import suffix
+import os
+
+from curation.inputs import uris
 
 _VIDEOS = """
 .mp4 .m4v .mov .qt .mkv .webm .avi .divx .wmv .asf .flv .f4v .mpg .mpeg .m1v .m2v .mpv .vob .ts .mts .m2ts .mxf
@@ -25,6 +27,12 @@ PICTURE_EXTENSIONS = IMAGE_EXTENSIONS | {".gif", ".apng"}
 
 FROM_FOLDERS = "[images] from_folders = true"
 """What a recipe says to take them from folders."""
+
+
+def suffix(name: str) -> str:
+    """The suffix in lower case, of a path or of a URI without its query."""
+    bare = name.partition("?")[0] if uris.scheme(name) else name  # in a path '?' is a character as any other
+    return os.path.splitext(bare)[1].lower()
 
 
 def named_as_image(uri: str) -> bool:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from curation.contract import Reason, Source, Verdict
-from curation.inputs import lists, odd_keys, uris
+from curation.inputs import kinds, lists, odd_keys, uris
 from curation.inputs.folders import Entry, Refused, entry, remote_entry, unreadable
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def listed(system: fs.FileSystem, path: str, base: str, allow_outside: bool) -> 
     """The entries of the list at `path`, whose names count from `base`. Raises `UserError` before the first where a row
     of a text cannot be read.
     """
-    if lists.suffix(path) != ".parquet":  # its schema tells at once
+    if kinds.suffix(path) != ".parquet":  # its schema tells at once
         with system.open_input_file(path) as stream:
             for _ in lists.rows(stream, path):
                 pass

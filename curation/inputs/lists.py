@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import UserError
-from curation.inputs import uris
+from curation.inputs.kinds import suffix
 from curation.inputs.tables import Row, delimited, has_header, json_lines, name_column, row
 
-__all__ = ["SUFFIXES", "Row", "is_list", "rows", "suffix"]
+__all__ = ["SUFFIXES", "Row", "is_list", "rows"]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _LINE = 1 << 16
@@ -29,12 +28,6 @@ _BATCH = 4096
 
 def is_list(name: str) -> bool:
     return suffix(name) in SUFFIXES
-
-
-def suffix(name: str) -> str:
-    """The suffix in lower case, of a path or of a URI without its query."""
-    bare = name.partition("?")[0] if uris.scheme(name) else name  # in a path '?' is a character as any other
-    return os.path.splitext(bare)[1].lower()
 
 
 def rows(stream: Any, name: str) -> Iterator[Row]:

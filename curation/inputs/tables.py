@@ -18,6 +18,7 @@ from typing import Any
 
 from curation.errors import UserError
 from curation.inputs import own_columns
+from curation.inputs.kinds import VIDEO_EXTENSIONS
 
 COLUMNS = ("uri", "path", "url", "file_name", "filename", "video", "video_path")
 """What a column of names may be called, in any case; the first of these that a list has is taken."""
@@ -84,18 +85,71 @@ def delimited(text: io.TextIOWrapper, name: str, usual: str) -> Iterator[Row]:
     else:
         delimiter = _delimiter(head, name, usual)
     # newline="": a line end inside quotes stays as it is.
-    reader = csv.reader(itertools.chain(io.StringIO(head, newline=""), text), delimiter=delimiter)
+    lines = _Lines(itertools.chain(io.StringIO(head, newline=""), text))
+    reader = csv.reader(lines, delimiter=delimiter)
     try:
         header = [cell.strip() for cell in next(reader, [])]
         column = name_column(header, name)
         if len(header) == 1 and known_column(header) is None and _names_a_file(header[0]):
             yield Row(header[0])  # one column and no header: the first row is an entry too
         names = _unique(header)
+        lines.taken()
         for cells in reader:
+            first = reader.line_num
+            some = lines.taken()
+            first -= len(some) - 1
+            if len(some) > 1 or (len(cells) < len(names) and '"' in some[0]):
+                _check_quoted(some, cells, column, delimiter, f"{name}, line {first}")
             if cells:
-                yield _cells(cells, names, column, f"{name}, line {reader.line_num}")
+                yield _cells(cells, names, column, f"{name}, line {first}")
     except csv.Error as error:
         raise UserError(f"{name}, line {reader.line_num}: {error}", "write it as a plain CSV file") from error
+
+
+class _Lines:
+    """Lines as they are read; `taken` gives those since it was last asked."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self._some = lines, list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._some.append(line)
+        return line
+
+    def taken(self) -> list[str]:
+        some, self._some = self._some, []
+        return some
+
+
+def _check_quoted(lines: Sequence[str], cells: Sequence[str], column: int, delimiter: str, place: str) -> None:
+    """UserError where a row of several lines is none: a lone quotation mark swallows every row up to the next mark, or
+    to the end, and nothing else tells. In such a row a mark stands where none may, or several lines are rows.
+    """
+    remedy = 'write a quotation mark in quotes as "", and such a cell in quotes'
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{place}: a quotation mark opens a cell that does not end as one: {error}", remedy) from error
+    own = cells[column].strip() if column < len(cells) else ""
+    bare = [[cell.strip(' "\r\n') for cell in line.split(delimiter)] for line in lines]
+    alike = [number for number, found in enumerate(bare, 1) if len(found) == len(cells) and _like(found[column], own)]
+    if len(alike) > 1:
+        told = f"a quotation mark opens a cell of {len(lines)} lines, {len(alike)} of which look like rows of their own"
+        raise UserError(f"{place}: {told}", remedy)
+
+
+def _like(cell: str, own: str) -> bool:
+    """Whether a cell names a video as a row's own cell does."""
+    if "://" in cell:
+        return True
+    suffix = os.path.splitext(cell)[1].lower()
+    if suffix:
+        return suffix == os.path.splitext(own)[1].lower() or suffix in VIDEO_EXTENSIONS
+    return "/" in cell and "/" in own and not os.path.splitext(own)[1] and not re.search(r"\s", cell)
 
 
 def _delimiter(head: str, name: str, usual: str) -> str:
@@ -152,9 +206,21 @@ def json_lines(text: io.TextIOWrapper, name: str) -> Iterator[Row]:
             yield _json_row(line, place)
 
 
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in names if names.count(key) > 1)!r} is there twice")
+    return found
+
+
 def _json_row(line: str, place: str) -> Row:
     try:
-        found: Any = json.loads(line)
+        found: Any = json.loads(line, parse_constant=_no_number, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is not JSON: {error}", "write one JSON object a line") from error
     if isinstance(found, str):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from curation.contract import Source
 from curation.errors import UserError
-from curation.inputs import lists, own_columns
+from curation.inputs import kinds, lists, own_columns
 from curation.inputs.sources import Refused, list_sources
 
 
@@ -50,6 +50,60 @@ def test_a_table_is_read_whatever_wrote_it(content: str | bytes, name: str) -> N
     assert rows(content, name) == PLAIN
 
 
+CAPTIONS = st.text(st.sampled_from(list('""\', ab.;é')), max_size=8)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    written=st.lists(CAPTIONS, min_size=1, max_size=5),
+    suffixes=st.lists(st.sampled_from([".mp4", ".mkv", ""]), min_size=5, max_size=5),
+    first=st.booleans(),
+    delimiter=st.sampled_from(",\t;"),
+)
+def test_no_row_is_lost_to_a_quotation_mark(
+    written: list[str], suffixes: list[str], first: bool, delimiter: str
+) -> None:
+    """Captions written as they are, as by a program that knows no quotes: all rows come, or the command stops."""
+    names = [f"clips/v{number}{end}" for number, end in zip(range(len(written)), suffixes, strict=False)]
+    pairs = [(name, text) if first else (text, name) for name, text in zip(names, written, strict=True)]
+    lines = [delimiter.join(pair) for pair in [("path", "caption") if first else ("caption", "path"), *pairs]]
+    try:
+        found = [name for name, _ in rows("\n".join(lines) + "\n")]
+    except UserError:
+        return
+    assert len(found) == len(names)  # a name that a caption has spoilt is of no file, which its run tells
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.just("\n"), max_size=12), max_size=4))
+def test_captions_of_several_lines_are_read(written: list[str]) -> None:
+    place = io.StringIO()
+    table = csv.writer(place, lineterminator="\n")
+    table.writerows([("path", "caption"), *((f"v{number}.mp4", text) for number, text in enumerate(written))])
+    assert [name for name, _ in rows(place.getvalue())] == [f"v{number}.mp4" for number in range(len(written))]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('path,caption\nv0.mp4,"she said\nv1.mp4,b\nv2.mp4,c\n', "line 2: a quotation mark opens a cell that does not"),
+        ('path\tcaption\nv0.mp4\t"she\nv1.mp4\tsaid"\nv2.mp4\tc\n', "line 2: .* cell of 2 lines, 2 of which look like"),
+        ('path\n"v0.mp4\nv1.mp4"\n', "line 2: .* 2 of which look like rows"),
+    ],
+)
+def test_a_quotation_mark_that_swallows_rows_stops_the_command(content: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        rows(content)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [('{"path": "a.mp4", "score": NaN}', "NaN"), ('{"path": "a.mp4", "path": "b.mp4"}', "'path' is there twice")],
+)
+def test_what_json_lines_would_lose_stops_the_command(line: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        rows(line + "\n", "list.jsonl")
+
+
 @pytest.mark.parametrize(
     ("name", "suffix"),
     [
@@ -62,7 +116,7 @@ def test_a_table_is_read_whatever_wrote_it(content: str | bytes, name: str) -> N
     ],
 )
 def test_a_question_mark_starts_the_options_of_a_uri_only(name: str, suffix: str) -> None:
-    assert lists.suffix(name) == suffix
+    assert kinds.suffix(name) == suffix
 
 
 def test_a_list_whose_name_holds_a_question_mark_is_read_as_a_list(tmp_path: Path) -> None:
