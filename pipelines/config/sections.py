@@ -19,17 +19,35 @@ from curation.pyramid.history.failures import kind
 from curation.pyramid.tiering.tiers import may_be_score
 from pipelines.config.tomlfile import Section
 
+H264_PROFILES = (
+    "Constrained Baseline",
+    "Baseline",
+    "Extended",
+    "Main",
+    "High",
+    "High 10",
+    "High 10 Intra",
+    "High 4:2:2",
+    "High 4:2:2 Intra",
+    "High 4:4:4",
+    "High 4:4:4 Predictive",
+    "High 4:4:4 Intra",
+    "CAVLC 4:4:4",
+    "Multiview High",
+    "Stereo High",
+)
+"""As FFmpeg calls them."""
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
 class RulesSection(Section):
     """Input rules; a source that breaks one is rejected with its reason."""
 
-    min_duration_s: float = Field(default=2.0, ge=0)
+    min_duration_s: float = Field(default=2.0, ge=0, le=86_400)
     """Seconds; a shorter source is `too_short`."""
-    min_bpp: float = Field(default=0.02, ge=0)
+    min_bpp: float = Field(default=0.02, ge=0, le=48)
     """Bits a pixel and frame of the video stream; below it a source is `low_bpp`."""
-    min_fps: float = Field(default=16.0, ge=0)
+    min_fps: float = Field(default=16.0, ge=0, le=1000)
     """Pictures a second; a slower source, or a slower part of one, is `low_fps`."""
     aspect: tuple[float, float] = (1 / 3, 3.0)
     """Width to height as a player shows it, lowest and highest."""
@@ -37,6 +55,21 @@ class RulesSection(Section):
     """H.264 profiles that are refused."""
     min_decoded: float = Field(default=0.9, gt=0, le=1)
     """A source of which a smaller share of frames decodes is `broken`."""
+
+    @field_validator("aspect")
+    @classmethod
+    def _from_to(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if not 0 <= low <= high or high == 0:
+            raise ValueError("[lowest, highest] is allowed, neither below 0, inf for an open end")
+        return value
+
+    @field_validator("banned_profiles")
+    @classmethod
+    def _profiles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if name not in H264_PROFILES]:
+            raise ValueError(f"there is no profile {unknown[0]!r}; allowed are {', '.join(H264_PROFILES)}")
+        return value
 
 
 class ShotsSection(Section):
@@ -67,17 +100,17 @@ class ShotsSection(Section):
 class ClipsSection(Section):
     """The format of a clip."""
 
-    min_s: float = Field(default=2.0, gt=0)
+    min_s: float = Field(default=2.0, gt=0, le=86_400)
     """Seconds of the shortest clip."""
-    max_s: float = Field(default=8.0, gt=0)
+    max_s: float = Field(default=8.0, gt=0, le=86_400)
     """Seconds of the longest clip; a longer shot is divided."""
     frames: int | None = Field(default=None, ge=1, le=100_000)
     """Every clip has so many frames, in place of `min_s` and `max_s`."""
     max_side: int = Field(default=1080, ge=16, le=8192)
     """Pixels of the longer side; a larger picture is reduced."""
-    max_fps: float = Field(default=30000 / 1001, gt=0, le=240)
+    max_fps: float = Field(default=30000 / 1001, ge=1, le=240)
     """Frames a second; a faster source is thinned by a regular stride."""
-    fps: float | None = Field(default=None, gt=0, le=240)
+    fps: float | None = Field(default=None, ge=1, le=240)
     """The rate to come near to by a regular stride, never above the source's."""
     hdr: Literal["tonemap", "reject"] = "tonemap"
     """HDR10 and HLG: mapped to BT.709, or refused (docs/colour.md)."""
@@ -108,6 +141,12 @@ class ImagesSection(Section):
     """Pixels of the shorter side; a smaller image is `too_small`."""
     max_side: int = Field(default=2048, ge=16, le=16384)
     """Pixels of the longer side of what is stored; a larger picture is reduced."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ImagesSection:
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side {self.min_side} must not be above max_side {self.max_side}")
+        return self
 
 
 class EncodeSection(Section):
@@ -235,11 +274,11 @@ class FiltersSection(_Ours):
 class SandboxSection(Section):
     """What one video may cost while it is decoded."""
 
-    silence_s: float = Field(default=60.0, gt=0)
+    silence_s: float = Field(default=60.0, ge=1, le=86_400)
     """Seconds without a decoded frame after which a decoder is ended."""
-    wall_s: float = Field(default=7200.0, gt=0)
+    wall_s: float = Field(default=7200.0, gt=0, le=31_536_000)
     """Seconds that one video may take."""
-    cpu_s: float = Field(default=7200.0, gt=0)
+    cpu_s: float = Field(default=7200.0, ge=1, le=31_536_000)
     """Processor seconds that one video may take."""
     memory_mb: int = Field(default=4096, ge=512)
     """Memory of a decoder, MiB."""
