@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Annotated
@@ -162,7 +163,7 @@ def query(
     videos: Annotated[bool, typer.Option("--videos", help="Videos instead of clips: what became of each.")] = False,
     status: Annotated[str | None, typer.Option(help="Of --videos: done, rejected or quarantined.")] = None,
     reason: Annotated[str | None, typer.Option(help="Of --videos: only those with this reason.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Give up after this many seconds.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this many seconds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-by NAME."""
@@ -332,10 +333,13 @@ def _complain(error: UserError, arguments: Sequence[str]) -> int:
 def run() -> None:
     """The installed command."""
     code = main(last=True)
-    if code > 128:
+    if code > 128 or any(thread.name == "query" for thread in threading.enumerate()):
+        # What was interrupted would only complain, and a query that was given up, which still runs in native code,
+        # would abort the process.
         with contextlib.suppress(OSError):  # its reader may have gone with the same Ctrl-C
             sys.stdout.flush()
-        os._exit(code)  # finalizers of what was interrupted would only complain
+            sys.stderr.flush()
+        os._exit(code)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # nothing is left to be said
     sys.exit(code)

@@ -262,7 +262,8 @@ class Query:
 
 
 def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:
-    """The result of `action`, which runs on in a thread of its own when it takes longer than `seconds`."""
+    """The result of `action`, which runs on in a thread of its own, "query", when it takes longer than `seconds`: who
+    ends the process then must not wait for it (`pipelines.cli.run`)."""
     if seconds is None:
         return action()
     outcome: list[_T] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -225,3 +227,14 @@ def test_images_are_found_shown_and_told(tmp_path: Path, capsys: Captured) -> No
     told = capsys.readouterr().out
     assert f"image {name}  801x601\n" in told and "motion" in told and "(image)" in told
     assert "frames" not in told
+
+
+def test_a_query_that_is_given_up_ends_in_one_line(pyramid: str) -> None:
+    """What still runs in native code must not abort the process as it ends."""
+    command = [sys.executable, "-m", "pipelines.cli", "query", pyramid, "--count", "--timeout"]
+    for seconds in ("0", "0.0001"):
+        ended = subprocess.run([*command, seconds], capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 2, ended.stderr
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith("ziggurat: the query took longer than")
+    assert main(["query", pyramid, "--count", "--timeout", "-1"]) == 2
