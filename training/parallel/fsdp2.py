@@ -9,6 +9,7 @@ number of the whole network, more than ZeRO-2 holds.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -24,6 +25,9 @@ from training.parallel.adamw import MOMENTS, adamw, seed_moments, set_rate, set_
 from training.parallel.base import AdamW, Precision
 from training.parallel.parts import all_placed, chunk
 from training.parallel.processes import Processes
+
+# It warns of outputs that are views, for nobody may change them in place: no method does.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
 
 
 class Fsdp2(Processes):
