@@ -85,22 +85,28 @@ def condition(column: str, value: Any, scores: Sequence[str] = ()) -> Condition:
     if value is None:
         return Present(column, False)
     if column in texts(scores):
-        values = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else ()
-        if not values or len(values) > _MAX_VALUES or not all(isinstance(text, str) for text in values):
-            raise UserError(f"{column}={value!r:.80} is not a text", f"give a text or a list of up to {_MAX_VALUES}")
-        try:
-            "".join(values).encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{column}={value!r:.80} is not valid Unicode", "give a valid text") from None
+        values = wanted_texts(column, value)
         if column == kinds.COLUMN and not {*values} <= {*Kind}:
             raise UserError(f"kind={value!r:.80} is no kind of clip", f"there are {', '.join(Kind)}")
-        return OneOf(column, tuple(sorted(values)))
+        return OneOf(column, values)
     known(column, (*NUMBERS, *scores), "to compare with a number")
     try:
         bounds = value if isinstance(value, (Range, list, tuple)) else (value, value)
         return Between(column, Range.of(bounds))
     except ValueError as error:
         raise UserError(f"{column}: {error}", "give a number or a pair (low, high)") from None
+
+
+def wanted_texts(column: str, value: Any) -> tuple[str, ...]:
+    """The texts that a column may have, sorted: one, or several. UserError: it is none."""
+    values = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else ()
+    if not values or len(values) > _MAX_VALUES or not all(isinstance(text, str) for text in values):
+        raise UserError(f"{column}={value!r:.80} is not a text", f"give a text or a list of up to {_MAX_VALUES}")
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{column}={value!r:.80} is not valid Unicode", "give a valid text") from None
+    return tuple(sorted(values))
 
 
 def of_bounds(bounds: Mapping[str, Bound]) -> list[Between | OneOf]:

@@ -78,10 +78,9 @@ def condition(pyramid: Pyramid, column: str, value: Any) -> OneOf:
 
 
 def _named(pyramid: Pyramid, column: str, value: Any) -> Iterator[str]:
-    test = conditions.condition("caption", value)  # any column of texts: it says what a text is
-    if not isinstance(test, OneOf):
+    if value is None:
         raise UserError(f"every clip has a {column}", "give a text")
-    wanted = frozenset(test.values)
+    wanted = frozenset(conditions.wanted_texts(column, value))
     for batch in pyramid.dataset("videos").scanner(columns=["video_id", "uris"]).to_batches():
         for video_id, names in zip(batch["video_id"].to_pylist(), batch["uris"].to_pylist(), strict=True):
             if any((name if column == "uri" else source_name(name)) in wanted for name in names or ()):

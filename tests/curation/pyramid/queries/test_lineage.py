@@ -137,6 +137,7 @@ def test_clips_are_found_by_what_their_videos_have(filled: Pyramid, wanted: dict
         (lambda q: q.where(extra="x"), ["'extra'", "search"]),
         (lambda q: q.where(source=3), ["3", "text"]),
         (lambda q: q.where(source=None), ["every clip has a source"]),
+        (lambda q: q.where(source="\udcff"), ["source=", "not valid Unicode"]),
         (lambda q: q.where(label=3), ["label", "text"]),
         (lambda q: q.where(score="1 OR 1=1"), ["score", "number"]),
         (lambda q: q.where(score=(3, 1)), ["score"]),
