@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from curation.errors import UserError
 from pipelines.commands.options import JsonOption, PyramidArg
 
 app = typer.Typer()
@@ -40,12 +41,21 @@ def freeze(
 def manifests(
     pyramid: PyramidArg,
     name: Annotated[str | None, typer.Argument(help="A manifest: show all of it.")] = None,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="Let go of the versions that it pins, for `upkeep` and `forget` to remove.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the manifests that were frozen from a pyramid, or show one."""
+    from pipelines.commands import manifests as command
     from pipelines.commands.manifests import manifests
     from pipelines.render import shards as render_shards
 
+    if unpin:
+        if name is None:
+            raise UserError("--unpin is of one manifest", "write `ziggurat manifests PYRAMID NAME --unpin`")
+        render_shards.manifests([command.unpin(pyramid, name)], True, as_json)
+        return
     render_shards.manifests(manifests(pyramid, name), name is not None, as_json)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # for its type alone: looking at manifests needs no Ray
 
 def freeze(made: Manifest, as_json: bool) -> None:
     """Of `freeze.freeze`."""
-    _whole(Shown(made, 0), as_json)
+    _whole(Shown(made, 0, True), as_json)
 
 
 def manifests(found: Sequence[Shown], one: bool, as_json: bool) -> None:
@@ -101,12 +101,12 @@ def _whole(shown: Shown, as_json: bool) -> None:
     pinned = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     line(f"tier {manifest.tier or 'none'}: {asked}")
     line(f"buckets {manifest.preset}, draws by seed {manifest.seed}")
-    line(f"versions pinned as {manifest.pin}: {pinned}")
+    line(f"versions {'not pinned any more' if shown.pinned is False else f'pinned as {manifest.pin}'}: {pinned}")
     line(f"made {manifest.made} by {manifest.made_by}, sha256 {manifest.sha256}")
     if shown.forgotten:
         line(f"taken down since: {shown.forgotten:,} samples, which are not encoded any more")
 
 
 def _data(shown: Shown) -> dict[str, object]:
-    looked = {} if shown.forgotten is None else {"forgotten": shown.forgotten}
+    looked = {} if shown.forgotten is None else {"forgotten": shown.forgotten, "pinned": shown.pinned}
     return {"kind": "manifest", **asdict(shown.manifest), **looked}

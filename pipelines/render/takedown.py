@@ -48,6 +48,7 @@ def takedown(wanted: Takedown, as_json: bool) -> None:
         line(f"a takedown of {wanted.unfinished} ids was cut short, and is done to its end")
     if wanted.pins:
         line(f"pinned versions will keep some of it: {', '.join(wanted.pins)}; unpin them, before or after")
+        line("  (those of a manifest: `ziggurat manifests PYRAMID NAME --unpin`)")
     if wanted.manifests:
         line(f"manifests that name a clip of it, with its caption, and never change: {', '.join(wanted.manifests)}")
 

@@ -61,7 +61,7 @@ def test_a_tier_and_conditions_are_frozen_and_shown(pyramid: Pyramid, capsys: py
     (shown,) = answer(capsys, "manifests", pyramid.uri, "n")
     assert shown == made
     (listed,) = answer(capsys, "manifests", pyramid.uri)
-    assert listed == {name: value for name, value in made.items() if name != "forgotten"}
+    assert listed == {name: value for name, value in made.items() if name not in ("forgotten", "pinned")}
 
 
 def test_a_person_sees_buckets_and_what_is_left_out(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,3 +116,13 @@ def test_a_takedown_names_the_manifest(pyramid: Pyramid, capsys: pytest.CaptureF
     assert done["manifests"] == ["n"] and done["pins"] == ["manifest-n"]
     (shown,) = answer(capsys, "manifests", pyramid.uri, "n")
     assert shown["forgotten"] == taken.count(gone)
+    assert shown["pinned"] is True
+    (shown,) = answer(capsys, "manifests", pyramid.uri, "n", "--unpin")
+    assert shown["pinned"] is False and shown["name"] == "n"
+    (shown,) = answer(capsys, "manifests", pyramid.uri, "n", "--unpin")  # again: nothing is left to do
+    assert shown["pinned"] is False
+    (done,) = answer(capsys, "forget", pyramid.uri, gone, "--yes")
+    assert done["pins"] == [] and done["left"] == []
+    assert main(["manifests", pyramid.uri, "n"]) == 0
+    assert "not pinned any more: " in capsys.readouterr().out
+    assert "--unpin is of one manifest" in refused(capsys, "manifests", pyramid.uri, "--unpin")
