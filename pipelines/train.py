@@ -75,9 +75,10 @@ def train(job: Job, watch: Watch, stop: Callable[[], bool] = lambda: False) -> T
 
 def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool]) -> Trained:
     preset = job.preset
+    context = assemble.context(job, engine)
     network = assemble.network(job, engine.device)
     sizes = Transformer.of(network.config)
-    method, batches = assemble.method(job, sizes), assemble.batches(job, sizes)
+    method, batches = assemble.method(job, sizes, context), assemble.batches(job, sizes)
     for line in batches.left_out.lines():
         watch.note(line)
     if preset.tensorboard and not assemble.has_tensorboard():
@@ -124,15 +125,9 @@ def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool]) -
 
 @contextmanager
 def _engine(job: Job) -> Iterator[Engine]:
-    """The engine, let go at the end. UserError: it cannot do what the preset asks."""
+    """The engine, let go at the end."""
     name = job.engine or default(int(os.environ.get("WORLD_SIZE", "1")))
-    preset = job.preset
-    if preset.context > 1:
-        raise UserError(
-            f"preset {preset.name} shares a sample's tokens among {preset.context} ranks, engine {name} cannot",
-            "--set parallel.context=1 where the memory of a GPU holds a whole sample",
-        )
-    engine = engine_named(name, build.device_of(job.model), preset.precision)
+    engine = engine_named(name, build.device_of(job.model), job.preset.precision)
     try:
         yield engine
     finally:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,8 +32,10 @@ from training.methods.flow_matching import FlowMatching
 from training.models import build
 from training.models.convert import NEW_LATENT
 from training.models.mmdit import MMDiT
+from training.models.mmdit import preset as sizes_of
 from training.offload import Offload
 from training.parallel.base import Engine
+from training.parallel.context import Context, context_of
 from training.presets import Preset
 
 CHECKPOINTS = "checkpoints"
@@ -64,6 +66,12 @@ class Job:
         return held_out(self.frozen.samples.num_rows, preset.held_out, preset.seed, self.missing)
 
 
+def context(job: Job, engine: Engine) -> Context:
+    """The ranks that share each sample with this one. UserError: the preset's number does not suit ranks or heads."""
+    preset = job.preset
+    return context_of(engine, preset.context, preset.attention, sizes_of(job.model.denoiser.preset).num_heads)
+
+
 def network(job: Job, device: torch.device) -> MMDiT:
     """The transformer, float32, every weight with a gradient; or an adapter in it that alone has them, float32 over
     weights in the type that is computed in. UserError: it does not fit latents or preset."""
@@ -72,7 +80,12 @@ def network(job: Job, device: torch.device) -> MMDiT:
     widths = empty.tokens_BMD.shape[-1], empty.pooled_BP.shape[-1]
     allowed = NEW_LATENT if preset.new_latent else None
     dtype = torch.float32 if preset.lora is None else getattr(torch, preset.precision)
-    made = build.denoiser(spec, job.source.spec, widths, device, dtype, allowed)
+    alone = preset.context == 1
+    made = build.denoiser(
+        replace(spec, compile=spec.compile and alone), job.source.spec, widths, device, dtype, allowed
+    )
+    if spec.compile and not alone:
+        made.compile_blocks(fullgraph=False)  # their attention meets other ranks between two graphs
     if not made.config.cond_embed and set(preset.conditions) != {Kind.T2V}:
         raise UserError(
             f"{spec.preset} has no input for a condition, and preset {preset.name} gives some",
@@ -94,7 +107,7 @@ def base(job: Job, network: MMDiT) -> str:
     return "" if job.preset.lora is None else base_of(network)
 
 
-def method(job: Job, sizes: Transformer) -> FlowMatching:
+def method(job: Job, sizes: Transformer, context: Context) -> FlowMatching:
     """Flow matching on the job's latents."""
     preset = job.preset
     return FlowMatching(
@@ -105,6 +118,7 @@ def method(job: Job, sizes: Transformer) -> FlowMatching:
         dropout=preset.text_dropout,
         with_references=preset.with_references,
         frozen=preset.lora is not None,
+        context=context,
     )
 
 

@@ -91,12 +91,15 @@ def loss(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().mean()
 
 
-def loss_without_references(prediction_BLC: Tensor, target_BLC: Tensor, mask_BT: Tensor) -> Tensor:
+def loss_without_references(
+    prediction_BLC: Tensor, target_BLC: Tensor, mask_BT: Tensor, held: tuple[Grid, slice] | None = None
+) -> Tensor:
     """Mean squared error without the end frames that were given as images ("no_i2v_ref_loss", golden README).
 
     `mask_BT`: 1 where a latent frame is conditioned. Of each sample the first (last) frame is left out when it is
     masked and no frame between the ends is, that is for i2v and not for v2v. Mean over a sample's tokens, then over
-    samples. A sample without a frame left counts as 0.
+    samples. A sample without a frame left counts as 0. `held`: the grid, and which of its tokens are there, if not
+    all; the losses of slices that make up the grid add up to that of the whole.
     """
     given_BT = mask_BT > 0
     left_BT = torch.ones_like(mask_BT, dtype=torch.float32)
@@ -104,8 +107,9 @@ def loss_without_references(prediction_BLC: Tensor, target_BLC: Tensor, mask_BT:
     for end in (0, -1):
         left_BT[:, end] = 1 - (given_BT[:, end] & for_images_B).float()
     error_BL = (prediction_BLC.float() - target_BLC.float()).square().mean(-1)
-    error_BT = error_BL.unflatten(1, (mask_BT.shape[1], -1)).mean(-1)
-    return ((error_BT * left_BT).sum(1) / left_BT.sum(1).clamp(min=1)).mean()
+    per_frame = held[0].tokens_per_frame if held else error_BL.shape[1] // left_BT.shape[1]
+    left_BL = left_BT.repeat_interleave(per_frame, 1)[:, held[1] if held else slice(None)]
+    return ((error_BL * left_BL).sum(1) / (left_BT.sum(1).clamp(min=1) * per_frame)).mean()
 
 
 def _beside(t_B: Tensor, x: Tensor) -> Tensor:

@@ -6,6 +6,10 @@ B batch, L tokens, H heads, D head dimension or width. Statistics are in float32
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +22,11 @@ from kernels.qk_norm_rope import qk_norm_rope as kernel_rope
 from kernels.relu_linear_attention import relu_linear_attention as kernel_linear
 from kernels.runtime import use_kernel
 
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values (B, L, H, D) to outputs of that shape, scale 1/sqrt(D)."""
+
 _kernels = False
+_attend: Attention | None = None
 
 
 def use_kernels(on: bool) -> None:
@@ -27,16 +35,41 @@ def use_kernels(on: bool) -> None:
     _kernels = on
 
 
+@contextmanager
+def attention_by(attend: Attention) -> Iterator[None]:
+    """In this block `attention` is `attend`, as where other processes hold a part of the keys.
+
+    For the whole process and not for the thread alone: a backward pass on a GPU computes blocks again in its own.
+    """
+    global _attend
+    before, _attend = _attend, attend
+    try:
+        yield
+    finally:
+        _attend = before
+
+
 def _with_kernel(x: Tensor) -> bool:
     return _kernels and use_kernel(x)
 
 
 def attention(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
-    """Full attention, scale 1/sqrt(D), no mask: (B, L, H, D)."""
+    """Full attention, scale 1/sqrt(D), no mask: (B, L, H, D). `attention_by` has it done by another."""
+    if _attend is not None:
+        return _by_another(q_BLHD, k_BLHD, v_BLHD)
     if _with_kernel(q_BLHD):
         return kernel_attention(q_BLHD, k_BLHD, v_BLHD)
     q, k, v = (x.transpose(1, 2) for x in (q_BLHD, k_BLHD, v_BLHD))
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def _another(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
+    assert _attend is not None
+    return _attend(q_BLHD, k_BLHD, v_BLHD)
+
+
+# torch.compile must not look inside: each micro-batch may bring another one, and would be compiled anew.
+_by_another: Attention = cast(Any, torch.compiler.disable(_another))
 
 
 def qk_norm_rope(

@@ -13,6 +13,7 @@ from typing import Any
 from training.condition import Kind
 from training.lora.spec import LoraSpec
 from training.parallel.base import AdamW, Precision
+from training.parallel.context import Way
 from training.schedule import Schedule
 
 
@@ -23,7 +24,8 @@ class Preset:
     `offload`: their inputs wait on the host.
     `new_latent`: in- and output may start anew where the weights to start from are of another autoencoder or of Flux.
     `lora`: None trains all weights. `averages`: the EMA's decay, None for no EMA. `held_out`: validation samples.
-    `context`: ranks that share a sequence. `record`: all of it as the file has it, for checkpoints.
+    `context`: ranks that share a sequence, `attention` how they meet in it. `record`: all of it as the file has it, for
+    checkpoints.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Preset:
     new_latent: bool
     lora: LoraSpec | None
     context: int
+    attention: Way
     averages: float | None
     held_out: int
     validate_every: int

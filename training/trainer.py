@@ -47,6 +47,11 @@ class Run:
     collect: int = 50
     patience: int = 10
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which micro-batches are this rank's: number and count as `Batches.share` takes them."""
+        return self.method.context.data(self.engine)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -73,7 +78,7 @@ def train(
     """Train from `progress` on; how far it came. `stop` is asked once a step, and ends the run where it is true on any
     rank. UserError: ranks that do not divide a step, data that are not there, too many steps that are not finite."""
     engine = run.engine
-    check_ranks(run.batches.per_step, engine.ranks)
+    check_ranks(run.batches.per_step, run.place[1], run.method.context.ranks)
     with _open(run, progress, callbacks) as ahead:
         for callback in callbacks:
             callback.begin(progress)
@@ -108,20 +113,22 @@ def train(
 
 
 def _gradients(run: Run, step: int, ahead: Ahead, callbacks: Sequence[Callback], tally: Tally) -> None:
-    """Forward and backward of this rank's micro-batches."""
-    engine, total = run.engine, run.batches.per_step
-    own = total // engine.ranks
+    """Forward and backward of this rank's micro-batches. Where ranks share them, each counts once and not for every
+    rank: losses are the mean over these, all else is the first one's to tell."""
+    engine, context, total = run.engine, run.method.context, run.batches.per_step
+    own = total // run.place[1]
     for done, (batch, inputs) in enumerate(ahead.step(step), start=1):
-        # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch.
-        torch.manual_seed(number(run.batches.seed, step, batch.number, Draw.MODEL))
+        # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch, and
+        # where ranks share it on whose tokens it is for.
+        torch.manual_seed(number(run.batches.seed, step, batch.number + total * context.rank, Draw.MODEL))
         with engine.micro_batch(last=done == own):
             losses = run.method.loss(engine.model, inputs.to(engine.device), engine.dtype)
             engine.backward(losses.total / own)
-        tally.place("losses", losses.total, batch.number, total)
+        tally.place("losses", losses.total / context.ranks, batch.number, total)
         for name, part in losses.parts.items():
-            tally.add(f"part/{name}", part.detach() / total)
+            tally.add(f"part/{name}", part.detach() / (total * context.ranks))
         for name, value in (("samples", len(batch.samples)), ("tokens", inputs.tokens), ("flops", inputs.flops)):
-            tally.add(name, value)
+            tally.add(name, value if context.rank == 0 else 0)
         for callback in callbacks:
             callback.after_loss(losses, tally)
 
@@ -184,10 +191,10 @@ def _listed(samples: Sequence[int], most: int = 8) -> str:
 @contextmanager
 def _open(run: Run, progress: Progress, callbacks: Sequence[Callback]) -> Iterator[Ahead]:
     """The reader, the garbage collector held off, and the callbacks closed at the end, whatever comes."""
-    engine, before = run.engine, gc.isenabled()
+    engine, place, before = run.engine, run.place, gc.isenabled()
     reader = Ahead(
         run.method.prepare,
-        lambda step: run.batches.share(step, engine.rank, engine.ranks),
+        lambda step: run.batches.share(step, *place),
         progress.step,
         run.steps,
         run.ahead,

@@ -139,9 +139,9 @@ class _HeadsAttention(torch.autograd.Function):
         exchange, scale = ctx.exchange, ctx.scale
         parts = exchange.slices(dout.shape[2])
         arriving = [exchange.gather((dout,), part) for part in parts]
-        leaving = list[_Moving]()
+        leaving, saved = list[_Moving](), ctx.saved_tensors  # once: of a recomputed block they are there once
         for index, moving in enumerate(arriving):
-            qkv_TNBhD, out_TNBhD, lse_BhT = ctx.saved_tensors[3 * index : 3 * index + 3]
+            qkv_TNBhD, out_TNBhD, lse_BhT = saved[3 * index : 3 * index + 3]
             (dout_BThD,), (out_BThD,) = _batch_first(moving.wait()), _batch_first(out_TNBhD)
             d_qkv_TNBhD = torch.empty_like(qkv_TNBhD)
             dq, dk, dv = _batch_first(d_qkv_TNBhD)

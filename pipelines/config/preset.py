@@ -126,9 +126,12 @@ class CheckpointsSection(Section):
 
 
 class ParallelSection(Section):
-    """`context`: ranks that share the tokens of a sample."""
+    """`context`: ranks that share the tokens of a sample. `attention`: how these ranks meet in attention: each sends
+    its tokens' heads to the ranks that compute these heads (`all_to_all`; the heads have to divide among them), or keys
+    and values go round all of them (`ring`)."""
 
     context: _Positive = 1
+    attention: Literal["all_to_all", "ring"] = "all_to_all"
 
 
 class LogSection(Section):
@@ -204,6 +207,7 @@ class PresetFile(Section):
             new_latent=network.new_latent,
             lora=LoraSpec(**lora.model_dump()) if lora.rank else None,
             context=self.parallel.context,
+            attention=self.parallel.attention,
             averages=self.averages.decay or None,
             held_out=self.validation.samples,
             validate_every=self.validation.every,

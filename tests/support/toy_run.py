@@ -24,6 +24,7 @@ from training.data.batches import Batches, cost_of
 from training.methods.flow_matching import FlowMatching
 from training.models.mmdit import MMDiT, MMDiTConfig, preset
 from training.parallel.base import AdamW, Engine
+from training.parallel.context import Way, context_of
 from training.parallel.single import Single
 from training.schedule import Schedule
 from training.trainer import Progress, Run, train
@@ -53,7 +54,7 @@ def network(seed: int = 0, config: MMDiTConfig | None = None) -> MMDiT:
 @dataclass
 class Toy:
     """A run over `buckets`; `go` trains it to a step, from the newest checkpoint in `folder` where there is one.
-    `validated`: samples that are validated after every step."""
+    `validated`: samples that are validated after every step. `context`: ranks that share a sample, by `attention`."""
 
     folder: Path
     buckets: Mapping[Bucket, int] = field(default_factory=lambda: dict(BUCKETS))
@@ -71,6 +72,9 @@ class Toy:
     changes: Mapping[str, Any] = field(default_factory=dict)
     source: Any = None
     validated: int = 0
+    context: int = 1
+    attention: Way = "all_to_all"
+    with_references: bool = True
 
     @property
     def frozen(self) -> Frozen:
@@ -85,7 +89,10 @@ class Toy:
         engine, sizes = self.make_engine(), Transformer.of(net.config)
         engine.wrap(net, AdamW())
         source = self.source or encoded.Memory(frozen.samples)
-        method = FlowMatching(source, self.seed, sizes, self.weights)
+        context = context_of(engine, self.context, self.attention, net.config.num_heads)
+        method = FlowMatching(
+            source, self.seed, sizes, self.weights, with_references=self.with_references, context=context
+        )
         cost = cost_of(source.spec, sizes, encoded.WORDS)
         batches = Batches(frozen.samples, seed=self.seed, per_step=self.per_step, cost=cost)
         run = Run(engine, method, batches, Schedule(((0, self.rate),)), steps=0, **self.changes)

@@ -30,7 +30,8 @@ class Validation(Quiet):
     their mean, by name.
 
     Samples go through the network one by one, so a validation needs no more memory than a batch of one; they are
-    shared among ranks, each of which takes part in as many passes as the others.
+    shared among ranks, each of which takes part in as many passes as the others. Where ranks share a sample, they do so
+    here as well.
     """
 
     def __init__(
@@ -62,16 +63,19 @@ class Validation(Quiet):
     def losses(self) -> dict[str, float]:
         """The losses now, over all ranks."""
         engine, tally = self._engine, Tally(self._engine.device)
-        passes = -(-len(self._samples) // engine.ranks)
+        context = self._method.context
+        rank, ranks = context.data(engine)
+        passes = -(-len(self._samples) // ranks)
         with self._averages.swapped() if self._averages else nullcontext(), _at_rest(engine.model):
             for turn in range(passes):
-                index = turn * engine.ranks + engine.rank
+                index = turn * ranks + rank
                 own = index < len(self._samples)  # else this rank only keeps the others company
                 inputs = self._method.validation([self._samples[index if own else 0]]).to(engine.device)
                 for t in TIMES:
                     losses = self._method.loss(engine.model, inputs.at(t), engine.dtype)
                     tally.add(f"validation/t={t}", losses.per_sample_B.sum() * own)
-        found = {name: values[0] / len(self._samples) for name, values in tally.agreed(engine).items()}
+        count = len(self._samples) * context.ranks
+        found = {name: values[0] / count for name, values in tally.agreed(engine).items()}
         return {"validation/loss": sum(found.values()) / len(found), **found}
 
 

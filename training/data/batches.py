@@ -162,13 +162,14 @@ class _Epoch:
     steps: NDArray[np.int64]
 
 
-def check_ranks(per_step: int, ranks: int) -> None:
-    """UserError where a step's micro-batches cannot be shared out evenly."""
+def check_ranks(per_step: int, ranks: int, context: int = 1) -> None:
+    """UserError where a step's micro-batches cannot be shared out evenly. `context`: ranks that take one together."""
     if per_step % ranks:
         near = max(1, round(per_step / ranks)) * ranks
+        who = "ranks" if context == 1 else f"groups of {context} ranks"
         raise UserError(
-            f"{per_step} micro-batches a step cannot be shared among {ranks} ranks",
-            f"--set batches.per_step={near}, or start a number of ranks that divides {per_step}",
+            f"{per_step} micro-batches a step cannot be shared among {ranks} {who}",
+            f"--set batches.per_step={near}, or start a number of {who} that divides {per_step}",
         )
 
 

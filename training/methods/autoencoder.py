@@ -35,6 +35,7 @@ from training.data.clips import Clips
 from training.methods.base import Losses
 from training.methods.draws import Draw, generator
 from training.models.base import LatentSpec
+from training.parallel.context import ALONE
 from training.parallel.pair import Two
 
 MOST = 1e8
@@ -76,6 +77,8 @@ class Autoencoding:
     settings: Settings
     perceptual: Perceptual | None = None
     teacher: Teacher | None = None
+
+    context = ALONE
 
     def __post_init__(self) -> None:
         for wanted, given, name in (

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from training.parallel.context import Context
+
 
 class Inputs(Protocol):
-    """What goes through the network. `tokens`: of all its samples, without text; `flops`: of training on them."""
+    """What goes through the network. `tokens`: of all its samples, without text; `flops`: of training on them; both of
+    whole samples where ranks share them."""
 
     @property
     def tokens(self) -> int: ...
@@ -37,7 +40,8 @@ class Inputs(Protocol):
 @dataclass(frozen=True, slots=True)
 class Losses:
     """`total`: a scalar with a gradient. `parts`: what it is made of, by name, without one. `per_sample_B`: of each
-    sample; `times_B`: the noise level of each, None where a method has none."""
+    sample; `times_B`: the noise level of each, None where a method has none. Where ranks share samples, what is meant
+    is the mean over these ranks."""
 
     total: Tensor
     per_sample_B: Tensor
@@ -47,6 +51,11 @@ class Losses:
 
 class Method(Protocol):
     """What is learnt, and from what."""
+
+    @property
+    def context(self) -> Context:
+        """Who shares each sample: inputs and losses are of this rank's tokens."""
+        ...
 
     def prepare(self, step: int, batch: MicroBatch) -> Inputs:
         """Pure: of the seed, the step and the samples. Runs in another thread than `loss`."""

@@ -2,6 +2,8 @@
 
     Encoded samples -> kind, dropout, noise, time (each keyed by seed, step and sample) -> tokens -> network -> loss
 
+Where ranks share a sample, all of them draw the whole of it, and each keeps its tokens.
+
 Spec sections 4.1 to 4.3. Noise, times and targets are float32 whatever the network computes in.
 """
 
@@ -22,13 +24,15 @@ from training.data.batches import MicroBatch
 from training.data.encoded import Encoded, Source
 from training.methods.base import Losses
 from training.methods.draws import VALIDATION, Draw, generator
-from training.models.base import LatentSpec, TextStates
+from training.models.base import LatentSpec, Share, TextStates
+from training.parallel.context import ALONE, Context
 from training.tokens import Grid, grid_of, pack
 
 
 @dataclass(frozen=True, slots=True)
 class FlowInputs:
-    """Packed samples of one bucket. `cond_BLK` None: nothing is given to any of them."""
+    """Packed samples of one bucket. `cond_BLK` None: nothing is given to any of them. With `share` tokens are those of
+    this rank; `grid`, `mask_BT` and `flops` are of whole samples."""
 
     samples: tuple[int, ...]
     grid: Grid
@@ -40,6 +44,7 @@ class FlowInputs:
     cond_BLK: Tensor | None
     mask_BT: Tensor
     flops: float
+    share: Share | None = None
 
     @property
     def tokens(self) -> int:
@@ -48,6 +53,18 @@ class FlowInputs:
     def at(self, t: float) -> Self:
         """The same at one time for all."""
         return replace(self, times_B=torch.full_like(self.times_B, t))
+
+    def of(self, share: Share) -> Self:
+        """Its tokens, without the others' memory."""
+        cond = self.cond_BLK
+        return replace(
+            self,
+            data_BLC=self.data_BLC[:, share.video].contiguous(),
+            noise_BLC=self.noise_BLC[:, share.video].contiguous(),
+            tokens_BMD=self.tokens_BMD[:, share.text].contiguous(),
+            cond_BLK=None if cond is None else cond[:, share.video].contiguous(),
+            share=share,
+        )
 
     def to(self, device: torch.device) -> Self:
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
@@ -65,6 +82,7 @@ class FlowMatching:
     """`weights`: of the condition's kinds. `dropout`: of each text encoder's states. `model`: sizes that give FLOPs.
 
     `with_references`: False leaves given end frames out of the loss. `frozen`: an adapter is trained, its base is not.
+    `context`: the ranks that share each sample.
     UserError: a kind that the latents do not allow.
     """
 
@@ -76,6 +94,7 @@ class FlowMatching:
     shift: flow.Shift = field(default_factory=flow.Shift)
     with_references: bool = True
     frozen: bool = False
+    context: Context = ALONE
 
     def __post_init__(self) -> None:
         condition.check_encoded(self.weights, self.spec)
@@ -104,13 +123,18 @@ class FlowMatching:
     def loss(self, model: Any, inputs: FlowInputs, dtype: torch.dtype) -> Losses:
         x_BLC = flow.noisy(inputs.data_BLC, inputs.noise_BLC, inputs.times_B).to(dtype)
         text = TextStates(inputs.tokens_BMD, inputs.pooled_BP)
-        predicted_BLC = model(x_BLC, inputs.times_B, text, inputs.grid, inputs.cond_BLK)
+        grid, share = inputs.grid, inputs.share
+        predicted_BLC = model(x_BLC, inputs.times_B, text, grid, inputs.cond_BLK, share)
         target_BLC = flow.velocity(inputs.data_BLC, inputs.noise_BLC)
-        per_sample_B = (predicted_BLC.float() - target_BLC).square().mean((1, 2))
+        # Over the elements of all ranks' tokens, and times their number: the mean over them is the loss.
+        elements = grid.tokens * predicted_BLC.shape[-1] / self.context.ranks
+        per_sample_B = (predicted_BLC.float() - target_BLC).square().sum((1, 2)) / elements
         if self.with_references:
             total = per_sample_B.mean()
         else:
-            total = flow.loss_without_references(predicted_BLC, target_BLC, inputs.mask_BT)
+            held = None if share is None else (grid, share.video)
+            part = flow.loss_without_references(predicted_BLC, target_BLC, inputs.mask_BT, held)
+            total = part * self.context.ranks
         return Losses(total, per_sample_B.detach(), inputs.times_B)
 
     def _inputs(self, step: int, found: list[Encoded]) -> FlowInputs:
@@ -122,7 +146,7 @@ class FlowMatching:
         given = condition.encoded_condition(kinds, latent_BCTHW, heads, tails, self.spec)
         text = [self._text(step, one) for one in found]
         tokens = data_BLC.shape[1] + text[0].tokens_BMD.shape[1]
-        return FlowInputs(
+        whole = FlowInputs(
             samples=tuple(one.sample for one in found),
             grid=grid,
             data_BLC=data_BLC,
@@ -134,6 +158,8 @@ class FlowMatching:
             mask_BT=condition.mask_of_frames(given),
             flops=len(found) * tokens * self.model.train_per_token(tokens, self.frozen),
         )
+        share = self.context.share(whole.tokens_BMD.shape[1], grid.tokens)
+        return whole if share is None else whole.of(share)
 
     def _noise(self, step: int, sample: int, shape: torch.Size) -> Tensor:
         return torch.randn(shape, generator=generator(self.seed, step, sample, Draw.NOISE))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # `cost` counts tokens where torch is not installed
     import torch
     from torch import Tensor
 
+    from training.ops import Attention
+
 
 @dataclass(frozen=True, slots=True)
 class LatentSpec:
@@ -79,6 +81,16 @@ class TextStates:
 
     tokens_BMD: Tensor
     pooled_BP: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The tokens that a process computes where several share a sample: which of its text's and which of its video's,
+    either of which may be none. `attend`: attention of these, text first, to the tokens of all."""
+
+    text: slice
+    video: slice
+    attend: Attention
 
 
 class Autoencoder(Protocol):

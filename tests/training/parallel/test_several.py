@@ -6,7 +6,6 @@ other, on two ranks and on one; bfloat16 against one process that does the same 
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import subprocess
@@ -22,10 +21,10 @@ if importlib.util.find_spec("colossalai") is None:
 
 from tests.support.toy_run import Kept
 from tests.training.parallel import several
+from tests.training.parallel.rounding import as_in, summed
 from tests.training.parallel.several import CLIP, ENGINES, PER_STEP, ROUNDED_STEPS, STEPS, STOP, USED, VALIDATED, toy
 from training.callbacks.validation import Validation
 from training.checkpoint.load import tensors
-from training.parallel.fsdp2 import blocks
 from training.trainer import Run
 
 RANKS = 2
@@ -126,29 +125,15 @@ def in_shares(folder: Path, name: str) -> dict[str, Any]:
     """The masters of one process that computes each rank's micro-batches and adds up as that engine does."""
     run, _, _ = toy(folder, precision="bfloat16", decay=None).parts()
     engine: Any = run.engine
-    if name == "fsdp2":  # its hooks sum up what a block gives back of an input before other blocks' is added
-        for block in blocks(engine.model):
-            block.register_forward_pre_hook(lambda _, inputs: Through.apply(*inputs))
+    as_in(name, engine.model)
     for step in range(ROUNDED_STEPS):
         gradients = [_gradients(run, step, rank) for rank in range(RANKS)]
         for weight, master in engine._masters.weights.items():
-            master.grad = _summed(name, [[batch[weight] for batch in rank] for rank in gradients])
+            master.grad = summed(name, [[batch[weight] for batch in rank] for rank in gradients])
         engine.clip(CLIP)
         engine.update(run.schedule.rate(step))
         engine.clear()
     return dict(engine.masters())
-
-
-class Through(torch.autograd.Function):
-    """The same tensors, whose gradients come back together."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        return inputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return gradients
 
 
 def _gradients(run: Run, step: int, rank: int) -> list[dict[str, Any]]:
@@ -162,17 +147,3 @@ def _gradients(run: Run, step: int, rank: int) -> list[dict[str, Any]]:
         for weight in engine.model.parameters():
             weight.grad = None
     return found
-
-
-def _summed(name: str, by_rank: list[list[Any]]) -> Any:
-    """The mean over ranks of the sums over their micro-batches, in float32, rounded where that engine rounds."""
-    turns = zip(*by_rank, strict=True)
-    if name == "fsdp2":
-        return _sum([_sum([grad.float() for grad in turn]) / RANKS for turn in turns])
-    if name == "colossal-2":
-        return _sum([_sum([(grad / RANKS).float() for grad in turn]).bfloat16().float() for turn in turns])
-    return _sum([(_sum(rank) / RANKS).float() for rank in by_rank]).bfloat16().float()
-
-
-def _sum(tensors: list[Any]) -> Any:
-    return functools.reduce(torch.add, tensors)

@@ -1,20 +1,22 @@
 """The MMDiT: velocity of noisy video tokens, given time, text and a condition (spec section 3).
 
-`forward` is three steps that a caller may also take one by one, as context parallelism does with its share of the
-tokens: `embed` (inputs to streams), `transform` (all blocks), `final_layer`. Blocks are compiled one by one
-(`compile_blocks`) and recomputed one by one (`recompute`).
+`forward` is three steps that a caller may also take one by one: `embed` (inputs to streams), `transform` (all blocks),
+`final_layer`. Blocks are compiled one by one (`compile_blocks`) and recomputed one by one (`recompute`). Where several
+processes share a sample (`Share`), each gives its tokens, and only attention sees those of the others.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from training.models.base import TextStates
+from training import ops
+from training.models.base import Share, TextStates
 from training.models.mmdit.blocks import DoubleBlock, FinalLayer, SingleBlock
 from training.models.mmdit.config import MMDiTConfig
 from training.models.mmdit.embed import TIME_CHANNELS, Embedder, timestep_embedding
@@ -47,13 +49,28 @@ class MMDiT(nn.Module):
         self.init_weights()
 
     def forward(
-        self, x_BLC: Tensor, t_B: Tensor, text: TextStates, grid: Grid, cond_BLK: Tensor | None = None
+        self,
+        x_BLC: Tensor,
+        t_B: Tensor,
+        text: TextStates,
+        grid: Grid,
+        cond_BLK: Tensor | None = None,
+        share: Share | None = None,
     ) -> Tensor:
-        """Velocity (B, L, C) in `x_BLC`'s dtype. `cond_BLK` None is an all-zero condition, as is text to video's."""
-        assert x_BLC.shape[1] == grid.tokens, f"{x_BLC.shape[1]} tokens on a grid of {grid.tokens}"
+        """Velocity (B, L, C) in `x_BLC`'s dtype. `cond_BLK` None is an all-zero condition, as is text to video's.
+
+        `grid`: of the whole sample; with `share` the tokens of `x_BLC`, `text` and `cond_BLK` are a part of its.
+        """
+        held = grid.tokens if share is None else share.video.stop - share.video.start
+        assert x_BLC.shape[1] == held, f"{x_BLC.shape[1]} tokens, not {held}, on a grid of {grid.tokens}"
         img_BLD, txt_BMD, vec_BD = self.embed(x_BLC, t_B, text, cond_BLK)
-        rope = self.rope(grid, txt_BMD.shape[1], x_BLC.device)
-        return self.final_layer(self.transform(img_BLD, txt_BMD, vec_BD, rope), vec_BD)
+        words = txt_BMD.shape[1]
+        rope = self.rope(grid, words, x_BLC.device)
+        if share is not None:
+            cos, sin = (torch.cat((table[:words], table[words:][share.video])) for table in rope)
+            rope = cos, sin
+        attend = None if share is None else share.attend
+        return self.final_layer(self.transform(img_BLD, txt_BMD, vec_BD, rope, attend), vec_BD)
 
     def embed(
         self, x_BLC: Tensor, t_B: Tensor, text: TextStates, cond_BLK: Tensor | None = None
@@ -75,15 +92,17 @@ class MMDiT(nn.Module):
         """Rotary tables of the joint sequence, text first: (M + L, head_dim / 2) each."""
         return rotary_tables(self.config.axes_dim, self.config.theta, grid, text_tokens, device)
 
-    def transform(self, img_BLD: Tensor, txt_BMD: Tensor, vec_BD: Tensor, rope: Rope) -> Tensor:
+    def transform(
+        self, img_BLD: Tensor, txt_BMD: Tensor, vec_BD: Tensor, rope: Rope, attend: ops.Attention | None = None
+    ) -> Tensor:
         """All blocks: the video stream (B, L, D) that `final_layer` reads. Any share of the tokens will do, provided
-        that `rope` has the rows of that share, and that `ops.attention` sees the rest."""
+        that `rope` has the rows of that share, and that `attend` sees the rest."""
         double, single = self._recomputed if torch.is_grad_enabled() else (0, 0)
         for index, block in enumerate(self.double_blocks):
-            img_BLD, txt_BMD = self._run(block, index < double, (img_BLD, txt_BMD), vec_BD, *rope)
+            img_BLD, txt_BMD = self._run(block, index < double, attend, (img_BLD, txt_BMD), vec_BD, *rope)
         joint_BSD = torch.cat((txt_BMD, img_BLD), dim=1)
         for index, block in enumerate(self.single_blocks):
-            joint_BSD = self._run(block, index < single, (joint_BSD,), vec_BD, *rope)
+            joint_BSD = self._run(block, index < single, attend, (joint_BSD,), vec_BD, *rope)
         return joint_BSD[:, txt_BMD.shape[1] :]
 
     def recompute(self, double: int, single: int, offload: Offload | None = None) -> None:
@@ -94,17 +113,26 @@ class MMDiT(nn.Module):
         """
         self._recomputed, self._offload = (double, single), offload
 
-    def _run(self, block: nn.Module, recomputed: bool, streams: tuple[Tensor, ...], *others: Tensor) -> Any:
+    def _run(
+        self,
+        block: nn.Module,
+        recomputed: bool,
+        attend: ops.Attention | None,
+        streams: tuple[Tensor, ...],
+        *others: Tensor,
+    ) -> Any:
         """A block's output, its activations dropped where `recomputed`. Generators are kept where it draws."""
+        run = block if attend is None else partial(_attending, attend, block)
         if not recomputed:
-            return block(*streams, *others)
+            return run(*streams, *others)
         with self._offload.inputs(*streams) if self._offload else nullcontext():
-            return checkpoint(block, *streams, *others, use_reentrant=False, preserve_rng_state=self.draws)
+            return checkpoint(run, *streams, *others, use_reentrant=False, preserve_rng_state=self.draws)
 
-    def compile_blocks(self, **options: Any) -> None:
-        """torch.compile each block as one graph; parameter names stay. `options` as torch.compile's."""
+    def compile_blocks(self, fullgraph: bool = True, **options: Any) -> None:
+        """torch.compile each block, as one graph, or with `fullgraph` False as those before and after an attention that
+        others take part in; parameter names stay. `options` as torch.compile's."""
         for block in (*self.double_blocks, *self.single_blocks):
-            block.compile(fullgraph=True, **options)
+            block.compile(fullgraph=fullgraph, **options)
 
     def init_weights(self) -> None:
         """Fresh values for every parameter; see `init_parameter`."""
@@ -128,3 +156,9 @@ class MMDiT(nn.Module):
             nn.init.normal_(parameter, std=0.02)
         else:
             nn.init.xavier_uniform_(parameter)
+
+
+def _attending(attend: ops.Attention, block: nn.Module, *inputs: Tensor) -> Any:
+    """A block's output with that attention, also where a backward pass computes it again."""
+    with ops.attention_by(attend):
+        return block(*inputs)
