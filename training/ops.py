@@ -27,6 +27,9 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _kernels = False
 _attend: Attention | None = None
+_another = False
+"""Whether there is an `_attend`, for torch.compile to look at: each micro-batch brings one of its own, and all that has
+seen it would be compiled anew."""
 
 
 def use_kernels(on: bool) -> None:
@@ -41,12 +44,13 @@ def attention_by(attend: Attention) -> Iterator[None]:
 
     For the whole process and not for the thread alone: a backward pass on a GPU computes blocks again in its own.
     """
-    global _attend
-    before, _attend = _attend, attend
+    global _attend, _another
+    before = _attend, _another
+    _attend, _another = attend, True
     try:
         yield
     finally:
-        _attend = before
+        _attend, _another = before
 
 
 def _with_kernel(x: Tensor) -> bool:
@@ -55,7 +59,7 @@ def _with_kernel(x: Tensor) -> bool:
 
 def attention(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
     """Full attention, scale 1/sqrt(D), no mask: (B, L, H, D). `attention_by` has it done by another."""
-    if _attend is not None:
+    if _another:
         return _by_another(q_BLHD, k_BLHD, v_BLHD)
     if _with_kernel(q_BLHD):
         return kernel_attention(q_BLHD, k_BLHD, v_BLHD)
@@ -63,13 +67,12 @@ def attention(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
-def _another(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
+def _attended(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor) -> Tensor:
     assert _attend is not None
     return _attend(q_BLHD, k_BLHD, v_BLHD)
 
 
-# torch.compile must not look inside: each micro-batch may bring another one, and would be compiled anew.
-_by_another: Attention = cast(Any, torch.compiler.disable(_another))
+_by_another: Attention = cast(Any, torch.compiler.disable(_attended))
 
 
 def qk_norm_rope(

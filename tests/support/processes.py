@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PATIENCE_S = 600
+PATIENCE_S = 1500
 
 
 def together(module: str, ranks: int, folder: Path, *arguments: str) -> None:
