@@ -139,13 +139,42 @@ def test_two_processes_of_torchrun(toy: Shard, tmp_path: Path, capsys: pytest.Ca
     assert two == pytest.approx(one, rel=1e-3)
 
 
+@pytest.mark.slow  # of a toy run: tests/training/parallel/test_sharing.py
+def test_two_processes_share_each_sample(toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same losses and counts as one has; what heads and ranks do not allow is one line."""
+    base = [*toy.arguments, *SMALL, "--steps", "3"]
+    shared = [*base, "--to", str(tmp_path / "two"), "--set", "parallel.attention=ring"]
+
+    def started(context: int, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipelines.cli"]
+        whole = [*command, *shared, "--set", f"parallel.context={context}", *more]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(whole, capture_output=True, text=True, timeout=600, env=environment)
+
+    ended = started(2)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    said(capsys, *base, "--to", str(tmp_path / "one"))
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    one, two = ([line for line in map(json.loads, log) if line["kind"] != "begin"] for log in logs)
+    assert len(one) == len(two) == 4
+    for mine, theirs in zip(two, one, strict=True):
+        assert mine.keys() == theirs.keys()
+        told = [
+            name for name in mine if name.startswith(("loss", "norm", "validation", "samples")) and "_per_s" not in name
+        ]
+        assert told and [mine[name] for name in told] == pytest.approx([theirs[name] for name in told], rel=1e-3)
+    refused = started(3)
+    assert refused.returncode != 0 and "2 ranks are no whole number of groups of 3" in refused.stderr
+
+
 def test_what_does_not_fit_is_one_line(toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def told(*more: str) -> str:
         return refused(capsys, *toy.arguments, "--to", str(tmp_path / "other"), *more)
 
     assert "no preset 'huge'; give a .toml file or one of high_compression, lora, stage1" in told("--preset", "huge")
     assert "optimizer.clip = 0: input should be greater than 0" in told("--set", "optimizer.clip=0")
-    assert "stage2_i2v shares a sample's tokens among 4 ranks, engine single cannot" in told("--preset", "stage2_i2v")
+    assert "4 ranks are to share a sample's tokens, engine single is one process" in told("--preset", "stage2_i2v")
+    assert "parallel.attention = 'star'" in told("--set", "parallel.attention=star")
     assert "an epoch has no step" in told("--set", "batches.per_step=999")
     assert "reads 64 channels a token, the latents have 8" in told("--model", _model(tmp_path, "tiny"))
     assert "reads text 384 and 384 channels wide, the text encoder gives 32 and 16" in told("--model", "tiny")
@@ -249,6 +278,7 @@ def test_the_presets_are_the_report_s_tables() -> None:
         assert (one.seed, one.schedule.warmup, one.averages, one.precision) == (42, 0, None, "bfloat16")
         assert one.text_dropout**2 == pytest.approx(0.1) and one.with_references
     assert (found["stage2_i2v"].context, found["stage1"].context) == (4, 1)
+    assert found["stage2_i2v"].attention == "all_to_all"
 
 
 def test_it_starts_from_the_weights_of_another_network(

@@ -62,9 +62,10 @@ def compared(folder: Path, told: Told, cases: tuple[Case, ...]) -> None:
             assert any(name.startswith("loss/t=") for name in mine) and mine["norm"] > 2 * CLIP
         assert got["validated"] == pytest.approx(want["validated"], rel=1e-5), case
         weights = tensors(toy(apart, case.alone).checkpoints.at(STEPS))
-        for name, weight in tensors(toy(folder / str(case), case).checkpoints.at(STEPS)).items():
-            # Adam makes a whole step (1e-3) of a gradient that is nothing but rounding: here of none so much.
-            assert torch.allclose(weight, weights[name], rtol=0, atol=1e-4), (case, name)
+        found = tensors(toy(folder / str(case), case).checkpoints.at(STEPS))
+        off = torch.cat([(weight - weights[name]).abs().flatten() for name, weight in found.items()])
+        # Adam makes a whole step (1e-3) of a gradient that is nothing but rounding: a few weights may be off by as much.
+        assert (off > 1e-5).float().mean() < 1e-3 and off.mean() < 1e-7, case
 
 
 def test_two_ranks_learn_from_a_sample_what_one_does(folder: Path, told: Told) -> None:
