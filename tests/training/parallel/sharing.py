@@ -30,6 +30,7 @@ from training.callbacks.validation import Validation
 from training.checkpoint.folder import Identity
 from training.checkpoint.load import tensors
 from training.data.encoded import Encoded
+from training.lora.spec import LoraSpec
 from training.methods.flow_matching import FlowMatching
 from training.models.base import TextStates
 from training.models.mmdit import MMDiT
@@ -198,6 +199,24 @@ def by_hand(folder: Path, case: Case, context: Context) -> dict[str, Tensor]:
     return dict(one.masters())
 
 
+def adapter(folder: Path, name: str, context: int, dropout: float = 0.0) -> list[tuple[float, float]]:
+    """Losses and norms of an adapter's training; recomputed blocks draw what they drew."""
+    from tests.support.adapters import LoraToy
+
+    kept = Kept()
+    LoraToy(
+        folder,
+        BUCKETS,
+        per_step=4,
+        rate=1e-2,
+        make_engine=lambda: engine(name, CPU, "float32"),
+        source=Words(encoded.table(BUCKETS), encoded.WORDS),
+        context=context,
+        spec=LoraSpec(rank=4, alpha=8, dropout=dropout),
+    ).go(STEPS, kept, saves=False)
+    return kept.losses
+
+
 def gathered(value: Any) -> list[Any]:
     found: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(found, value)
@@ -215,6 +234,8 @@ def main(rank: int, ranks: int, folder: Path, which: str) -> None:
     told["on the way"] = on_the_way(folder, SAMPLE[0])
     if which == "all" and ranks == 2:
         cases = [Case(name, way) for name, way in itertools.product(ENGINES, WAYS)]
+        told["adapter"] = {name: adapter(folder / "adapter", name, 2) for name in ("fsdp2", "colossal-2")}
+        told["dropout"] = [adapter(folder / "adapter", "colossal-2", 2, 0.3) for _ in range(2)]
         told["rounded"] = {str(case): rounded(folder / "bf16" / str(case), case) for case in cases}
     told["taken back"] = all(gathered(ops._attend is None))
     if rank == 0:

@@ -80,7 +80,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, calls: list[int] | None = None, micr
     """What attention is anyway, by another function."""
     if calls is not None:
         calls.append(q.shape[1])
-    return functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 def whole(by: Any) -> Share:
