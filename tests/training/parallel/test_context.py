@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from curation.errors import UserError
+from pipelines.config import preset
+from tests.support import encoded
 from tests.support.mmdit import inputs_for, lively
-from training import flow, ops
+from training import assemble, flow, ops
 from training.data.batches import check_ranks
 from training.models.base import Share
+from training.models.build import DenoiserSpec
+from training.models.mmdit import MMDiT
 from training.models.mmdit.config import tiny
 from training.parallel.context import ALONE, Context, context_of
 from training.tokens import Grid
@@ -129,6 +134,20 @@ def test_compiled_blocks_are_not_compiled_anew_for_each_micro_batch() -> None:
         got = model(**arguments, share=whole(partial(attend, calls=calls, micro_batch=1)))
     assert len(calls) == 2 * 4
     torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize(("context", "whole_blocks"), [(1, True), (2, False)])
+def test_a_network_that_is_to_be_compiled_is_cut_at_attention(
+    context: int, whole_blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(MMDiT, "compile_blocks", lambda self, fullgraph=True: told.append(fullgraph))
+    settings = replace(preset.load("tiny").preset("tiny"), context=context)
+    model = SimpleNamespace(kernels=False, denoiser=DenoiserSpec(preset="tiny_dcae", compile=True))
+    source = encoded.Memory(encoded.table({encoded.CLIP: 1}))
+    job: Any = SimpleNamespace(model=model, preset=settings, source=source)
+    assemble.network(job, torch.device("cpu"))
+    assert told == [whole_blocks]
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4, 5])
