@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from curation.errors import UserError
 from training import assemble
 from training.assemble import Job
 from training.callbacks.averages import Averages
-from training.callbacks.base import Quiet, Report
+from training.callbacks.base import Callback, Quiet, Report
 from training.callbacks.validation import Validation
 from training.checkpoint.load import resume
 from training.cost.formulas import Transformer
@@ -63,17 +63,28 @@ class Trained:
     rank: int
 
 
-def train(job: Job, watch: Watch, stop: Callable[[], bool] = lambda: False) -> Trained:
-    """Train until the preset's last step, or until `stop` is true on any rank: then all save, and leave.
+def train(
+    job: Job,
+    watch: Watch,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    held: bool = False,
+    beside: Sequence[Callback] = (),
+) -> Trained:
+    """Train until the preset's last step, or until `stop` is true on any rank: then all save, and leave. `held`: who
+    started this process holds the folder (`alone`). `beside`: callbacks after the job's own.
 
     UserError: what does not fit together (manifest, latents, network, preset, ranks, checkpoint), a folder in which
     another run is at work, a disk that is full at the end.
     """
-    with exact(job.model.threads), _engine(job) as engine, _alone(job.folder) if engine.rank == 0 else nullcontext():
-        return _trained(job, engine, watch if engine.rank == 0 else _Silent(), stop)
+    with exact(job.model.threads), _engine(job) as engine:
+        with nullcontext() if held or engine.rank else alone(job.folder):
+            return _trained(job, engine, watch if engine.rank == 0 else _Silent(), stop, beside)
 
 
-def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool]) -> Trained:
+def _trained(
+    job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool], beside: Sequence[Callback]
+) -> Trained:
     preset = job.preset
     context = assemble.context(job, engine)
     network = assemble.network(job, engine.device)
@@ -94,7 +105,7 @@ def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool]) -
             watch.note(f"{head.missing} samples have no latents, {before.missing} when it was saved: batches differ")
     validation = assemble.validation(job, engine, method, averages)
     shown = _Shown(watch, preset.steps, validation)
-    callbacks = [*assemble.callbacks(job, engine, head, averages, validation), shown]
+    callbacks = [*assemble.callbacks(job, engine, head, averages, validation), shown, *beside]
     run = Run(
         engine=engine,
         method=method,
@@ -135,8 +146,8 @@ def _engine(job: Job) -> Iterator[Engine]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """UserError: another run trains into this folder, or it cannot be written."""
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run while the block lasts. UserError: another run trains into this folder, or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("ab")

@@ -121,8 +121,12 @@ def _gradients(run: Run, step: int, ahead: Ahead, callbacks: Sequence[Callback],
         # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch, and
         # where ranks share it on whose tokens it is for.
         torch.manual_seed(number(run.batches.seed, step, batch.number + total * context.rank, Draw.MODEL))
+        for callback in callbacks:
+            callback.before_forward()
         with engine.micro_batch(last=done == own):
             losses = run.method.loss(engine.model, inputs.to(engine.device), engine.dtype)
+            for callback in callbacks:
+                callback.before_backward()
             engine.backward(losses.total / own)
         tally.place("losses", losses.total / context.ranks, batch.number, total)
         for name, part in losses.parts.items():

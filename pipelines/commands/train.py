@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curation.errors import UserError
 from pipelines.config import modelfile, preset
 from pipelines.execution import signals
 from pipelines.sampling.networks import need_torch
 
 if TYPE_CHECKING:
     from pipelines.train import Trained, Watch
+    from pipelines.training.timeouts import Timeouts
+    from training.assemble import Job
 
 GRACE_S = 900.0
 """After a signal a run ends its step and saves, which takes as long as it takes; a second signal ends it at once.
 `torchrun` has a time of its own, which docs/training.md sets to the same."""
 
 
+RESTARTS = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of `ziggurat train`. `steps`, `changes`: of the preset."""
+    """The arguments of `ziggurat train`. `steps`, `changes`: of the preset. `workers`: processes on Ray, at `address` or
+    a local one, of which `least` are enough and which are started again `restarts` times; None: this process alone, or
+    those of `torchrun`."""
 
     manifest: str
     latents: str
@@ -31,11 +40,20 @@ class Request:
     steps: int | None = None
     changes: Sequence[str] = ()
     engine: str | None = None
+    workers: int | None = None
+    least: int | None = None
+    restarts: int = RESTARTS
+    address: str | None = None
 
 
-def train(request: Request, watch: Watch) -> Trained:
+def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> Trained:
     """Train, from the newest checkpoint in the folder where there is one. A signal ends it after the step: it saves,
-    and KeyboardInterrupt follows."""
+    and KeyboardInterrupt follows. `timeouts`: of a run on Ray, the usual ones where there are none.
+
+    UserError: what `pipelines.train.train` raises; with workers, also what `pipelines.training.driver` does.
+    """
+    if request.workers is not None:
+        _check_workers(request)
     model = modelfile.load(request.model)
     changes = [*request.changes, *([] if request.steps is None else [f"steps={request.steps}"])]
     chosen = preset.load(request.preset, changes)
@@ -67,5 +85,39 @@ def train(request: Request, watch: Watch) -> Trained:
         missing=missing | gone,
         engine=request.engine,
     )
+    if request.workers is not None:
+        reads = [] if "://" in source.uri else [Path(source.uri).absolute()]
+        return _on_ray(request, job, watch, request.workers, timeouts, reads)
     with signals.held(GRACE_S, saves=True):
         return run(job, watch, signals.came)
+
+
+def _check_workers(request: Request) -> None:
+    if "RANK" in os.environ:
+        raise UserError("torchrun has started the processes already", "leave --workers out, or start without torchrun")
+    if request.engine == "single" and request.workers != 1:
+        raise UserError("engine single is one process", "name another --engine, or none")
+    if request.least is not None and request.workers is not None and request.least > request.workers:
+        raise UserError(f"--min-workers {request.least} is more than --workers {request.workers}", "lower it")
+
+
+def _on_ray(
+    request: Request, job: Job, watch: Watch, workers: int, timeouts: Timeouts | None, reads: Sequence[Path]
+) -> Trained:
+    from pipelines.execution.cluster import joined
+    from pipelines.training.timeouts import Timeouts
+    from training.data.batches import check_ranks
+
+    check_ranks(job.preset.per_step, workers)
+    timeouts, threads = timeouts or Timeouts(), job.model.threads
+    job = replace(job, folder=job.folder.absolute())
+    with joined(request.address, workers * threads, timeouts.job) as there:
+        from pipelines.training.driver import Course, check_room, train_on_ray
+        from pipelines.training.group import Crew
+
+        gpu = job.model.device.startswith("cuda") or (job.model.device == "auto" and there.gpus > 0)
+        crew = Crew(workers, request.least or workers, request.restarts, gpu, threads)
+        if request.address is None:
+            check_room(crew, there.gpus)
+        with signals.held(GRACE_S, saves=True):
+            return train_on_ray(job, crew, watch, signals.came, Course(), timeouts, reads)

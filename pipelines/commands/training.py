@@ -91,6 +91,7 @@ def _refuse(context: typer.Context, names: set[str], why: str) -> None:
 
 @app.command()
 def train(
+    context: typer.Context,
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="PYRAMID#NAME, or PYRAMID/manifests/NAME.json.")],
     latents: Annotated[str, typer.Option(metavar="URI", help="Where `encode` has put the manifest's latents.")],
     to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Checkpoints and log; holds one, the run goes on.")],
@@ -106,8 +107,16 @@ def train(
     ] = None,
     engine: Annotated[
         Literal["single", "ddp", "fsdp2", "colossal-1", "colossal-2"] | None,
-        typer.Option(help="Who computes; by default colossal-2 under torchrun with several processes, else single."),
+        typer.Option(help="Who computes; by default colossal-2 with several processes, else single."),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that Ray starts, a GPU each; without it this one alone.")
+    ] = None,
+    least: Annotated[
+        int | None, typer.Option("--min-workers", min=1, help="Go on with so few where there is no room for more.")
+    ] = None,
+    restarts: Annotated[int, typer.Option(min=0, help="How often workers that were lost are started again.")] = 3,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on encoded samples. Run it again to go on where it stopped."""
@@ -115,7 +124,11 @@ def train(
     from pipelines.commands.train import train as run
     from pipelines.render import training as render_training
 
-    request = Request(manifest, latents, model, preset, to, steps, tuple(changes or ()), engine)
+    if workers is None:
+        _refuse(context, {"least", "restarts", "address"}, "without --workers: then no Ray is started")
+    request = Request(
+        manifest, latents, model, preset, to, steps, tuple(changes or ()), engine, workers, least, restarts, address
+    )
     render_training.train(run(request, render_training.TrainWatch(as_json)), as_json)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +41,11 @@ class Resources:
 
 
 @contextmanager
-def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Resources]:
-    """Join the cluster at `address`, or start a local Ray with `cpus`; leave it (or stop it) at the end.
+def joined(
+    address: str | None = None, cpus: int | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[Resources]:
+    """Join the cluster at `address`, or start a local Ray with `cpus`; leave it (or stop it) at the end. `variables`:
+    of the environment of all that runs there for this process.
 
     A Ray that this process has joined already is used and left running. Raises `UserError` where a cluster does not
     answer, within `answering.BOUND_S`.
@@ -58,25 +61,27 @@ def joined(address: str | None = None, cpus: int | None = None) -> Iterator[Reso
     if ray.is_initialized():
         yield _resources()
         return
+    environment = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
     try:
         if address:
             answering.check(address)
-            _init(f"the Ray cluster at {address}", "check the address and RAY_AUTH_TOKEN", address=address)
+            _init(f"the Ray cluster at {address}", "check the address and RAY_AUTH_TOKEN", address=address, **environment)
         else:
             _check_temporary()
-            _start(cpus)
+            _start(cpus, environment)
         yield _resources()
     finally:
         with _quiet():
             ray.shutdown()
 
 
-def _start(cpus: int | None) -> None:
+def _start(cpus: int | None, environment: Mapping[str, Any]) -> None:
     """Start a local Ray; once more where its processes were too slow for the half minute that Ray gives them.
 
     A port that a process took between Ray's look and its server's start ends the same way, in "failed to start".
     """
     local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
+    local |= environment
     for left in reversed(range(_STARTS)):
         try:
             with _on_loopback(), _ended_on_failure():

@@ -45,6 +45,12 @@ class Callback(Protocol):
     def begin(self, progress: Progress) -> None:
         """Before the first step of this process."""
 
+    def before_forward(self) -> None:
+        """A micro-batch's inputs are there."""
+
+    def before_backward(self) -> None:
+        """Its loss is there; backward of the last one may wait for other ranks."""
+
     def after_loss(self, losses: Losses, tally: Tally) -> None:
         """After each micro-batch, on the device: add to `tally`, look at nothing."""
 
@@ -65,6 +71,8 @@ class Quiet:
     """A callback that does nothing: others say what they do."""
 
     def begin(self, progress: Progress) -> None: ...
+    def before_forward(self) -> None: ...
+    def before_backward(self) -> None: ...
     def after_loss(self, losses: Losses, tally: Tally) -> None: ...
     def before_update(self) -> None: ...
     def after_step(self, progress: Progress, report: Report) -> None: ...

@@ -1,0 +1,49 @@
+"""Where this rank is in which step, for whoever watches over the run (`recovery.beats`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.callbacks.base import Quiet, Report
+from training.methods.base import Losses
+from training.recovery.beats import Mark
+from training.tally import Tally
+
+if TYPE_CHECKING:
+    from training.trainer import Progress
+
+
+class Pulse(Quiet):
+    """`mark`: the latest, read by another thread. None before the first step and after the last one, when ranks may be
+    apart for as long as a save takes. It stands last among the callbacks: a step is over when theirs are."""
+
+    def __init__(self) -> None:
+        self.mark: Mark | None = None
+
+    def begin(self, progress: Progress) -> None:
+        self.mark = Mark(progress.step, 0)
+
+    def before_forward(self) -> None:
+        self._pass()
+
+    def before_backward(self) -> None:
+        self._pass()
+
+    def after_loss(self, losses: Losses, tally: Tally) -> None:
+        self._pass()
+
+    def before_update(self) -> None:
+        self._pass()
+
+    def after_step(self, progress: Progress, report: Report) -> None:
+        self.mark = Mark(progress.step, 0)
+
+    def end(self, progress: Progress, stopped: bool) -> None:
+        self.mark = None
+
+    def close(self) -> None:
+        self.mark = None
+
+    def _pass(self) -> None:
+        if self.mark is not None:
+            self.mark = self.mark._replace(place=self.mark.place + 1)
