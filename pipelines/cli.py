@@ -136,7 +136,7 @@ def runs(
     run: Annotated[str | None, typer.Argument(help="A run's id, or the beginning of one: show all of it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs that have worked on a pyramid, or show one."""
+    """List the runs that have worked on a pyramid or have trained into a folder, or show one."""
     from pipelines.commands.runs import runs
     from pipelines.render import pyramid as render
 

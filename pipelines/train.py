@@ -28,6 +28,7 @@ from training.models import build
 from training.parallel.base import Engine
 from training.parallel.engines import default
 from training.parallel.engines import engine as engine_named
+from training.recovery.guard import Judge
 from training.sampling.exact import exact
 from training.trainer import Progress, Run
 from training.trainer import train as loop
@@ -77,14 +78,15 @@ def train(
     UserError: what does not fit together (manifest, latents, network, preset, ranks, checkpoint), a folder in which
     another run is at work, a disk that is full at the end.
     """
-    with exact(job.model.threads), _engine(job) as engine:
-        with nullcontext() if held or engine.rank else alone(job.folder):
-            return _trained(job, engine, watch if engine.rank == 0 else _Silent(), stop, beside)
+    with (
+        exact(job.model.threads),
+        _engine(job) as engine,
+        nullcontext() if held or engine.rank else alone(job.folder),
+    ):
+        return _trained(job, engine, watch if engine.rank == 0 else _Silent(), stop, beside)
 
 
-def _trained(
-    job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool], beside: Sequence[Callback]
-) -> Trained:
+def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool], beside: Sequence[Callback]) -> Trained:
     preset = job.preset
     context = assemble.context(job, engine)
     network = assemble.network(job, engine.device)
@@ -116,6 +118,7 @@ def _trained(
         ahead=preset.ahead,
         collect=preset.collect,
         patience=preset.patience,
+        guard=Judge(engine, batches, job.folder, preset.window, preset.deviations),
     )
     ended = loop(run, progress, callbacks, stop)
     newest = job.checkpoints.newest()
@@ -147,7 +150,7 @@ def _engine(job: Job) -> Iterator[Engine]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run while the block lasts. UserError: another run trains into this folder, or it cannot be written."""
+    """Hold a run's folder while the block lasts. UserError: another run trains into it, or it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("ab")
@@ -175,6 +178,8 @@ class _Shown(Quiet):
         self._watch.begin(progress, self._steps, self.first)
 
     def after_step(self, progress: Progress, report: Report) -> None:
+        for note in report.notes:
+            self._watch.note(note)
         self.loss = report.loss
         self._watch.step(progress, report)
 

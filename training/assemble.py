@@ -19,6 +19,7 @@ from training.callbacks.averages import Averages
 from training.callbacks.base import Callback
 from training.callbacks.checkpointing import Checkpointing
 from training.callbacks.log import Log, Sink, TensorBoard, Wandb
+from training.callbacks.pace import Pace
 from training.callbacks.speed import Speed
 from training.callbacks.time_bins import TimeBins
 from training.callbacks.validation import Validation
@@ -178,7 +179,8 @@ def callbacks(
     )
     first = engine.rank == 0
     log = Log(job.folder, _sinks(preset, job.folder), validation) if first else None
-    found = (averages, validation, saving, TimeBins(), Speed(engine.device, engine.ranks), log)
+    pace = Pace(engine) if engine.ranks > 1 else None
+    found = (averages, validation, saving, TimeBins(), Speed(engine.device, engine.ranks), pace, log)
     return [one for one in found if one is not None]
 
 

@@ -24,8 +24,8 @@ class Preset:
     `offload`: their inputs wait on the host.
     `new_latent`: in- and output may start anew where the weights to start from are of another autoencoder or of Flux.
     `lora`: None trains all weights. `averages`: the EMA's decay, None for no EMA. `held_out`: validation samples.
-    `context`: ranks that share a sequence, `attention` how they meet in it. `record`: all of it as the file has it, for
-    checkpoints.
+    `window`, `deviations`: see `recovery.spikes`. `context`: ranks that share a sequence, `attention` how they meet in
+    it. `record`: all of it as the file has it, for checkpoints.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Preset:
     keep_every: int
     collect: int
     patience: int
+    window: int
+    deviations: float
     tensorboard: bool
     wandb: str | None
     record: Mapping[str, Any]

@@ -2,8 +2,9 @@
 
     Batches -> Ahead -> [ Method.loss -> Engine.backward ] x micro-batches -> norm -> agree -> update -> callbacks
 
-Ranks and host meet once a step (`Tally.agreed`): there all learn the loss, the norm, whether both are finite, and
-whether to stop. A step that is not finite changes nothing and is named with its samples.
+Ranks and host meet once a step (`Tally.agreed`): there all learn the loss, the norm and whether to stop. Before the
+optimizer moves, the guard says what becomes of the step (`recovery.guard`): one that is left out changes nothing and is
+named with its samples.
 """
 
 from __future__ import annotations
@@ -11,31 +12,37 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from functools import partial
+from typing import Any
 
 import torch
 
 from curation.errors import UserError
 from training.callbacks.base import Callback, Report
 from training.data.ahead import Ahead
-from training.data.batches import Batches, check_ranks
+from training.data.batches import Batches, MicroBatch, check_ranks
 from training.methods.base import Method
 from training.methods.draws import Draw, number
 from training.parallel.base import Engine
+from training.recovery.guard import Finite, Guard, Ruling, Told
 from training.schedule import Schedule
 from training.tally import Tally
 
 log = logging.getLogger(__name__)
+
+MicroBatches = Iterable[tuple[MicroBatch, Any]]
+"""With the inputs that were made of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What trains what, on what. `steps`: until there are so many in all; `clip`: the norm above which gradients are
     cut; `ahead`: micro-batches that may wait ready; `collect`: steps between two rounds of the garbage collector, which
-    otherwise strikes each rank at another time; `patience`: steps in a row that may be skipped."""
+    otherwise strikes each rank at another time; `patience`: steps in a row that may be skipped; `guard`: says what is
+    skipped, None: what is not finite."""
 
     engine: Engine
     method: Method
@@ -46,6 +53,7 @@ class Run:
     ahead: int = 2
     collect: int = 50
     patience: int = 10
+    guard: Guard | None = None
 
     @property
     def place(self) -> tuple[int, int]:
@@ -77,33 +85,32 @@ def train(
 ) -> Progress:
     """Train from `progress` on; how far it came. `stop` is asked once a step, and ends the run where it is true on any
     rank. UserError: ranks that do not divide a step, data that are not there, too many steps that are not finite."""
-    engine = run.engine
+    engine, guard = run.engine, run.guard or Finite(run.batches)
     check_ranks(run.batches.per_step, run.place[1], run.method.context.ranks)
     with _open(run, progress, callbacks) as ahead:
+        guard.begin(progress.step)
         for callback in callbacks:
             callback.begin(progress)
         while progress.step < run.steps:
             start, waited_before = time.perf_counter(), ahead.waited_s
-            tally = Tally(engine.device)
-            _gradients(run, progress.step, ahead, callbacks, tally)
-            tally.add("norm", engine.clip(run.clip) / engine.ranks)
-            tally.add("stop", float(stop()))
-            told = tally.agreed(engine)
+            told = _computed(run, progress.step, ahead.step(progress.step), callbacks, stop)
+            again = partial(_again, run, progress.step, callbacks, stop)
+            ruling = guard.ruling(progress.step, told, again)
             computed = time.perf_counter() - start
-            rate, finite = run.schedule.rate(progress.step), _finite(told)
+            rate = run.schedule.rate(progress.step)
             for callback in callbacks:
                 callback.before_update()
-            if finite:
+            if ruling.update:
                 engine.update(rate)
             engine.clear()
             waited = ahead.waited_s - waited_before
             seconds = time.perf_counter() - start
-            report = _report(run, progress.step, told, rate, finite, seconds, computed - waited, waited)
+            report = _report(progress.step, ruling, rate, seconds, computed - waited, waited)
             progress = progress.after(report)
             for callback in callbacks:
                 callback.after_step(progress, report)
             _check(run, progress, report)
-            if told["stop"][0]:
+            if ruling.told["stop"][0]:
                 break
             if progress.step % run.collect == 0:
                 gc.collect()
@@ -112,17 +119,36 @@ def train(
     return progress
 
 
-def _gradients(run: Run, step: int, ahead: Ahead, callbacks: Sequence[Callback], tally: Tally) -> None:
+def _computed(
+    run: Run, step: int, micro_batches: MicroBatches, callbacks: Sequence[Callback], stop: Callable[[], bool]
+) -> Told:
+    """Forward and backward of a step on this rank, and what all ranks have to tell of it."""
+    engine, tally = run.engine, Tally(run.engine.device)
+    _gradients(run, step, micro_batches, callbacks, tally)
+    tally.add("norm", engine.clip(run.clip) / engine.ranks)
+    tally.add("stop", float(stop()))
+    return tally.agreed(engine)
+
+
+def _again(run: Run, step: int, callbacks: Sequence[Callback], stop: Callable[[], bool], shift: int) -> Told:
+    """The same once more, each rank with the share of the one `shift` after it, all read anew."""
+    run.engine.clear()
+    own, shares = run.place
+    share = run.batches.share(step, (own + shift) % shares, shares)
+    return _computed(run, step, ((batch, run.method.prepare(step, batch)) for batch in share), callbacks, stop)
+
+
+def _gradients(run: Run, step: int, micro_batches: MicroBatches, callbacks: Sequence[Callback], tally: Tally) -> None:
     """Forward and backward of this rank's micro-batches. Where ranks share them, each counts once and not for every
     rank: losses are the mean over these, all else is the first one's to tell."""
     engine, context, total = run.engine, run.method.context, run.batches.per_step
     own = total // run.place[1]
-    for done, (batch, inputs) in enumerate(ahead.step(step), start=1):
+    for done, (batch, inputs) in enumerate(micro_batches, start=1):
         # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch, and
         # where ranks share it on whose tokens it is for.
         torch.manual_seed(number(run.batches.seed, step, batch.number + total * context.rank, Draw.MODEL))
         for callback in callbacks:
-            callback.before_forward()
+            callback.before_forward(inputs.flops)
         with engine.micro_batch(last=done == own):
             losses = run.method.loss(engine.model, inputs.to(engine.device), engine.dtype)
             for callback in callbacks:
@@ -137,24 +163,16 @@ def _gradients(run: Run, step: int, ahead: Ahead, callbacks: Sequence[Callback],
             callback.after_loss(losses, tally)
 
 
-def _report(
-    run: Run,
-    step: int,
-    told: Mapping[str, list[float]],
-    rate: float,
-    finite: bool,
-    seconds: float,
-    computed: float,
-    waited: float,
-) -> Report:
+def _report(step: int, ruling: Ruling, rate: float, seconds: float, computed: float, waited: float) -> Report:
+    told = ruling.told
     losses = told["losses"]
     return Report(
         step=step,
         loss=sum(losses) / len(losses),
         norm=told["norm"][0],
         rate=rate,
-        finite=finite,
-        blamed=() if finite else _blamed(run, step, losses),
+        finite=ruling.update,
+        blamed=ruling.blamed,
         samples=int(told["samples"][0]),
         tokens=int(told["tokens"][0]),
         flops=told["flops"][0],
@@ -163,27 +181,20 @@ def _report(
         waited=waited,
         told=told,
         values={name: values[0] for name, values in told.items() if name.startswith("part/")},
+        notes=[f"step {step + 1} {_became(ruling)}: {ruling.why}"] if ruling.why else [],
     )
 
 
-def _finite(told: Mapping[str, list[float]]) -> bool:
-    return all(isfinite(value) for value in (*told["losses"], *told["norm"]))
-
-
-def _blamed(run: Run, step: int, losses: Sequence[float]) -> tuple[int, ...]:
-    """The samples of the micro-batches whose loss is not finite; of all where only the gradient is not."""
-    batches = run.batches.step(step)
-    bad = [batch for batch in batches if not isfinite(losses[batch.number])] or batches
-    return tuple(sample for batch in bad for sample in batch.samples)
+def _became(ruling: Ruling) -> str:
+    return "was computed again" if ruling.update else f"is skipped with samples {_listed(ruling.blamed)}"
 
 
 def _check(run: Run, progress: Progress, report: Report) -> None:
-    if report.finite:
-        return
-    log.warning("step %s is skipped: loss or gradient is not finite; samples %s", report.step, _listed(report.blamed))
+    for note in report.notes:
+        log.warning("%s", note)
     if progress.in_a_row >= run.patience:
         raise UserError(
-            f"{progress.in_a_row} steps in a row were not finite, the last with samples {_listed(report.blamed)}",
+            f"{progress.in_a_row} steps in a row were skipped, the last: {report.notes[0]}",
             "lower the learning rate, or go on from an earlier checkpoint",
         )
 

@@ -1,13 +1,19 @@
-"""`ziggurat runs`: the records of the runs that have worked on a pyramid."""
+"""`ziggurat runs`: the records of the runs that have worked on a pyramid, or have trained into a folder."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from curation.pyramid.history import runs as records
 from curation.pyramid.history.runs import Run
+from curation.pyramid.storage.files import Files
 from curation.pyramid.tiering.retier import opened
 
+_TRAINING = "checkpoints"
 
-def runs(pyramid: str, name: str | None = None) -> list[Run]:
-    """All of them, the newest last; or the one that `name`, its id or the beginning of it, means."""
-    files = opened(pyramid).files
+
+def runs(place: str, name: str | None = None) -> list[Run]:
+    """All of them, the newest last; or the one that `name`, its id or the beginning of it, means. `place`: a pyramid,
+    or the folder of a training run. UserError: neither is there."""
+    files = Files(place) if Path(place, _TRAINING).is_dir() else opened(place).files
     return records.listed(files) if name is None else [records.find(files, name)]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
+from curation.pyramid.storage.files import Files
 from pipelines.config import modelfile, preset
 from pipelines.execution import signals
+from pipelines.execution.recording import Record
 from pipelines.sampling.networks import need_torch
+from pipelines.training.account import Course, Followed
 
 if TYPE_CHECKING:
     from pipelines.train import Trained, Watch
@@ -24,13 +28,15 @@ GRACE_S = 900.0
 
 
 RESTARTS = 3
+PACKAGES = ("torch", "colossalai", "triton", "peft", "diffusers", "transformers", "safetensors")
+"""Whose versions the record of a run names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of `ziggurat train`. `steps`, `changes`: of the preset. `workers`: processes on Ray, at `address` or
-    a local one, of which `least` are enough and which are started again `restarts` times; None: this process alone, or
-    those of `torchrun`."""
+    """The arguments of `ziggurat train`. `steps`, `changes`: of the preset. `workers`: processes on Ray, at `address`
+    or a local one, of which `least` are enough and which are started again `restarts` times; None: this process alone,
+    or those of `torchrun`."""
 
     manifest: str
     latents: str
@@ -85,11 +91,27 @@ def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> T
         missing=missing | gone,
         engine=request.engine,
     )
-    if request.workers is not None:
-        reads = [] if "://" in source.uri else [Path(source.uri).absolute()]
-        return _on_ray(request, job, watch, request.workers, timeouts, reads)
-    with signals.held(GRACE_S, saves=True):
-        return run(job, watch, signals.came)
+    course = Course(
+        manifest=f"{frozen.manifest.name} ({frozen.manifest.sha256[:12]})",
+        latents=source.uri,
+        model=model.name,
+        preset=job.preset.record,
+        steps=job.preset.steps,
+    )
+    watch = Followed(watch, course)
+    with _recorded(job, course) as record:
+        if request.workers is not None:
+            return _on_ray(request, job, course, watch, request.workers, timeouts, record)
+        with signals.held(GRACE_S, saves=True):
+            return run(job, watch, signals.came)
+
+
+def _recorded(job: Job, course: Course) -> AbstractContextManager[Record | None]:
+    """The run's record, `runs/ID.json` in its folder: one, whoever started how many processes."""
+    if os.environ.get("RANK", "0") != "0":
+        return nullcontext()
+    record = Record(Files(str(job.folder)), course, job.preset.name, packages=PACKAGES)
+    return record.kept()
 
 
 def _check_workers(request: Request) -> None:
@@ -102,7 +124,13 @@ def _check_workers(request: Request) -> None:
 
 
 def _on_ray(
-    request: Request, job: Job, watch: Watch, workers: int, timeouts: Timeouts | None, reads: Sequence[Path]
+    request: Request,
+    job: Job,
+    course: Course,
+    watch: Watch,
+    workers: int,
+    timeouts: Timeouts | None,
+    record: Record | None,
 ) -> Trained:
     from pipelines.execution.cluster import joined
     from pipelines.training.timeouts import Timeouts
@@ -110,14 +138,18 @@ def _on_ray(
 
     check_ranks(job.preset.per_step, workers)
     timeouts, threads = timeouts or Timeouts(), job.model.threads
-    job = replace(job, folder=job.folder.absolute())
     with joined(request.address, workers * threads, timeouts.job) as there:
-        from pipelines.training.driver import Course, check_room, train_on_ray
+        from pipelines.training.driver import check_room, train_on_ray
         from pipelines.training.group import Crew
 
+        if record is not None:
+            record.joined(there)
         gpu = job.model.device.startswith("cuda") or (job.model.device == "auto" and there.gpus > 0)
         crew = Crew(workers, request.least or workers, request.restarts, gpu, threads)
         if request.address is None:
             check_room(crew, there.gpus)
+        reads = [] if "://" in course.latents else [Path(course.latents).absolute()]
         with signals.held(GRACE_S, saves=True):
-            return train_on_ray(job, crew, watch, signals.came, Course(), timeouts, reads)
+            return train_on_ray(
+                replace(job, folder=job.folder.absolute()), crew, watch, signals.came, course, timeouts, reads
+            )

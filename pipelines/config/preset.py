@@ -148,6 +148,14 @@ class LoopSection(Section):
     patience: _Positive = 10
 
 
+class RecoverySection(Section):
+    """A loss or norm that is `deviations` deviations above the mean of the last `window` steps is a spike: the step is
+    computed again, and left out if it stays so. 0: only what is not finite."""
+
+    window: Annotated[int, Field(ge=4)] = 128
+    deviations: Annotated[float, Field(ge=0)] = 6.0
+
+
 class PresetFile(Section):
     """A whole preset file. `[conditions]`: weights of what is given, as t2v = 1 and i2v_head = 5."""
 
@@ -167,6 +175,7 @@ class PresetFile(Section):
     parallel: ParallelSection = ParallelSection()
     log: LogSection = LogSection()
     loop: LoopSection = LoopSection()
+    recovery: RecoverySection = RecoverySection()
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:
@@ -216,6 +225,8 @@ class PresetFile(Section):
             keep_every=checkpoints.keep_every,
             collect=self.loop.collect,
             patience=self.loop.patience,
+            window=self.recovery.window,
+            deviations=self.recovery.deviations,
             tensorboard=self.log.tensorboard,
             wandb=self.log.wandb,
             record=self.model_dump(mode="json"),

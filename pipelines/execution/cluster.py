@@ -65,7 +65,9 @@ def joined(
     try:
         if address:
             answering.check(address)
-            _init(f"the Ray cluster at {address}", "check the address and RAY_AUTH_TOKEN", address=address, **environment)
+            _init(
+                f"the Ray cluster at {address}", "check the address and RAY_AUTH_TOKEN", address=address, **environment
+            )
         else:
             _check_temporary()
             _start(cpus, environment)
@@ -177,6 +179,19 @@ def _quiet() -> Iterator[None]:
         if not signals.came():  # else it stays quiet to the end
             os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def unspoken() -> Iterator[None]:
+    """In this block Ray does not print here what becomes of its workers: whoever runs them says it in a line."""
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda data, ignore_prefix: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def _resources() -> Resources:

@@ -1,6 +1,7 @@
 """Keeps the record of a run up to date: at its start, at every stage, every ten seconds, and at its end.
 
-Around `curate`, `cut` and `encode`, in the driver. See `curation.pyramid.history.runs` for what the record holds.
+Around `curate`, `cut`, `encode` and `train`, in the driver. See `curation.pyramid.history.runs` for what the record
+holds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from curation.pyramid.history import runs
 from curation.pyramid.history.runs import Run
+from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.storage.retry import of_the_user, retrying
 from curation.pyramid.store import Pyramid
@@ -45,23 +47,31 @@ _PACKAGES = (
 )
 
 
-class Recording:
-    """The record of one run, and a watch that notes the stage and hands on to another one. `account`: its counters.
+class Record:
+    """The record of one run in `runs/` of a folder. `account`: its counters. `packages`: whose versions it names beside
+    the usual ones.
 
     `exit`: the code that the command will end with where nothing stops it. `notices`: what the run tells at its end.
     """
 
-    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: Watch) -> None:
+    def __init__(
+        self,
+        files: Files,
+        account: DataclassInstance,
+        recipe: str,
+        recipe_version: int | None = None,
+        packages: Sequence[str] = (),
+    ) -> None:
         self.exit = 0
         self.notices: Sequence[str] = ()
-        self._files, self._account, self._watch = pyramid.files, account, watch
+        self._files, self._account = files, account
         now = datetime.now(UTC)
         self._run = Run(
             run=f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",
             command=("ziggurat", *sys.argv[1:]),
-            recipe=pyramid.recipe_name,
-            recipe_version=pyramid.about.recipe_version,
-            versions=versions(),
+            recipe=recipe,
+            recipe_version=recipe_version,
+            versions=versions(packages),
             process=runs.this_process(),
             started=runs.utc(now),
             beat=runs.utc(now),
@@ -72,22 +82,6 @@ class Recording:
     def name(self) -> str:
         """The run's id, which the rows it writes bear as their job."""
         return self._run.run
-
-    @contextmanager
-    def over(self, stage: str, coordinator: Any) -> Iterator[None]:
-        """Note that the run is at `stage`, and show it."""
-        self._write(stage=stage)
-        with self._watch.over(stage, coordinator):
-            yield
-
-    def expect(self, units: int) -> None:
-        self._watch.expect(units)
-
-    def advance(self, units: int, clips: int = 0) -> None:
-        self._watch.advance(units, clips)
-
-    def searching(self, what: str) -> AbstractContextManager[None]:
-        return self._watch.searching(what)
 
     def joined(self, resources: Resources) -> None:
         """Note on what machines the run works."""
@@ -133,6 +127,30 @@ class Recording:
                 _log.info("the record of the run cannot be written: %s", error)
 
 
+class Recording(Record):
+    """The record of a run on a pyramid, and a watch that notes the stage and hands on to another one."""
+
+    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: Watch) -> None:
+        super().__init__(pyramid.files, account, pyramid.recipe_name, pyramid.about.recipe_version)
+        self._watch = watch
+
+    @contextmanager
+    def over(self, stage: str, coordinator: Any) -> Iterator[None]:
+        """Note that the run is at `stage`, and show it."""
+        self._write(stage=stage)
+        with self._watch.over(stage, coordinator):
+            yield
+
+    def expect(self, units: int) -> None:
+        self._watch.expect(units)
+
+    def advance(self, units: int, clips: int = 0) -> None:
+        self._watch.advance(units, clips)
+
+    def searching(self, what: str) -> AbstractContextManager[None]:
+        return self._watch.searching(what)
+
+
 class CurationRecording(Recording):
     """The same for a run whose stages come again for each window of sources: its watch is told which."""
 
@@ -144,10 +162,10 @@ class CurationRecording(Recording):
         self._planned.plan(stages, all_listed)
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
     """What a run is made of, by package."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -327,12 +327,23 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
 
 def _runs(found: Sequence[Run]) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "started", "state", "recipe", "done", "rejected", "quarantined", "clips", "cut", "command"):
+    training = any("restarts" in run.account for run in found)
+    keys = _OF_TRAINING if training else _OF_A_PYRAMID
+    for column in ("run", "started", "state", "preset" if training else "recipe", *keys, "command"):
         table.add_column(column, no_wrap=column == "run", overflow="fold")
     for run in found:
-        counts = (str(run.account.get(key, 0)) for key in ("done", "rejected", "quarantined", "clips", "cut"))
+        counts = (_counted(run.account.get(key)) for key in keys)
         table.add_row(run.run, run.started, state(run), _recipe(run), *counts, _cell(" ".join(run.command[1:])))
     Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
+
+
+_OF_A_PYRAMID = ("done", "rejected", "quarantined", "clips", "cut")
+_OF_TRAINING = ("step", "steps", "skipped", "restarts")
+
+
+def _counted(value: Any) -> str:
+    """A number of an account, of a list how long it is."""
+    return str(len(value) if isinstance(value, list) else value or 0)
 
 
 def _run(run: Run) -> None:
@@ -341,14 +352,17 @@ def _run(run: Run) -> None:
     if run.stopped_by:
         console.print(f"  stopped by: {printable(run.stopped_by)}")
     console.print(f"  {printable(' '.join(run.command))}")
-    console.print(f"  recipe {_recipe(run)}")
+    console.print(f"  {'preset' if 'restarts' in run.account else 'recipe'} {_recipe(run)}")
     console.print(f"  started {run.started}, last beat {run.beat}, ended {run.ended or 'not'}")
     stage = f"; at stage {run.stage}" if run.stage else ""
     console.print(f"  process {run.process.pid} on {run.process.host}{stage}")
     console.print(f"  nodes {', '.join(run.nodes) or 'none'}: {run.cpus or 0:g} processors, {run.gpus or 0:g} GPUs")
     console.print("  " + ", ".join(f"{package} {version}" for package, version in run.versions.items()))
     for key, value in run.account.items():
-        if value:
+        if isinstance(value, list):
+            for line in value:
+                console.print(f"  {key}: {printable(str(line))}")
+        elif value:
             console.print(f"  {key}: {value}")
     for notice in run.notices:
         console.print(f"  note: {printable(notice)}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,21 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from curation.errors import UserError
+from pipelines.execution.cluster import unspoken
 from pipelines.train import Trained, Watch, alone
+from pipelines.training import nodes
+from pipelines.training.account import Course
 from pipelines.training.group import Crew, Group
-from pipelines.training.monitor import Began, Event, Lost, Monitor, Note, Stepped, Worker
+from pipelines.training.monitor import Began, Event, Lost, Monitor, Note, Seen, Stepped, Worker
 from pipelines.training.shared import check_shared
 from pipelines.training.timeouts import Timeouts
 from pipelines.training.worker import Order
 from training.assemble import Job
 from training.recovery.beats import Beats
+from training.recovery.guard import Faulty
 
 LOOK_S = 0.2
 _KILL_S = 30.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Course:
-    """What a run has been through. `began`: its first step here, `first`: the validation loss there. `step`: the latest.
-    `losses`: one line for each group that was lost, with the step. `events`: what was noticed and cost nothing."""
-
-    began: int | None = None
-    first: float | None = None
-    step: int = 0
-    skipped: int = 0
-    losses: list[str] = field(default_factory=list)
-    events: list[str] = field(default_factory=list)
 
 
 def train_on_ray(
@@ -57,7 +49,7 @@ def train_on_ray(
     """Train a job with the processes of a crew on the Ray that was joined. `reads`: folders that every node must see
     beside the run's own. UserError: what `pipelines.train.train` raises in any process, a folder that a node does not
     see, no room, or more losses than restarts."""
-    with alone(job.folder), timeouts.in_force():
+    with alone(job.folder), timeouts.in_force(), unspoken():
         check_shared(job.folder, reads)
         return Driver(job, crew, watch, stop, course, timeouts).run()
 
@@ -75,12 +67,27 @@ class Driver:
         self._order = ray.put(Order(job, os.getcwd()))
         self._beats, self._workers = Beats(timeouts.silence), dict[int, Worker]()
         self._killed: dict[Worker, str] = {}
+        self._gone: set[Worker] = set()
+        self._last: dict[int, Worker] = {}
+        self._suspected: Counter[str] = Counter()
+        self._without: set[str] = set()
+        self._checkpoints = job.checkpoints
+        self._first: Began | None = None
         self._stopping = False
 
     def run(self) -> Trained:
-        found = self._watched(Group(self._crew, self._timeouts, self._folder, self._given), self._crew.restarts)
-        course = self._course
-        return replace(found, began=found.began if course.began is None else course.began, first=course.first)
+        found = None
+        while found is None:
+            left = max(0, self._crew.restarts - len(self._course.restarts))
+            try:
+                found = self._watched(
+                    Group(self._manned(), self._timeouts, self._folder, self._given, self._without), left
+                )
+            except Faulty as error:
+                self._faulty(error)
+        if (first := self._first) is None:
+            return found
+        return replace(found, began=first.progress.step, first=first.validation)
 
     @property
     def _given(self) -> Mapping[str, Any]:
@@ -113,16 +120,18 @@ class Driver:
         if self._asked() and not self._stopping:
             self._stopping = True
             ray.get(self._monitor.stop.remote())
-        seen = ray.get(self._monitor.take.remote())
+        seen: Seen = ray.get(self._monitor.take.remote())
         now = time.monotonic()
         for event in seen.events:
             self._show(event)
         for rank, pulse in seen.pulses.items():
-            if pulse.worker in self._killed:
+            if pulse.worker in self._gone:
                 continue
             if self._workers.get(rank) != pulse.worker:
                 self._beats.left(rank)
-            self._workers[rank] = pulse.worker
+            self._workers[rank] = self._last[rank] = pulse.worker
+            if pulse.over:
+                del self._workers[rank]
             if pulse.mark is None:
                 self._beats.left(rank)
             else:
@@ -131,17 +140,13 @@ class Driver:
             self._end(self._workers[silent.rank], silent.why)
 
     def _show(self, event: Event) -> None:
-        course, watch = self._course, self._watch
+        watch = self._watch
         if isinstance(event, Note):
-            if event.text not in course.events:  # a group that starts again says the same again
-                course.events.append(event.text)
-                watch.note(event.text)
+            watch.note(event.text)
         elif isinstance(event, Began):
-            if course.began is None:
-                course.began, course.first = event.progress.step, event.validation
+            self._first = self._first or event
             watch.begin(event.progress, event.steps, event.validation)
         elif isinstance(event, Stepped):
-            course.step, course.skipped = event.progress.step, event.progress.skipped
             watch.step(event.progress, event.report)
         else:
             self._lost(event)
@@ -149,15 +154,62 @@ class Driver:
     def _lost(self, event: Lost) -> None:
         """A group is gone; Ray Train starts the next one where it may."""
         why = "; ".join(self._killed.values()) or "; ".join(f"rank {rank}: {one}" for rank, one in event.why.items())
-        where = ", ".join(sorted({worker.machine for rank, worker in self._workers.items() if rank in event.why}))
-        self._course.losses.append(f"step {self._course.step}: {why}" + (f" (on {where})" if where else ""))
-        self._watch.note(f"workers were lost after step {self._course.step}: {why}")
-        self._beats, self._workers = Beats(self._timeouts.silence), {}
-        self._killed = {}
+        where = self._machines(event.why)
+        told = f"after step {self._course.step}: {why}" + (f" (on {where})" if where else "")
+        self._course.restarts.append(told)
+        self._watch.note(f"workers were lost {told}; restart {len(self._course.restarts)} of {self._crew.restarts}")
+        self._gone.update(self._workers.values())  # pulses of theirs may be on the way
+        self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
+
+    def _machines(self, ranks: Iterable[int]) -> str:
+        return ", ".join(sorted({self._last[rank].machine for rank in ranks if rank in self._last}))
+
+    def _faulty(self, error: Faulty) -> None:
+        """All ranks have stopped: try every node, leave out those that are not sound, and go on from the last
+        checkpoint; from the one before it, where wrong numbers may have gone unseen. UserError: no restart is left."""
+        course, watch = self._course, self._watch
+        course.restarts.append(error.cause)
+        watch.note(f"{error.cause}; all nodes are tried")
+        if len(course.restarts) > self._crew.restarts:
+            raise error
+        tried = nodes.nodes(self._without, self._crew.gpu)
+        bad = dict(nodes.faulty(tried, self._crew.gpu))
+        blamed = {self._last[rank].node for rank in error.ranks if rank in self._last}
+        self._suspected.update(blamed)
+        if not bad:
+            bad = {
+                one: "no fault is found in it, and it was blamed twice" for one in blamed if self._suspected[one] > 1
+            }
+        for node in tried:
+            if node.id in bad:
+                told = f"node {node.name} ({node.id[:8]}) is left out: {bad[node.id]}"
+                course.left_out.append(told)
+                watch.note(told)
+        if not bad:
+            watch.note("every node is sound; if the same rank is blamed again, its node is left out")
+        self._without.update(bad)
+        if error.spike and (newest := self._checkpoints.newest()) is not None:
+            self._checkpoints.remove(newest)
+        self._gone.update(self._last.values())
+        self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
+
+    def _manned(self) -> Crew:
+        """As many workers as the nodes that are left have room for. UserError: too few."""
+        crew = self._crew
+        if not self._without:
+            return crew
+        room = nodes.room(self._without, crew.resources)
+        if room < crew.least:
+            raise UserError(
+                f"without the nodes that are left out there is room for {room} workers, and {crew.least} are needed",
+                "add a node, or go on with fewer by --min-workers; the same command goes on where it stopped",
+            )
+        return replace(crew, workers=min(crew.workers, room))
 
     def _end(self, worker: Worker, why: str) -> None:
         """Kill a silent process: then those that wait for it fail at once, and Ray Train sees it."""
         self._killed[worker] = why
+        self._gone.add(worker)
         self._beats.left(worker.rank)
         place = NodeAffinitySchedulingStrategy(worker.node, soft=False)
         task = ray.remote(killed).options(num_cpus=0, max_retries=0, scheduling_strategy=place)

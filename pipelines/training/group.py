@@ -2,8 +2,8 @@
 
     Group.run -> TorchTrainer.fit -> worker.work in each process -> Trained
 
-Ray Train has the restart budget and the elastic range. What no restart can put right (`UserError`, `Faulty`) ends it: its
-controller asks `Causes` after every loss, and an error that comes out of there is not retried.
+Ray Train has the restart budget and the elastic range. What no restart can put right (`UserError`, of which `Faulty` is
+one) ends it: its controller asks `Causes` after every loss, and an error that comes out of there is not retried.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Group:
             ),
         )
         try:
-            return trainer.fit().return_value
+            found = trainer.fit().return_value
         except ControllerError as error:
             if isinstance(error.controller_failure, FINAL):
                 raise error.controller_failure from None
@@ -96,6 +96,9 @@ class Group:
                 f"the workers were lost more than {restarts} times, the last time: {cause(error.worker_failures)}",
                 "--restarts allows more; the same command goes on where it stopped",
             ) from error
+        else:
+            assert isinstance(found, Trained), "rank 0 is never one of those that are left over"
+            return found
         finally:
             shutil.rmtree(storage, ignore_errors=True)
 

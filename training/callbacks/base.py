@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Report:
     """A step as it went, over all ranks. `seconds`: all of it, `computed`: forward, backward and norm, `waited`: for
     data, these of this rank. `finite` False: it was skipped, and `blamed` are its samples. `told`: sums of callbacks.
-    `values`: what callbacks have to log."""
+    `values`: what callbacks have to log. `notes`: what a person should know of it."""
 
     step: int
     loss: float
@@ -37,6 +37,7 @@ class Report:
     waited: float
     told: Mapping[str, list[float]]
     values: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Callback(Protocol):
@@ -45,8 +46,8 @@ class Callback(Protocol):
     def begin(self, progress: Progress) -> None:
         """Before the first step of this process."""
 
-    def before_forward(self) -> None:
-        """A micro-batch's inputs are there."""
+    def before_forward(self, flops: float) -> None:
+        """A micro-batch's inputs are there; `flops`: of training on them."""
 
     def before_backward(self) -> None:
         """Its loss is there; backward of the last one may wait for other ranks."""
@@ -71,7 +72,7 @@ class Quiet:
     """A callback that does nothing: others say what they do."""
 
     def begin(self, progress: Progress) -> None: ...
-    def before_forward(self) -> None: ...
+    def before_forward(self, flops: float) -> None: ...
     def before_backward(self) -> None: ...
     def after_loss(self, losses: Losses, tally: Tally) -> None: ...
     def before_update(self) -> None: ...

@@ -55,6 +55,8 @@ class Log(Quiet):
         line: dict[str, Any] = {"kind": "step", "step": progress.step, "samples": progress.samples, **values}
         if not report.finite:
             line["blamed"] = report.blamed
+        if report.notes:
+            line["notes"] = report.notes
         self._write(line)
         for sink in self._sinks:
             sink.write(progress.step, values)

@@ -23,7 +23,7 @@ class Pulse(Quiet):
     def begin(self, progress: Progress) -> None:
         self.mark = Mark(progress.step, 0)
 
-    def before_forward(self) -> None:
+    def before_forward(self, flops: float) -> None:
         self._pass()
 
     def before_backward(self) -> None:

@@ -167,10 +167,13 @@ class Checkpoints:
         """Keep the newest `last`, and those whose step is a multiple of `every` (0: none besides)."""
         for path in self.whole()[:-last]:
             if not every or step_of(path) % every:
-                # Renamed first: what is half removed must not look whole.
-                gone = path.with_name(path.name + PART)
-                os.rename(path, gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                self.remove(path)
+
+    def remove(self, path: Path) -> None:
+        """Remove one: renamed first, for what is half removed must not look whole."""
+        gone = path.with_name(path.name + PART)
+        os.rename(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def step_of(path: Path) -> int:

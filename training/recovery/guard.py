@@ -1,0 +1,221 @@
+"""What becomes of a step: asked by the loop before the optimizer changes anything, on every rank, with the same answer.
+
+    told (all ranks' sums) -> sound?  -> update
+                           -> in place again -> sound?  -> update: the fault has passed
+                           -> by the next rank -> compare -> data: left out, named, kept as left out
+                                                          -> hardware: `Faulty`, all ranks stop
+
+All ranks decide on sums that all of them have, so nothing more has to be agreed on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from curation.errors import UserError
+from training.data.batches import Batches
+from training.parallel.base import Engine
+from training.recovery import verdict
+from training.recovery.skips import Skips
+from training.recovery.spikes import Rolling
+from training.recovery.verdict import Verdict
+
+Told = Mapping[str, list[float]]
+"""Sums over all ranks: `losses` by micro-batch, `norm`, and what callbacks add."""
+
+PASSING = 3
+"""A rank whose faults have passed so often is taken for faulty."""
+
+
+class Faulty(UserError):
+    """The hardware of `ranks` is not to be trusted (of some rank, where there are none). `spike`: it showed in numbers
+    that were finite, so that it may have done harm before."""
+
+    def __init__(self, step: int, ranks: tuple[int, ...], spike: bool, why: str) -> None:
+        which = f"rank {', '.join(map(str, ranks))}" if ranks else "some rank"
+        super().__init__(
+            f"step {step}: the hardware of {which} computes what no other does ({why})",
+            "take its machine out, and give the same command again; started with --workers on a cluster, the run "
+            "checks its nodes and goes on without it",
+        )
+        self.step, self.ranks, self.spike, self.why = step, ranks, spike, why
+
+    def __reduce__(self) -> tuple[type[Faulty], tuple[int, tuple[int, ...], bool, str]]:  # type: ignore[override]
+        return type(self), (self.step, self.ranks, self.spike, self.why)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """`told`: of the step as it counts. `update`: whether the optimizer takes it. `blamed`: samples that are bad.
+    `why`: what a person should know, empty where there is nothing."""
+
+    told: Told
+    update: bool
+    blamed: tuple[int, ...] = ()
+    why: str = ""
+
+
+Again = Callable[[int], Told]
+"""Forget the gradients and compute the step again, each rank the share of the one so many after it."""
+
+
+class Guard(Protocol):
+    """See the module."""
+
+    def begin(self, step: int) -> None:
+        """Before the first step of this process, on every rank."""
+
+    def ruling(self, step: int, told: Told, again: Again) -> Ruling:
+        """Of the step of that number. The engine holds the gradients that `told` tells of, or those that `again` gave
+        last. `Faulty`, UserError: the run cannot go on here."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finite:
+    """The least: a step that is not finite is left out."""
+
+    batches: Batches
+
+    def begin(self, step: int) -> None: ...
+
+    def ruling(self, step: int, told: Told, again: Again) -> Ruling:
+        if finite(told):
+            return Ruling(told, update=True)
+        bad = [number for number, loss in enumerate(told["losses"]) if not isfinite(loss)]
+        return Ruling(told, False, samples_of(self.batches, step, bad), "loss or gradient is not finite")
+
+
+class Judge:
+    """Spikes beside what is not finite, and the question what is to blame. `folder`: of the run, with its log and its
+    list of steps that are left out. `window`, `deviations`: see `spikes.Rolling`."""
+
+    def __init__(self, engine: Engine, batches: Batches, folder: Path, window: int, deviations: float) -> None:
+        self._engine, self._batches, self._folder = engine, batches, folder
+        self._loss, self._norm = Rolling(window, deviations), Rolling(window, deviations)
+        self._window = window
+        self._skips = Skips(folder, {})
+        self._passed: Counter[int] = Counter()
+
+    def begin(self, step: int) -> None:
+        """Take up what rank 0 reads of the run so far: another rank may see other files."""
+        first = self._engine.rank == 0
+        history = _history(self._folder, step, self._window) if first else []
+        known = [[number, *samples] for number, samples in Skips.read(self._folder).items()] if first else []
+        told = shared(self._engine, [value for pair in history for value in pair])
+        self._loss.add(told[::2])
+        self._norm.add(told[1::2])
+        flat = [float(value) for row in known for value in (len(row), *row)]
+        self._skips = Skips(self._folder, _rows(shared(self._engine, flat)))
+
+    def ruling(self, step: int, told: Told, again: Again) -> Ruling:
+        ruling = self._ruled(step, told, again)
+        loss = ruling.told["losses"]
+        self._loss.add([sum(loss) / len(loss)])
+        self._norm.add(ruling.told["norm"])
+        return ruling
+
+    def _ruled(self, step: int, told: Told, again: Again) -> Ruling:
+        samples = samples_of(self._batches, step, ())
+        if self._skips.has(step, samples):
+            return Ruling(told, False, tuple(sorted(self._skips.known[step])), "left out before")
+        wrong = self._wrong(told)
+        if not wrong:
+            return Ruling(told, update=True)
+        ranks = self._engine.ranks
+        second = again(0)
+        if not self._wrong(second):
+            return self._passing(step, told, second, wrong)
+        usual, losses = self._loss.usual, second["losses"]
+        if ranks > 1:
+            third = again(1)
+            found = verdict.compare(losses, third["losses"], ranks, usual, not self._wrong(third))
+        else:  # nobody else to ask
+            found = verdict.compare(losses, losses, ranks, usual, False)
+        if found.verdict is Verdict.HARDWARE:
+            raise Faulty(step, found.ranks, finite(told), wrong)
+        blamed = samples_of(self._batches, step, found.batches)
+        self._skips.add(step, blamed, wrong, write=self._engine.rank == 0)
+        return Ruling(second, False, blamed, f"{wrong}, wherever it is computed")
+
+    def _passing(self, step: int, first: Told, second: Told, wrong: str) -> Ruling:
+        ranks = verdict.differing(first["losses"], second["losses"], self._engine.ranks)
+        self._passed.update(ranks)
+        often = tuple(rank for rank, count in self._passed.items() if count >= PASSING)
+        if often and self._engine.ranks > 1:
+            raise Faulty(step, often, finite(first), f"{wrong}, {PASSING} times, each time passing")
+        where = f" on rank {', '.join(map(str, ranks))}" if ranks else ""
+        return Ruling(second, True, (), f"{wrong}{where}, and is right when it is computed again")
+
+    def _wrong(self, told: Told) -> str:
+        """What is wrong with a step, empty where nothing is."""
+        if not finite(told):
+            return "loss or gradient is not finite"
+        losses, norm = told["losses"], told["norm"][0]
+        mean = sum(losses) / len(losses)
+        if self._loss.leaps(mean):
+            return f"the loss leaps to {mean:.4g} from {self._loss.usual:.4g}"
+        if self._norm.leaps(norm):
+            return f"the norm leaps to {norm:.4g} from {self._norm.usual:.4g}"
+        return ""
+
+
+def finite(told: Told) -> bool:
+    return all(isfinite(value) for value in (*told["losses"], *told["norm"]))
+
+
+def samples_of(batches: Batches, step: int, numbers: Sequence[int]) -> tuple[int, ...]:
+    """The samples of a step's micro-batches of these numbers; of all where there are none."""
+    found = batches.step(step)
+    chosen = [batch for batch in found if batch.number in numbers] or found
+    return tuple(sample for batch in chosen for sample in batch.samples)
+
+
+def shared(engine: Engine, numbers: Sequence[float]) -> list[float]:
+    """What rank 0 has, on every rank."""
+    first = engine.rank == 0
+    count = engine.agree(torch.tensor([len(numbers) if first else 0], dtype=torch.float64, device=engine.device))
+    size = int(count.item())
+    if not size:
+        return []
+    values = torch.tensor(numbers, dtype=torch.float64) if first else torch.zeros(size, dtype=torch.float64)
+    return engine.agree(values.to(engine.device)).tolist()
+
+
+def _rows(flat: Sequence[float]) -> dict[int, list[int]]:
+    """Rows of a step and its samples, each after its length."""
+    found: dict[int, list[int]] = {}
+    place = 0
+    while place < len(flat):
+        size = int(flat[place])
+        step, *samples = map(int, flat[place + 1 : place + 1 + size])
+        found[step] = samples
+        place += 1 + size
+    return found
+
+
+def _history(folder: Path, step: int, window: int) -> list[tuple[float, float]]:
+    """Loss and norm of the steps up to `step`, the last `window` of them, as the log has them: exact."""
+    from training.callbacks.log import FILE
+
+    found: dict[int, tuple[float, float]] = {}
+    try:
+        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            read = json.loads(line)
+        except ValueError:  # a kill has torn it
+            continue
+        if read.get("kind") == "step" and read["step"] <= step and None not in (read["loss"], read["norm"]):
+            found[read["step"]] = (read["loss"], read["norm"])
+    return [found[number] for number in sorted(found)][-window:]
