@@ -1,0 +1,188 @@
+"""What becomes of a step: a passing fault leaves no trace, bad data are left out for good, bad hardware ends the run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from curation.errors import UserError
+from tests.support import encoded
+from tests.support.toy_run import Kept, Toy, bits
+from training.callbacks.averages import Averages
+from training.callbacks.log import Log
+from training.checkpoint.folder import Identity
+from training.data.encoded import Encoded
+from training.recovery import guard, machine
+from training.recovery.guard import PASSING, Faulty, Judge, Told
+from training.recovery.skips import Skips
+from training.trainer import Run
+
+
+MANY = {encoded.CLIP: 40}
+"""Ten steps an epoch: a sample comes once in them."""
+
+
+@dataclass
+class Judged(Toy):
+    """With the judge in the place of the least guard. `window`, `deviations`: its own."""
+
+    window: int = 8
+    deviations: float = 6.0
+
+    def parts(self) -> tuple[Run, Averages | None, Identity]:
+        run, averages, identity = super().parts()
+        judge = Judge(run.engine, run.batches, self.folder, self.window, self.deviations)
+        return replace(run, guard=judge), averages, identity
+
+
+class Faults(encoded.Memory):
+    """A sample's latent is multiplied by `factor` in the readings of these numbers, all where there are none."""
+
+    def __init__(self, bad: int, factor: float, readings: Sequence[int] = ()) -> None:
+        super().__init__(encoded.table(MANY))
+        self._bad, self._factor, self._readings, self.seen = bad, factor, readings, 0
+
+    def read(self, samples: Sequence[int]) -> list[Encoded]:
+        found = super().read(samples)
+        if self._bad in samples:
+            self.seen += 1
+            if not self._readings or self.seen in self._readings:
+                return [
+                    replace(one, latent_CTHW=one.latent_CTHW * self._factor) if one.sample == self._bad else one
+                    for one in found
+                ]
+        return found
+
+
+def test_a_fault_that_passes_leaves_no_trace(tmp_path: Path) -> None:
+    """To the bit: the step is computed again, and that counts."""
+    run, averages, _ = Judged(tmp_path / "sound", MANY).go(10, saves=False)
+    want, kept = bits(run, averages), Kept()
+    source = Faults(3, nan, readings=(1,))
+    run, averages, progress = Judged(tmp_path / "fault", MANY, source=source).go(10, kept, saves=False)
+    assert source.seen == 2 and progress.skipped == 0
+    (note,) = [note for report in kept.reports for note in report.notes]
+    assert "was computed again: loss or gradient is not finite on rank 0, and is right when it is" in note
+    assert bits(run, averages) == want
+
+
+def test_bad_data_are_named_left_out_and_stay_so_after_a_resume(tmp_path: Path) -> None:
+    kept, source = Kept(), Faults(3, nan)
+    toy = Judged(tmp_path, MANY, source=source, every=2)
+    toy.go(10, kept)
+    (bad,) = [report for report in kept.reports if not report.finite]
+    assert 3 in bad.blamed and "wherever it is computed" in bad.notes[0]
+    assert list(Skips.read(tmp_path)) == [bad.step] and set(Skips.read(tmp_path)[bad.step]) == set(bad.blamed)
+    line = json.loads((tmp_path / "skipped.jsonl").read_text())
+    assert line["why"] == "loss or gradient is not finite"
+
+    for folder in toy.checkpoints.whole():  # from before that step
+        if int(folder.name.removeprefix("step-")) > bad.step:
+            toy.checkpoints.remove(folder)
+    healed, again = Faults(3, 1.0), Kept()
+    replace(toy, source=healed).go(10, again)
+    assert again.reports[0].step <= bad.step
+    (left,) = [report for report in again.reports if not report.finite]
+    assert left.step == bad.step and left.blamed == bad.blamed and "left out before" in left.notes[0]
+    assert healed.seen == 1, "a step that is left out is not computed again"
+
+
+def test_a_line_that_is_taken_out_or_of_other_samples_lets_the_step_in(tmp_path: Path) -> None:
+    skips = Skips(tmp_path, {4: [1, 2]})
+    assert skips.has(4, (0, 1, 2, 3)) and not skips.has(4, (1, 3)) and not skips.has(5, (1, 2))
+    skips.add(6, (9,), "why", write=True)
+    with (tmp_path / "skipped.jsonl").open("a") as file:
+        file.write('{"step": 7, "samp')
+    assert Skips.read(tmp_path) == {6: [9]}
+
+
+def test_a_spike_is_left_out_also_where_the_run_was_ended_before_it(tmp_path: Path) -> None:
+    """What is usual comes of the log: a run that goes on judges as one that was not ended."""
+    source = Faults(0, 30.0)
+    found: list[list[Any]] = []
+    for name, ends in (("whole", (18,)), ("parts", (9, 18))):
+        kept = Kept()
+        for end in ends:
+            toy = Judged(tmp_path / name, MANY, source=source, every=3, window=8)
+            toy.go(end, Log(tmp_path / name), kept)
+        found.append([(report.step, report.loss, report.finite) for report in kept.reports])
+    assert found[0] == found[1]
+    assert [one for one in found[0] if not one[2]], "no spike was seen"
+
+
+@dataclass
+class Two:
+    """Rank `rank` of two, alone: what it agrees on is what it has."""
+
+    rank: int = 0
+    ranks: int = 2
+    device: Any = field(default_factory=lambda: torch.device("cpu"))
+
+    def agree(self, values: Any) -> Any:
+        return values
+
+
+def judge(folder: Path) -> Judge:
+    run, _, _ = Toy(folder, per_step=2).parts()
+    return Judge(Two(), run.batches, folder, 8, 6.0)  # type: ignore[arg-type]
+
+
+def of(*losses: float, norm: float = 1.0) -> Told:
+    return {"losses": list(losses), "norm": [norm]}
+
+
+def test_a_rank_that_computes_what_no_other_does_ends_the_run_everywhere(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def again(shift: int) -> Told:
+        asked.append(shift)
+        return of(nan, 1.0) if shift else of(1.0, nan)
+
+    with pytest.raises(Faulty, match="step 3: the hardware of rank 1 computes what no other does") as found:
+        judge(tmp_path).ruling(3, of(1.0, nan), again)
+    assert asked == [0, 1] and found.value.ranks == (1,) and not found.value.spike
+    assert isinstance(found.value, UserError) and not (tmp_path / "skipped.jsonl").exists()
+    sent = pickle.loads(pickle.dumps(found.value))
+    assert (sent.step, sent.ranks, sent.spike, str(sent)) == (3, (1,), False, str(found.value))
+
+
+def test_a_rank_whose_faults_pass_too_often_is_faulty(tmp_path: Path) -> None:
+    one = judge(tmp_path)
+    for step in range(PASSING - 1):
+        assert one.ruling(step, of(1.0, nan), lambda shift: of(1.0, 1.0)).update
+    with pytest.raises(Faulty, match="the hardware of rank 1"):
+        one.ruling(PASSING, of(1.0, nan), lambda shift: of(1.0, 1.0))
+
+
+def test_every_rank_takes_what_the_first_one_has() -> None:
+    assert guard.shared(Two(rank=0), [1.0, 2.0]) == [1.0, 2.0]  # type: ignore[arg-type]
+    assert guard.shared(Two(rank=1), [1.0, 2.0]) == []  # type: ignore[arg-type]
+
+
+def test_this_machine_is_sound_and_one_whose_matmul_lies_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert machine.faults(cpu, 1 << 20) == []
+    product = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: product(a, b).index_fill(0, torch.tensor([7]), 0.0))
+    assert machine.faults(cpu, 1 << 20) == ["a product of matrices is wrong (cpu)"]
+
+
+def test_memory_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill = torch.Tensor.fill_
+
+    def stuck(cells: Any, value: int) -> Any:
+        fill(cells, value)
+        cells[5] |= 1
+        return cells
+
+    monkeypatch.setattr(torch.Tensor, "fill_", stuck)
+    assert machine.faults(torch.device("cpu"), 1 << 10) == ["memory does not hold what is written (cpu)"]
