@@ -153,8 +153,8 @@ class Driver:
 
     def _lost(self, event: Lost) -> None:
         """A group is gone; Ray Train starts the next one where it may."""
-        why = "; ".join(self._killed.values()) or "; ".join(f"rank {rank}: {one}" for rank, one in event.why.items())
-        where = self._machines(event.why)
+        why = "; ".join(self._killed.values()) or f"rank {event.first}: {event.why[event.first]}"
+        where = self._machines([event.first])
         told = f"after step {self._course.step}: {why}" + (f" (on {where})" if where else "")
         self._course.restarts.append(told)
         self._watch.note(f"workers were lost {told}; restart {len(self._course.restarts)} of {self._crew.restarts}")

@@ -22,6 +22,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from curation.errors import UserError
 from pipelines.train import Trained
+from pipelines.training.monitor import Lost
 from pipelines.training.timeouts import Timeouts
 from pipelines.training.worker import work
 
@@ -92,8 +93,10 @@ class Group:
                 "see `ray status`; --min-workers goes on with fewer, the same command goes on where it stopped",
             ) from error
         except WorkerGroupError as error:
+            rank = likeliest(error.worker_failures)
+            last = f"rank {rank}: {told(error.worker_failures[rank])}"
             raise UserError(
-                f"the workers were lost more than {restarts} times, the last time: {cause(error.worker_failures)}",
+                f"the workers were lost more often than there are restarts ({crew.restarts}), the last time: {last}",
                 "--restarts allows more; the same command goes on where it stopped",
             ) from error
         else:
@@ -118,7 +121,8 @@ class Causes(UserCallback):
         for error in worker_exceptions.values():
             if isinstance(error, FINAL):
                 raise error
-        self._monitor.lost.remote({rank: told(error) for rank, error in worker_exceptions.items()})
+        why = {rank: told(error) for rank, error in worker_exceptions.items()}
+        self._monitor.lost.remote(Lost(why, likeliest(worker_exceptions)))
 
 
 def told(error: BaseException) -> str:
@@ -129,8 +133,8 @@ def told(error: BaseException) -> str:
     return _line(failure)
 
 
-def cause(errors: Mapping[int, BaseException]) -> str:
-    """The likeliest of several: a rank whose process is gone, then one that failed by itself, then those whose
+def likeliest(errors: Mapping[int, BaseException]) -> int:
+    """The rank that has begun it, of several: one whose process is gone, then one that failed by itself, then those whose
     connections broke for it."""
 
     def order(item: tuple[int, BaseException]) -> tuple[int, int]:
@@ -140,8 +144,7 @@ def cause(errors: Mapping[int, BaseException]) -> str:
         collateral = any(word in text for word in _COLLATERAL)
         return (0 if isinstance(failure, RayActorError) else 2 if collateral else 1, rank)
 
-    rank, error = min(errors.items(), key=order)
-    return f"rank {rank}: {told(error)}"
+    return min(errors.items(), key=order)[0]
 
 
 def _line(error: BaseException) -> str:

@@ -66,9 +66,11 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A group has ended otherwise than it should. `why`: in one line, by rank."""
+    """A group has ended otherwise than it should. `why`: in one line, by rank; `first`: the rank that is the likeliest
+    to have begun it."""
 
     why: Mapping[int, str]
+    first: int
 
 
 Event = Note | Began | Stepped | Lost
@@ -104,8 +106,8 @@ class Monitor:
         self._seen.events += pulse.events
         return self._stop
 
-    def lost(self, why: Mapping[int, str]) -> None:
-        self._seen.events.append(Lost(why))
+    def lost(self, event: Lost) -> None:
+        self._seen.events.append(event)
 
     def stop(self) -> None:
         self._stop = True

@@ -57,7 +57,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(tmp_path: Path, caplog: 
 
 def test_too_many_in_a_row_end_the_run(tmp_path: Path) -> None:
     toy = Toy(tmp_path, {encoded.CLIP: 4}, source=Spoilt(encoded.table({encoded.CLIP: 4})), changes={"patience": 3})
-    with pytest.raises(UserError, match="3 steps in a row were skipped, the last: step 3 is skipped with samples .*: loss or gradient is not finite"):
+    with pytest.raises(UserError, match=r"3 steps in a row were skipped, the last: step 3 is skipped with samples \d"):
         toy.go(9, saves=False)
 
 

@@ -249,6 +249,31 @@ def test_what_was_taken_down_is_not_trained_on(tmp_path: Path, capsys: pytest.Ca
     assert "note: 9 of 24 samples were taken down since they were frozen and are left out" in capsys.readouterr().err
 
 
+def test_a_run_keeps_a_record_that_says_how_it_ended(
+    toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it was killed: `ziggurat runs` asks for its process."""
+    run = [*toy.arguments, *SMALL, "--to", str(tmp_path)]
+    said(capsys, *run, "--steps", "2")
+    refused(capsys, *run, "--steps", "4", "--set", "seed=7")
+    process = subprocess.Popen([*CLI, *run, "--steps", "100000", "--json"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any(json.loads(line).get("step", 0) >= 3 for line in process.stdout)
+    process.kill()
+    process.communicate()
+    done, wrong, killed = said(capsys, "runs", str(tmp_path))
+    assert (done["state"], done["exit"], done["recipe"]) == ("done", 0, "tiny")
+    assert done["account"] | {"began": 0, "step": 2, "steps": 2, "restarts": []} == done["account"]
+    assert done["account"]["preset"]["optimizer"]["clip"] == 1.0 and "torch" in done["versions"]
+    assert wrong["state"] == "failed (2)" and "is of seed 42, not 7" in wrong["stopped_by"]
+    assert killed["state"] == "killed (its process is gone)" and killed["account"]["steps"] == 100_000
+    assert main(["runs", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "preset" in shown and "100000" in shown and "rejected" not in shown
+    assert main(["runs", str(tmp_path), killed["run"]]) == 0
+    assert "began: 2" in capsys.readouterr().out
+
+
 def test_the_presets_are_the_report_s_tables() -> None:
     """Spec sections 4.3 to 4.6."""
     names = ("stage1", "stage1_i2v", "stage2_i2v", "high_compression")

@@ -1,4 +1,4 @@
-"""What becomes of a step: a passing fault leaves no trace, bad data are left out for good, bad hardware ends the run."""
+"""What becomes of a step: a passing fault leaves no trace, bad data stay left out, bad hardware ends the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from training.recovery import guard, machine
 from training.recovery.guard import PASSING, Faulty, Judge, Told
 from training.recovery.skips import Skips
 from training.trainer import Run
-
 
 MANY = {encoded.CLIP: 40}
 """Ten steps an epoch: a sample comes once in them."""

@@ -1,0 +1,108 @@
+"""Training on Ray without a fault: refusals before the start, one run of one worker, its record. What faults do is in
+`tests.faults.test_training_on_ray`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from ray.exceptions import RayActorError
+
+from pipelines.cli import main
+from pipelines.training import group, shared
+from pipelines.training.timeouts import Timeouts
+from tests.support import encoded, jobs
+from tests.support.shard import Shard, shard
+
+SMALL = ("--set", "validation.samples=3", "--set", "validation.every=2", "--steps", "2")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    return shard(tmp_path_factory.mktemp("shard"), {encoded.CLIP: 13, encoded.SHORT: 8})
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_ray_cannot_run_is_refused_before_it_starts(
+    toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*more: str) -> str:
+        return refused(capsys, *toy.arguments, "--to", str(tmp_path / "run"), *more)
+
+    for option in (("--restarts", "1"), ("--min-workers", "1"), ("--address", "auto")):
+        assert f"{option[0]} has no effect without --workers" in told(*option)
+    assert "--min-workers 3 is more than --workers 2" in told("--workers", "2", "--min-workers", "3")
+    assert "engine single is one process" in told("--workers", "2", "--engine", "single")
+    assert "2 micro-batches a step cannot be shared among 3 ranks" in told("--workers", "3")
+    monkeypatch.setenv("RANK", "0")
+    assert "torchrun has started the processes already" in told("--workers", "2")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_one_worker_answers_and_learns_as_one_process_does(toy: Shard, tmp_path: Path) -> None:
+    """The same lines on standard output, the same losses; the record says what ran where."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "PYTHONPATH": str(jobs.ROOT)}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, more in (("alone", ()), ("ray", ("--workers", "1"))):
+        to = tmp_path / name
+        command = [sys.executable, "-m", "pipelines.cli", *toy.arguments, *SMALL, "--to", str(to), "--json", *more]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        notes = [line for line in ended.stderr.splitlines() if not line.startswith("note: ")]
+        assert notes == []
+        found[name] = [json.loads(line) for line in ended.stdout.splitlines()]
+    alone, ray = found["alone"], found["ray"]
+    assert [line["event"] for line in ray] == ["begin", "step", "step", "trained"]
+    assert [line.get("loss") for line in ray] == [line.get("loss") for line in alone]
+    assert {**ray[-1], "folder": "", "checkpoint": ""} == {**alone[-1], "folder": "", "checkpoint": ""}
+    assert not (tmp_path / "ray" / group.STORAGE).exists()
+    (record,) = [json.loads(place.read_text()) for place in (tmp_path / "ray" / "runs").glob("*.json")]
+    assert record["exit"] == 0 and len(record["nodes"]) == 1 and "torch" in record["versions"]
+    account = record["account"]
+    assert (account["began"], account["step"], account["steps"], account["restarts"]) == (0, 2, 2, [])
+    assert account["preset"]["validation"]["samples"] == 3
+
+
+def test_the_likeliest_cause_of_several_is_told() -> None:
+    """Whose process is gone; then who failed alone; then those whose connections broke for it."""
+    broken, own = RuntimeError("[gloo] Connection closed by peer\nmore"), ValueError("no such latent\nmore")
+    gone = RayActorError()
+    assert group.likeliest({0: broken, 1: own}) == 1 and group.told(own) == "ValueError: no such latent"
+    assert group.likeliest({0: broken, 1: own, 2: gone}) == 2 and group.told(gone) == "its process or its node is gone"
+    assert group.likeliest({0: broken}) == 0
+
+
+def test_ray_train_reads_our_time_outs_and_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "7")
+    monkeypatch.delenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", raising=False)
+    before = dict(os.environ)
+    with Timeouts(poll=0.5, health=9, start=8).in_force():
+        from ray.train.v2._internal import constants
+
+        handed_on = constants.get_env_vars_to_propagate()
+        assert handed_on[constants.HEALTH_CHECK_INTERVAL_S_ENV_VAR] == "0.5"
+        assert handed_on[constants.WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] == "9"
+        assert handed_on[constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR] == "8"
+    assert dict(os.environ) == before
+    from ray.train.constants import TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S
+
+    assert Timeouts(shutdown=4).job == {TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S: "4"}
+
+
+def test_a_folder_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    paths = [tmp_path / "there", tmp_path / "gone", tmp_path / "none" / "deeper"]
+    assert shared.missed(paths) == paths[1:]
