@@ -157,7 +157,8 @@ class Driver:
         where = self._machines([event.first])
         told = f"after step {self._course.step}: {why}" + (f" (on {where})" if where else "")
         self._course.restarts.append(told)
-        self._watch.note(f"workers were lost {told}; restart {len(self._course.restarts)} of {self._crew.restarts}")
+        number, most = len(self._course.restarts), self._crew.restarts
+        self._watch.note(f"workers were lost {told}" + (f"; restart {number} of {most}" if number <= most else ""))
         self._gone.update(self._workers.values())  # pulses of theirs may be on the way
         self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
 

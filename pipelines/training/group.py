@@ -134,8 +134,8 @@ def told(error: BaseException) -> str:
 
 
 def likeliest(errors: Mapping[int, BaseException]) -> int:
-    """The rank that has begun it, of several: one whose process is gone, then one that failed by itself, then those whose
-    connections broke for it."""
+    """The rank that has begun it, of several: one whose process is gone, then one that failed by itself, then those
+    whose connections broke for it."""
 
     def order(item: tuple[int, BaseException]) -> tuple[int, int]:
         rank, error = item
