@@ -77,13 +77,13 @@ def joined(
             ray.shutdown()
 
 
-def _start(cpus: int | None, environment: Mapping[str, Any]) -> None:
+def _start(cpus: int | None, environment: Mapping[str, Any] | None = None) -> None:
     """Start a local Ray; once more where its processes were too slow for the half minute that Ray gives them.
 
     A port that a process took between Ray's look and its server's start ends the same way, in "failed to start".
     """
     local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
-    local |= environment
+    local |= environment or {}
     for left in reversed(range(_STARTS)):
         try:
             with _on_loopback(), _ended_on_failure():

@@ -75,6 +75,7 @@ class Record:
             process=runs.this_process(),
             started=runs.utc(now),
             beat=runs.utc(now),
+            account=_counts(account),
         )
         self._lock = threading.Lock()
 

@@ -78,7 +78,7 @@ def test_the_undisturbed_run_is_that_of_one_process(folder: Path, capsys: pytest
     ("kind", "why"),
     [
         ("killed", "rank 1: its process or its node is gone"),
-        ("stopped", "rank 1 at step 6 was not heard of"),
+        ("stopped", "rank 1 in step 7 was not heard of"),
         ("collective", "rank 1: RuntimeError: a collective has failed"),
     ],
 )

@@ -33,7 +33,7 @@ class Silent:
 
     @property
     def why(self) -> str:
-        return f"rank {self.rank} at step {self.at.step} {self.what}, for {self.for_s:.0f} s"
+        return f"rank {self.rank} in step {self.at.step + 1} {self.what}, for {self.for_s:.0f} s"
 
 
 @dataclass(slots=True)

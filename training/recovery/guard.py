@@ -42,7 +42,7 @@ class Faulty(UserError):
     def __init__(self, step: int, ranks: tuple[int, ...], spike: bool, why: str) -> None:
         which = f"rank {', '.join(map(str, ranks))}" if ranks else "some rank"
         super().__init__(
-            f"step {step}: the hardware of {which} computes what no other does ({why})",
+            f"step {step + 1}: the hardware of {which} computes what no other does ({why})",
             "take its machine out, and give the same command again; started with --workers on a cluster, the run "
             "checks its nodes and goes on without it",
         )

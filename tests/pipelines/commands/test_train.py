@@ -271,7 +271,7 @@ def test_a_run_keeps_a_record_that_says_how_it_ended(
     shown = capsys.readouterr().out
     assert "preset" in shown and "100000" in shown and "rejected" not in shown
     assert main(["runs", str(tmp_path), killed["run"]]) == 0
-    assert "began: 2" in capsys.readouterr().out
+    assert "steps: 100000" in capsys.readouterr().out
 
 
 def test_the_presets_are_the_report_s_tables() -> None:

@@ -27,7 +27,7 @@ def test_a_rank_that_is_not_heard_of_is_lost() -> None:
     beats.heard(0, Mark(5, 2), 10)
     assert told(beats, 10) == []
     assert told(beats, 10.1) == [(1, "was not heard of")]
-    assert beats.silent(10.1)[0].why == "rank 1 at step 5 was not heard of, for 10 s"
+    assert beats.silent(10.1)[0].why == "rank 1 in step 6 was not heard of, for 10 s"
 
 
 def test_a_rank_that_others_wait_for_is_lost_and_they_are_not() -> None:

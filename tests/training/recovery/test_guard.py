@@ -146,7 +146,7 @@ def test_a_rank_that_computes_what_no_other_does_ends_the_run_everywhere(tmp_pat
         asked.append(shift)
         return of(nan, 1.0) if shift else of(1.0, nan)
 
-    with pytest.raises(Faulty, match="step 3: the hardware of rank 1 computes what no other does") as found:
+    with pytest.raises(Faulty, match="step 4: the hardware of rank 1 computes what no other does") as found:
         judge(tmp_path).ruling(3, of(1.0, nan), again)
     assert asked == [0, 1] and found.value.ranks == (1,) and not found.value.spike
     assert isinstance(found.value, UserError) and not (tmp_path / "skipped.jsonl").exists()
