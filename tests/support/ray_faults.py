@@ -137,7 +137,7 @@ def _with_lies(go: Callable[[], Any]) -> Any:
     import torch
 
     linear = torch.nn.Linear.forward
-    torch.nn.Linear.forward = lambda self, input: linear(self, input) * float("nan")
+    torch.nn.Linear.forward = lambda *given: linear(*given) * float("nan")
     try:
         return go()
     finally:
