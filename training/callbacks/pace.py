@@ -26,7 +26,8 @@ class Pace(Quiet):
         self._on_gpu = engine.device.type == "cuda"
         self._marks: list[tuple[_Mark, _Mark]] = []
         self._last: tuple[float, float] = (0.0, 0.0)
-        self._told, self._work, self._began = False, 0.0, _Mark(False)
+        self._told: Tally | None = None
+        self._work, self._began = 0.0, _Mark(False)
 
     def begin(self, progress: Progress) -> None:
         self._marks, self._last = [], (0.0, 0.0)
@@ -39,8 +40,8 @@ class Pace(Quiet):
         self._marks.append((self._began, _Mark(self._on_gpu)))
 
     def after_loss(self, losses: Losses, tally: Tally) -> None:
-        if not self._told:  # once a step
-            self._told = True
+        if self._told is not tally:  # once in each pass: a step may be computed again
+            self._told = tally
             for name, value in zip(("pace", "work"), self._last, strict=True):
                 own = torch.tensor(value, dtype=torch.float64, device=self._engine.device)
                 tally.place(name, own, self._engine.rank, self._engine.ranks)
@@ -50,7 +51,7 @@ class Pace(Quiet):
         if all(work):
             report.notes.extend(slow.why for slow in self._paces.slow(seconds, work))
         self._last = (sum(end.since(start) for start, end in self._marks), self._work)
-        self._marks, self._work, self._told = [], 0.0, False
+        self._marks, self._work, self._told = [], 0.0, None
 
 
 class _Mark:

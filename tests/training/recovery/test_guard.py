@@ -19,12 +19,15 @@ from tests.support import encoded
 from tests.support.toy_run import Kept, Toy, bits
 from training.callbacks.averages import Averages
 from training.callbacks.log import Log
+from training.callbacks.pace import Pace
 from training.checkpoint.folder import Identity
 from training.data.encoded import Encoded
+from training.methods.base import Losses
 from training.recovery import guard, machine
 from training.recovery.guard import PASSING, Faulty, Judge, Told
 from training.recovery.skips import Skips
-from training.trainer import Run
+from training.tally import Tally
+from training.trainer import Progress, Run
 
 MANY = {encoded.CLIP: 40}
 """Ten steps an epoch: a sample comes once in them."""
@@ -165,6 +168,20 @@ def test_a_rank_whose_faults_pass_too_often_is_faulty(tmp_path: Path) -> None:
 def test_every_rank_takes_what_the_first_one_has() -> None:
     assert guard.shared(Two(rank=0), [1.0, 2.0]) == [1.0, 2.0]  # type: ignore[arg-type]
     assert guard.shared(Two(rank=1), [1.0, 2.0]) == []  # type: ignore[arg-type]
+
+
+def test_a_pass_that_computes_a_step_again_tells_of_paces_too() -> None:
+    """All that callbacks read of a step is in the pass that counts."""
+    engine, at_rest = Two(), Losses(torch.zeros(()), torch.zeros(1))
+    pace = Pace(engine)  # type: ignore[arg-type]
+    pace.begin(Progress())
+    for _ in range(2):
+        tally = Tally(engine.device)
+        for _ in range(3):
+            pace.before_forward(2.0)
+            pace.before_backward()
+            pace.after_loss(at_rest, tally)
+        assert tally.agreed(engine) == {"pace": [0.0, 0.0], "work": [0.0, 0.0]}  # type: ignore[arg-type]
 
 
 def test_this_machine_is_sound_and_one_whose_matmul_lies_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
