@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 from pipelines.cli import main
 from tests.support import jobs, ray_faults
-from tests.support.ray_faults import AT, KINDS, SAVED, STEPS
+from tests.support.ray_faults import AT, KINDS, SAVED, SLOW_FROM, STEPS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -99,7 +99,7 @@ def test_gradients_that_are_not_finite_once_are_computed_again_and_cost_no_resta
 
 def test_a_slow_rank_is_named_and_costs_no_restart(folder: Path) -> None:
     found = ended_well(folder, "slowed")
-    assert fired(folder, "slowed") == STEPS - AT and found["began"] == [0]
+    assert fired(folder, "slowed") == STEPS - SLOW_FROM and found["began"] == [0]
     assert any(note.startswith("rank 1 has taken more than 1.5 times the fastest") for note in found["notes"])
 
 

@@ -23,8 +23,9 @@ from training.trainer import Progress
 
 KINDS = ("none", "killed", "stopped", "slowed", "collective", "nan", "lying", "wrong", "unshared", "lost")
 """`lost`: a node goes, and takes its place in the cluster along, so it comes last."""
-STEPS, SAVED, AT = 16, 4, 6
-"""The fault comes at step 6 of 16, counted from 0; the checkpoint before it is that of four steps."""
+STEPS, SAVED, AT, SLOW_FROM = 16, 4, 6, 2
+"""The fault comes at step 6 of 16, counted from 0; the checkpoint before it is that of four steps. A rank is told to be
+slow after ten steps."""
 RANK = 1
 FAULT, LIAR = "ZIGGURAT_TEST_FAULT", "ZIGGURAT_TEST_LIAR"
 
@@ -57,9 +58,10 @@ def injected(kind: str, fired: Path) -> Iterator[None]:
         if kind == "lost":
             time.sleep(0.3)  # until the driver has taken the node away
         if kind == "slowed":
-            if mine:
+            late = step >= SLOW_FROM and run.engine.rank == RANK
+            if late:
                 fires(fired, again=True)
-            with _slowed(run) if mine else nullcontext():
+            with _slowed(run) if late else nullcontext():
                 return real(run, step, *rest)
         if mine and kind in FAULTS and step == AT and fires(fired):
             return FAULTS[kind](run, lambda: real(run, step, *rest))
