@@ -118,7 +118,7 @@ def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool], b
         ahead=preset.ahead,
         collect=preset.collect,
         patience=preset.patience,
-        guard=Judge(engine, batches, job.folder, preset.window, preset.deviations),
+        guard=Judge(engine, batches, job.folder, preset.window, preset.deviations, context.ranks),
     )
     ended = loop(run, progress, callbacks, stop)
     newest = job.checkpoints.newest()

@@ -136,7 +136,13 @@ def _on_ray(
     from pipelines.training.timeouts import Timeouts
     from training.data.batches import check_ranks
 
-    check_ranks(job.preset.per_step, workers)
+    context = job.preset.context
+    least = request.least or workers
+    if min(least, workers) % context:
+        raise UserError(
+            f"{context} ranks share a sample, and {least} is no multiple", "change --workers, --min-workers"
+        )
+    check_ranks(job.preset.per_step, workers // context, context)
     timeouts, threads = timeouts or Timeouts(), job.model.threads
     with joined(request.address, workers * threads, timeouts.job) as there:
         from pipelines.training.driver import check_room, train_on_ray
@@ -145,7 +151,7 @@ def _on_ray(
         if record is not None:
             record.joined(there)
         gpu = job.model.device.startswith("cuda") or (job.model.device == "auto" and there.gpus > 0)
-        crew = Crew(workers, request.least or workers, request.restarts, gpu, threads)
+        crew = Crew(workers, least, request.restarts, gpu, threads)
         if request.address is None:
             check_room(crew, there.gpus)
         reads = [] if "://" in course.latents else [Path(course.latents).absolute()]

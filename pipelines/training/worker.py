@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from curation.errors import UserError
 from pipelines.train import Trained, train
 from pipelines.training.monitor import Began, Event, Note, Pulse, Stepped, Worker
 from training.assemble import Job
@@ -35,7 +36,7 @@ def work(given: Mapping[str, Any]) -> Trained | None:
     order: Order = ray.get(given["order"])
     with suppress(OSError):  # another machine may not have it: then the paths are absolute, or are missed in their turn
         os.chdir(order.folder)
-    rank = shared_out(order.job.preset.per_step)
+    rank = shared_out(order.job.preset.per_step, order.job.preset.context)
     if rank is None:
         return None
     here = Worker.this(rank, int(os.environ["WORLD_SIZE"]))
@@ -43,7 +44,7 @@ def work(given: Mapping[str, Any]) -> Trained | None:
         return train(order.job, telling, lambda: telling.stop, held=True, beside=[telling.pulse])
 
 
-def shared_out(per_step: int) -> int | None:
+def shared_out(per_step: int, context: int) -> int | None:
     """This process's rank among as many of those that were started as can share a step; None of the ones left over.
 
     An elastic run is given any number. Ranks that are not needed leave, and the others form a group of their own.
@@ -51,7 +52,7 @@ def shared_out(per_step: int) -> int | None:
     import torch.distributed as dist
 
     rank, there = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    used = next(count for count in range(min(there, per_step), 0, -1) if per_step % count == 0)
+    used = usable(there, per_step, context)
     if used == there:
         return rank
     port = [_free_port() if rank == 0 else 0]
@@ -59,6 +60,13 @@ def shared_out(per_step: int) -> int | None:
     dist.destroy_process_group()
     os.environ.update(WORLD_SIZE=str(used), MASTER_PORT=str(port[0]))
     return rank if rank < used else None
+
+
+def usable(there: int, per_step: int, context: int) -> int:
+    """As many of so many ranks as can share a step, `context` of them a micro-batch. UserError: too few."""
+    if there < context:
+        raise UserError(f"{context} ranks share a sample, and there are {there}", "raise --min-workers")
+    return context * next(count for count in range(there // context, 0, -1) if per_step % count == 0)
 
 
 @dataclass

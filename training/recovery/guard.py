@@ -96,9 +96,13 @@ class Finite:
 
 class Judge:
     """Spikes beside what is not finite, and the question what is to blame. `folder`: of the run, with its log and its
-    list of steps that are left out. `window`, `deviations`: see `spikes.Rolling`."""
+    list of steps that are left out. `window`, `deviations`: see `spikes.Rolling`. `context`: ranks that compute a
+    micro-batch together."""
 
-    def __init__(self, engine: Engine, batches: Batches, folder: Path, window: int, deviations: float) -> None:
+    def __init__(
+        self, engine: Engine, batches: Batches, folder: Path, window: int, deviations: float, context: int = 1
+    ) -> None:
+        self._context, self._shares = context, engine.ranks // context
         self._engine, self._batches, self._folder = engine, batches, folder
         self._loss, self._norm = Rolling(window, deviations), Rolling(window, deviations)
         self._window = window
@@ -130,30 +134,34 @@ class Judge:
         wrong = self._wrong(told)
         if not wrong:
             return Ruling(told, update=True)
-        ranks = self._engine.ranks
+        shares = self._shares
         second = again(0)
         if not self._wrong(second):
             return self._passing(step, told, second, wrong)
         usual, losses = self._loss.usual, second["losses"]
-        if ranks > 1:
+        if shares > 1:
             third = again(1)
-            found = verdict.compare(losses, third["losses"], ranks, usual, not self._wrong(third))
+            found = verdict.compare(losses, third["losses"], shares, usual, not self._wrong(third))
         else:  # nobody else to ask
-            found = verdict.compare(losses, losses, ranks, usual, False)
+            found = verdict.compare(losses, losses, shares, usual, False)
         if found.verdict is Verdict.HARDWARE:
-            raise Faulty(step, found.ranks, finite(told), wrong)
+            raise Faulty(step, self._of(found.ranks), finite(told), wrong)
         blamed = samples_of(self._batches, step, found.batches)
         self._skips.add(step, blamed, wrong, write=self._engine.rank == 0)
         return Ruling(second, False, blamed, f"{wrong}, wherever it is computed")
 
     def _passing(self, step: int, first: Told, second: Told, wrong: str) -> Ruling:
-        ranks = verdict.differing(first["losses"], second["losses"], self._engine.ranks)
+        ranks = self._of(verdict.differing(first["losses"], second["losses"], self._shares))
         self._passed.update(ranks)
         often = tuple(rank for rank, count in self._passed.items() if count >= PASSING)
-        if often and self._engine.ranks > 1:
+        if often and self._shares > 1:
             raise Faulty(step, often, finite(first), f"{wrong}, {PASSING} times, each time passing")
         where = f" on rank {', '.join(map(str, ranks))}" if ranks else ""
         return Ruling(second, True, (), f"{wrong}{where}, and is right when it is computed again")
+
+    def _of(self, shares: Sequence[int]) -> tuple[int, ...]:
+        """The ranks that compute these shares."""
+        return tuple(share * self._context + rank for share in shares for rank in range(self._context))
 
     def _wrong(self, told: Told) -> str:
         """What is wrong with a step, empty where nothing is."""

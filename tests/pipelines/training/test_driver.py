@@ -17,9 +17,11 @@ pytest.importorskip("torch")
 
 from ray.exceptions import RayActorError
 
+from curation.errors import UserError
 from pipelines.cli import main
 from pipelines.training import group, shared
 from pipelines.training.timeouts import Timeouts
+from pipelines.training.worker import usable
 from tests.support import encoded, jobs
 from tests.support.shard import Shard, shard
 
@@ -74,6 +76,13 @@ def test_one_worker_answers_and_learns_as_one_process_does(toy: Shard, tmp_path:
     account = record["account"]
     assert (account["began"], account["step"], account["steps"], account["restarts"]) == (0, 2, 2, [])
     assert account["preset"]["validation"]["samples"] == 3
+
+
+def test_of_the_ranks_that_there_are_as_many_compute_as_can_share_a_step() -> None:
+    assert [usable(there, 8, 1) for there in (1, 2, 3, 7, 8, 9)] == [1, 2, 2, 4, 8, 8]
+    assert [usable(there, 6, 2) for there in (2, 3, 6, 8, 12)] == [2, 2, 6, 6, 12]
+    with pytest.raises(UserError, match="4 ranks share a sample, and there are 3"):
+        usable(3, 8, 4)
 
 
 def test_the_likeliest_cause_of_several_is_told() -> None:

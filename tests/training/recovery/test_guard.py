@@ -157,6 +157,14 @@ def test_a_rank_that_computes_what_no_other_does_ends_the_run_everywhere(tmp_pat
     assert (sent.step, sent.ranks, sent.spike, str(sent)) == (3, (1,), False, str(found.value))
 
 
+def test_ranks_that_share_a_micro_batch_are_blamed_together(tmp_path: Path) -> None:
+    """Of four ranks two share each: the second share is that of ranks 2 and 3."""
+    run, _, _ = Toy(tmp_path, per_step=2).parts()
+    one = Judge(Two(ranks=4), run.batches, tmp_path, 8, 6.0, context=2)  # type: ignore[arg-type]
+    with pytest.raises(Faulty, match="the hardware of rank 2, 3 computes"):
+        one.ruling(3, of(1.0, nan), lambda shift: of(nan, 1.0) if shift else of(1.0, nan))
+
+
 def test_a_rank_whose_faults_pass_too_often_is_faulty(tmp_path: Path) -> None:
     one = judge(tmp_path)
     for step in range(PASSING - 1):
