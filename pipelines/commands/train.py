@@ -138,10 +138,9 @@ def _on_ray(
 
     context = job.preset.context
     least = request.least or workers
-    if min(least, workers) % context:
-        raise UserError(
-            f"{context} ranks share a sample, and {least} is no multiple", "change --workers, --min-workers"
-        )
+    for option, count in (("--workers", workers), ("--min-workers", least)):
+        if count % context:
+            raise UserError(f"{context} ranks share a sample, and {option} {count} is no multiple", "change it")
     check_ranks(job.preset.per_step, workers // context, context)
     timeouts, threads = timeouts or Timeouts(), job.model.threads
     with joined(request.address, workers * threads, timeouts.job) as there:
