@@ -45,7 +45,8 @@ def main() -> int:
         *("--json", str(RESULTS / f"{day}-curate.json")),
     )
     models = _run("models", "--json", str(RESULTS / f"{day}-models.json"))
-    PAGE.write_text(_page(day, curate, query, growth, models))
+    train = _run("train", "--videos", str(options.videos), "--json", str(RESULTS / f"{day}-train.json"))
+    PAGE.write_text(_page(day, curate, query, growth, models, train))
     return 0
 
 
@@ -90,7 +91,7 @@ def _kernels() -> str:
     return f"`make bench-gpu` writes this table on a GPU; none was at hand.\n\n| op | speed |\n|---|---|\n{rows}"
 
 
-def _page(day: str, curate: str, query: str, growth: str, models: str) -> str:
+def _page(day: str, curate: str, query: str, growth: str, models: str, train: str) -> str:
     return f"""# Performance
 
 Written by `make bench` on {day}: {cpu_model()}, {os.cpu_count()} processors, Python
@@ -113,6 +114,8 @@ NVENC) and CLIP on a GPU: not measured.
 {growth}
 
 {models}
+
+{train}
 
 ## Kernels
 
