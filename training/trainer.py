@@ -40,9 +40,9 @@ MicroBatches = Iterable[tuple[MicroBatch, Any]]
 @dataclass(frozen=True, slots=True)
 class Run:
     """What trains what, on what. `steps`: until there are so many in all; `clip`: the norm above which gradients are
-    cut; `ahead`: micro-batches that may wait ready; `collect`: steps between two rounds of the garbage collector, which
-    otherwise strikes each rank at another time; `patience`: steps in a row that may be skipped; `guard`: says what is
-    skipped, None: what is not finite."""
+    cut; `ahead`: micro-batches that may wait ready, `readers`: that are read at once; `collect`: steps between two
+    rounds of the garbage collector, which otherwise strikes each rank at another time; `patience`: steps in a row that
+    may be skipped; `guard`: says what is skipped, None: what is not finite."""
 
     engine: Engine
     method: Method
@@ -51,6 +51,7 @@ class Run:
     steps: int
     clip: float = 1.0
     ahead: int = 2
+    readers: int = 1
     collect: int = 50
     patience: int = 10
     guard: Guard | None = None
@@ -214,6 +215,7 @@ def _open(run: Run, progress: Progress, callbacks: Sequence[Callback]) -> Iterat
         run.steps,
         run.ahead,
         pin=engine.device.type == "cuda",
+        readers=run.readers,
     )
     gc.disable()
     try:

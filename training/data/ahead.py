@@ -1,7 +1,8 @@
-"""Reading ahead: a thread makes the inputs of the next micro-batches while the network computes.
+"""Reading ahead: threads make the inputs of the next micro-batches while the network computes.
 
-It stands between `batches` and the loop. At most `depth` micro-batches wait, so memory is bounded however slow the
-network is; how long the loop waits for one is counted, for that is what says whether the data keep up.
+It stands between `batches` and the loop. At most `depth` micro-batches wait, made or in the making, so memory is
+bounded however slow the network is; how long the loop waits for one is counted, for that is what says whether the data
+keep up.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Full, Queue
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +24,8 @@ class Ahead:
     """Inputs of a rank's micro-batches, step after step from `first` up to `end`. A context manager.
 
     `prepare`: makes inputs; an exception that it raises comes out of `step`. `share`: a step's micro-batches.
-    `pin`: inputs are brought to pinned memory. `waited_s`: seconds that the loop has waited in all.
+    `pin`: inputs are brought to pinned memory. `readers`: threads that call `prepare`, for several micro-batches at
+    once. `waited_s`: seconds that the loop has waited in all.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class Ahead:
         end: int,
         depth: int = 2,
         pin: bool = False,
+        readers: int = 1,
     ) -> None:
         self._prepare, self._share, self._pin = prepare, share, pin
-        self._steps = range(first, end)
-        self._made: Queue[tuple[MicroBatch, Any] | BaseException] = Queue(max(1, depth))
+        self._steps, self._readers = range(first, end), readers
+        # One more is in the hand of the thread that waits for a place.
+        self._made: Queue[tuple[MicroBatch, Future[Any]] | BaseException] = Queue(max(1, depth, readers - 1))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reading ahead", daemon=True)
         self.waited_s = 0.0
@@ -53,23 +58,31 @@ class Ahead:
         """The next step's micro-batches in their order; steps are asked for one after another."""
         for _ in self._share(step):
             start = time.perf_counter()
-            made = self._made.get()
+            coming = self._made.get()
+            if isinstance(coming, BaseException):
+                raise coming
+            batch, future = coming
+            inputs = future.result()
             self.waited_s += time.perf_counter() - start
-            if isinstance(made, BaseException):
-                raise made
-            yield made
+            yield batch, inputs
 
     def _work(self) -> None:
+        pool = ThreadPoolExecutor(self._readers, "reading")
         try:
             for step in self._steps:
                 for batch in self._share(step):
-                    inputs = self._prepare(step, batch)
-                    if not self._put((batch, inputs.pinned() if self._pin else inputs)):
+                    if not self._put((batch, pool.submit(self._inputs, step, batch))):
                         return
         except BaseException as error:
             self._put(error)
+        finally:
+            pool.shutdown(cancel_futures=self._ended.is_set())
 
-    def _put(self, made: tuple[MicroBatch, Any] | BaseException) -> bool:
+    def _inputs(self, step: int, batch: MicroBatch) -> Any:
+        inputs = self._prepare(step, batch)
+        return inputs.pinned() if self._pin else inputs
+
+    def _put(self, made: tuple[MicroBatch, Future[Any]] | BaseException) -> bool:
         """False: the loop has ended."""
         while not self._ended.is_set():
             try:
