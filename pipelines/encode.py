@@ -29,8 +29,10 @@ from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.latents import Latents
 from pipelines.execution.cluster import Resources
 from pipelines.execution.ray_data import Delivery, StageSpec, run, start_coordinator
+from pipelines.frames.stored import still_there
 from pipelines.progress.watch import Watch
 from pipelines.stages.encode import DescribeStage, EncodeDone, EncodeStage, SamplesToEncode
+from training.data.fitting import check_buckets
 
 if TYPE_CHECKING:
     from training.data.latent_file import Encoders, Head
@@ -84,7 +86,7 @@ def encode(job: Job) -> None:
     with latents.alone():
         coordinator = start_coordinator(ATTEMPTS)
         head = _head(job, _described(job, coordinator))
-        _check_buckets(job.frozen, head.encoders)
+        check_buckets(job.frozen, head.encoders.spec)
         with job.watch.searching("looking up what is encoded"):
             latents.begin(head)
             done = {int(number) for number in latents.done(head.by)}
@@ -120,21 +122,6 @@ def _head(job: Job, encoders: Encoders) -> Head:
     return Head(manifest.name, manifest.sha256, job.pyramid.uri, job.model_name, encoders)
 
 
-def _check_buckets(frozen: Frozen, encoders: Encoders) -> None:
-    """UserError where a bucket of the manifest does not fit the autoencoder."""
-    columns = ("bucket_frames", "bucket_height", "bucket_width")
-    shapes = {tuple(row.values()) for row in frozen.samples.select(columns).group_by(columns).aggregate([]).to_pylist()}
-    for frames, height, width in sorted(shapes):
-        try:
-            encoders.spec.size(frames, height, width)
-        except UserError as error:
-            told = f"a bucket of {frames} frames of {height}x{width} does not fit the model's autoencoder"
-            remedy = (
-                f"{error.remedy}; freeze with a table for it (high_compression for a DC-AE, stage1 for HunyuanVideo)"
-            )
-            raise UserError(told, remedy) from None
-
-
 def _windows(frozen: Frozen, settled: Collection[int]) -> Iterator[list[SamplesToEncode]]:
     """The samples that are not settled, in items, those of a bucket together."""
     numbers = np.arange(frozen.manifest.samples, dtype=np.int64)
@@ -148,7 +135,7 @@ def _windows(frozen: Frozen, settled: Collection[int]) -> Iterator[list[SamplesT
 
 def _encode(job: Job, head: Head, coordinator: Any, items: Sequence[SamplesToEncode], done: set[int]) -> None:
     manifest, made = job.frozen.manifest, head.encoders
-    media = _still_there(job.pyramid, manifest.versions.get("media"))
+    media = still_there(job.pyramid, manifest.versions.get("media"))
     encoders = (made.autoencoder, made.text)
     make = EncodeStage(job.pyramid, media, job.latents, job.placed[0], encoders, head.by, manifest.seed, job.limits)
     stage = job.stage(ENCODE, make, give_up=make.give_up, paced=True)
@@ -195,18 +182,6 @@ def _timed(deliveries: Iterator[Delivery], seconds: float) -> Iterator[list[Deli
             some, since = [], time.monotonic()
     if some:
         yield some
-
-
-def _still_there(pyramid: Pyramid, version: int | None) -> int | None:
-    """The version of the clips' bytes that the manifest pins; None, the latest, where it was unpinned and is gone
-    (`Pyramid.dataset` raises UserError for that alone). A clip's bytes never change, and each is compared with the
-    manifest's hash.
-    """
-    try:
-        pyramid.dataset("media", version)
-    except UserError:
-        return None
-    return version
 
 
 def _nothing_kept(result: Any) -> str:

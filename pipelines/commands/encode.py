@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TextIO
 
 from curation.errors import UserError
-from curation.media.plan import Limits
 from curation.pyramid.storage.files import is_remote
-from curation.pyramid.store import Pyramid
 from curation.shards import folder
 from pipelines import encode as path
 from pipelines.config import modelfile
-from pipelines.config.recipe import parsed
+from pipelines.config.recipe import limits_of
 from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.display import EncodeDisplay
 from pipelines.encoding.latents import Latents
@@ -63,7 +61,7 @@ def encode(request: Request, out: TextIO, as_json: bool) -> Answer:
         record = stack.enter_context(Recording(pyramid, account, display).kept())
         record.joined(resources)
         record.notices = notes
-        job = path.Job(frozen, pyramid, latents, model.name, model.spec, _limits(pyramid), resources, account, record)
+        job = path.Job(frozen, pyramid, latents, model.name, model.spec, limits_of(pyramid), resources, account, record)
         path.encode(job)
         record.exit = account.exit_code
     return Answer(latents.uri, frozen.manifest.name, account, notes)
@@ -80,9 +78,3 @@ def _notes(model: modelfile.ModelFile) -> tuple[str, ...]:
     if model.autoencoder.path is not None:
         return ()
     return (f"the autoencoder's weights are random (seed {model.autoencoder.seed}): the latents show that it runs",)
-
-
-def _limits(pyramid: Pyramid) -> Limits:
-    """What the pyramid's recipe allows a decoder; the usual ones where it keeps none."""
-    text = pyramid.recipe_text()
-    return Limits() if text is None else parsed(text, f"the recipe of {pyramid.uri}").limits

@@ -17,6 +17,7 @@ from curation.contract import Kind
 from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.media.plan import ClipPlan, Encode, ImagePlan, Limits, MediaPlan, Rules, ShotPlan
 from curation.pyramid.queries import kinds
+from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
 from pipelines.config.sections import (
@@ -127,6 +128,12 @@ def text_of(name_or_path: str) -> str:
 def parsed(text: str, name: str) -> Recipe:
     """The recipe that a text says; `name` is what messages call it."""
     return tomlfile.parsed(text, name, Recipe, "recipe")
+
+
+def limits_of(pyramid: Pyramid) -> Limits:
+    """What the pyramid's recipe allows a decoder; the usual ones where it keeps none."""
+    text = pyramid.recipe_text()
+    return Limits() if text is None else parsed(text, f"the recipe of {pyramid.uri}").limits
 
 
 def differences(before: Recipe, after: Recipe) -> list[str]:

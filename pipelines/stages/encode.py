@@ -7,7 +7,6 @@ stored bytes, compared with the manifest's hash -> frames of the bucket, in the 
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curation.contract import Kind, Reason, Verdict
+from curation.contract import Reason, Verdict
 from curation.errors import UserError
 from curation.media.plan import Limits
-from curation.media.sandbox.sandbox import Fit, Sandbox
+from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from pipelines.encoding.latents import Latents
+from pipelines.frames.stored import Stored, fitted, is_dead, stored
 from pipelines.stages.base import Report
 from pipelines.stages.results import why_of
 
@@ -124,11 +124,11 @@ class Encode:
         from training.data.latent_file import row as row_of
 
         known = tombstones.read(self._set.pyramid.files)
-        stored = self._stored(item, known)
+        found = stored(self._set.pyramid, self._set.media, item.rows, known)
         rows: list[dict[str, Any]] = []
         failed: dict[int, str] = {}
         before, decoded = self._encoder.truncated, 0
-        for sample, frames in self._ahead(item, stored, known):
+        for sample, frames in self._ahead(item, found, known):
             report(f"sample {sample['sample']}", decoded)
             if isinstance(frames, Verdict):
                 failed[sample["sample"]] = why_of(frames)
@@ -141,13 +141,14 @@ class Encode:
         return self._written(item, rows, EncodeDone((), "", failed, truncated, decoded, size))
 
     def _ahead(
-        self, item: SamplesToEncode, stored: Mapping[str, tuple[bytes, str]], dead: frozenset[str]
+        self, item: SamplesToEncode, found: Mapping[str, Stored], dead: frozenset[str]
     ) -> Iterator[tuple[Mapping[str, Any], np.ndarray | Verdict]]:
         """Each sample with its frames; those of the next are decoded while this one is encoded."""
         with ThreadPoolExecutor(1, "decoding") as thread:
             coming: deque[tuple[Mapping[str, Any], Future[np.ndarray | Verdict]]] = deque()
             for sample in item.rows:
-                coming.append((sample, thread.submit(self._frames, sample, stored.get(sample["clip_id"]), dead)))
+                clip = found.get(sample["clip_id"])
+                coming.append((sample, thread.submit(fitted, self._sandbox, sample, clip, dead)))
                 if len(coming) > 1:
                     first, frames = coming.popleft()
                     yield first, frames.result()
@@ -159,32 +160,8 @@ class Encode:
         with writing(self._set.pyramid.uri):
             dead, failed = tombstones.read(self._set.pyramid.files), dict(done.failed)
             for sample in item.rows:
-                if _is_dead(sample, dead):
+                if is_dead(sample, dead):
                     failed[sample["sample"]] = str(Reason.TAKEN_DOWN)
             rows = [row for row in rows if row["sample"] not in failed]
             ticket = self._set.latents.write(rows) if rows else ""
         return replace(done, samples=tuple(row["sample"] for row in rows), ticket=ticket, failed=failed)
-
-    def _stored(self, item: SamplesToEncode, dead: frozenset[str]) -> dict[str, tuple[bytes, str]]:
-        """Bytes and hash of the clips, by their ids."""
-        wanted = [sample["clip_id"] for sample in item.rows if not _is_dead(sample, dead)]
-        found = self._set.pyramid.media(wanted, self._set.media)
-        return {clip_id: (content, hashlib.sha256(content).hexdigest()) for clip_id, content, _ in found}
-
-    def _frames(
-        self, sample: Mapping[str, Any], stored: tuple[bytes, str] | None, dead: frozenset[str]
-    ) -> np.ndarray | Verdict:
-        """The frames of a sample's bucket; or why there are none."""
-        if _is_dead(sample, dead):
-            return Verdict(Reason.TAKEN_DOWN)
-        if stored is None:
-            return Verdict(Reason.UNREADABLE, detail="its bytes are not in the pyramid any more")
-        if stored[1] != sample["media"]:
-            return Verdict(Reason.UNREADABLE, detail="its bytes in the pyramid are damaged")
-        size = (sample["bucket_frames"], sample["bucket_height"], sample["bucket_width"])
-        wanted = Fit(sample["kind"] == Kind.IMAGE, sample["interval"], *size)
-        return self._sandbox.fitted(stored[0], sample["clip_id"], wanted)
-
-
-def _is_dead(sample: Mapping[str, Any], dead: frozenset[str]) -> bool:
-    return sample["video_id"] in dead or sample["clip_id"] in dead
