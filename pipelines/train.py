@@ -1,6 +1,6 @@
-"""Training on a manifest's latents: the main path from frozen samples to checkpoints, and a log beside them.
+"""Training on a manifest: the main path from frozen samples to checkpoints, and a log beside them.
 
-    Frozen, Source, ModelSpec, Preset -> [assemble] -> [resume] -> [train] -> checkpoints, log
+    Frozen, latents or frames, ModelSpec, Preset -> [assemble] -> [resume] -> [train] -> checkpoints, log
 
 The same function runs in one process and in each process that `torchrun` starts. Given the same folder again it goes on
 from the newest whole checkpoint there.
@@ -9,6 +9,7 @@ from the newest whole checkpoint there.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from curation.errors import UserError
+from pipelines.training.account import Silent
 from training import assemble
-from training.assemble import Job
+from training.assemble import BaseJob, Validates
 from training.callbacks.averages import Averages
 from training.callbacks.base import Callback, Quiet, Report
-from training.callbacks.validation import Validation
 from training.checkpoint.load import resume
-from training.cost.formulas import Transformer
 from training.models import build
 from training.parallel.base import Engine
 from training.parallel.engines import default
@@ -41,7 +43,9 @@ class Watch(Protocol):
         """What a person should know of the run."""
         ...
 
-    def begin(self, progress: Progress, steps: int, validation: float | None) -> None: ...
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None:
+        """`measure`: the name of the validation's number among a report's values."""
+        ...
 
     def step(self, progress: Progress, report: Report) -> None: ...
 
@@ -49,7 +53,7 @@ class Watch(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """How far a run came. `began`: the step that it went on from; `step` of `steps`, fewer where it was asked to stop.
-    `loss`: of the last step; `first`, `last`: validation losses at this start and end, None without validation."""
+    `loss`: of the last step; `first`, `last`: what validation measures, at this start and end, None without."""
 
     folder: str
     checkpoint: str | None
@@ -61,11 +65,12 @@ class Trained:
     loss: float | None
     first: float | None
     last: float | None
+    measure: str
     rank: int
 
 
 def train(
-    job: Job,
+    job: BaseJob,
     watch: Watch,
     stop: Callable[[], bool] = lambda: False,
     *,
@@ -83,42 +88,44 @@ def train(
         _engine(job) as engine,
         nullcontext() if held or engine.rank else alone(job.folder),
     ):
-        return _trained(job, engine, watch if engine.rank == 0 else _Silent(), stop, beside)
+        return _trained(job, engine, watch if engine.rank == 0 else Silent(), stop, beside)
 
 
-def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool], beside: Sequence[Callback]) -> Trained:
+def _trained(
+    job: BaseJob, engine: Engine, watch: Watch, stop: Callable[[], bool], beside: Sequence[Callback]
+) -> Trained:
     preset = job.preset
-    context = assemble.context(job, engine)
-    network = assemble.network(job, engine.device)
-    sizes = Transformer.of(network.config)
-    method, batches = assemble.method(job, sizes, context), assemble.batches(job, sizes)
+    _check_same(job, engine)
+    parts = job.parts(engine)
+    batches = assemble.batches(job, parts)
     for line in batches.left_out.lines():
         watch.note(line)
     if preset.tensorboard and not assemble.has_tensorboard():
         watch.note("TensorBoard is not installed, log.jsonl has all: pip install 'ziggurat[tensorboard]'")
-    base = assemble.base(job, network)
-    engine.wrap(network, preset.optimizer)
-    averages = None if preset.averages is None else Averages(engine, preset.averages)
-    head = assemble.head(job, engine, base)
+    engine = parts.joined(engine)
+    engine.wrap(parts.network, preset.optimizer)
+    averages = None if preset.averages is None else Averages(parts.averaged(engine), preset.averages)
+    head = assemble.head(job, engine, parts)
     progress = Progress()
     if found := resume(job.checkpoints, head.identity, engine, averages):
         progress, before = found
         if before.missing != head.missing:
-            watch.note(f"{head.missing} samples have no latents, {before.missing} when it was saved: batches differ")
-    validation = assemble.validation(job, engine, method, averages)
+            watch.note(f"{head.missing} samples are left out, {before.missing} when it was saved: batches differ")
+    validation = job.validation(engine, parts, averages)
     shown = _Shown(watch, preset.steps, validation)
     callbacks = [*assemble.callbacks(job, engine, head, averages, validation), shown, *beside]
     run = Run(
         engine=engine,
-        method=method,
+        method=parts.method,
         batches=batches,
         schedule=preset.schedule,
         steps=preset.steps,
         clip=preset.clip,
         ahead=preset.ahead,
+        readers=job.readers,
         collect=preset.collect,
         patience=preset.patience,
-        guard=Judge(engine, batches, job.folder, preset.window, preset.deviations, context.ranks),
+        guard=Judge(engine, batches, job.folder, preset.window, preset.deviations, parts.method.context.ranks),
     )
     ended = loop(run, progress, callbacks, stop)
     newest = job.checkpoints.newest()
@@ -132,13 +139,29 @@ def _trained(job: Job, engine: Engine, watch: Watch, stop: Callable[[], bool], b
         samples=ended.samples,
         loss=shown.loss,
         first=shown.first,
-        last=validation.last["validation/loss"] if validation else None,
+        last=shown.headline,
+        measure=shown.measure,
         rank=engine.rank,
     )
 
 
+def _check_same(job: BaseJob, engine: Engine) -> None:
+    """UserError on all ranks where any of them would train on other samples than the others: under `torchrun` each has
+    looked for itself at what there is.
+    """
+    looked = [job.frozen.manifest.sha256, *map(str, sorted(job.missing))]
+    own = float(int(hashlib.sha256(" ".join(looked).encode()).hexdigest()[:8], 16))
+    mean = engine.agree(torch.tensor([own], dtype=torch.float64, device=engine.device)).item() / engine.ranks
+    differs = torch.tensor([float(mean != own)], dtype=torch.float64, device=engine.device)
+    if engine.agree(differs).item():
+        raise UserError(
+            "the processes do not see the same samples: something was encoded, taken down or frozen while they started",
+            "wait until that has ended, and give the same command again",
+        )
+
+
 @contextmanager
-def _engine(job: Job) -> Iterator[Engine]:
+def _engine(job: BaseJob) -> Iterator[Engine]:
     """The engine, let go at the end."""
     name = job.engine or default(int(os.environ.get("WORLD_SIZE", "1")))
     engine = engine_named(name, build.device_of(job.model), job.preset.precision)
@@ -168,25 +191,23 @@ def alone(folder: Path) -> Iterator[None]:
 class _Shown(Quiet):
     """Keeps what the answer needs, and tells `watch`."""
 
-    def __init__(self, watch: Watch, steps: int, validation: Validation | None) -> None:
+    def __init__(self, watch: Watch, steps: int, validation: Validates | None) -> None:
         self._watch, self._steps, self._validation = watch, steps, validation
+        self.measure = validation.headline if validation else ""
         self.first: float | None = None
         self.loss: float | None = None
 
+    @property
+    def headline(self) -> float | None:
+        """What validation has measured last."""
+        return self._validation.last[self.measure] if self._validation else None
+
     def begin(self, progress: Progress) -> None:
-        self.first = self._validation.last["validation/loss"] if self._validation else None
-        self._watch.begin(progress, self._steps, self.first)
+        self.first = self.headline
+        self._watch.begin(progress, self._steps, self.first, self.measure)
 
     def after_step(self, progress: Progress, report: Report) -> None:
         for note in report.notes:
             self._watch.note(note)
         self.loss = report.loss
         self._watch.step(progress, report)
-
-
-class _Silent:
-    """Ranks other than the first say nothing."""
-
-    def note(self, text: str) -> None: ...
-    def begin(self, progress: Progress, steps: int, validation: float | None) -> None: ...
-    def step(self, progress: Progress, report: Report) -> None: ...

@@ -1,16 +1,20 @@
 """From a manifest, latents, a model and a preset to the parts that the loop takes: network, method, batches, callbacks.
 
-`pipelines.train` puts them together; whoever runs the processes calls it in each of them.
+`pipelines.train` puts them together; whoever runs the processes calls it in each of them. What differs by what is
+trained is a job's own (`BaseJob`): here the transformer's, in `autoencoder.assemble` the autoencoder's.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from torch import nn
 
 from curation.errors import UserError
 from curation.shards.manifest import Frozen
@@ -18,7 +22,7 @@ from training import ops
 from training.callbacks.averages import Averages
 from training.callbacks.base import Callback
 from training.callbacks.checkpointing import Checkpointing
-from training.callbacks.log import Log, Sink, TensorBoard, Wandb
+from training.callbacks.log import Log, Sink, TensorBoard, Validated, Wandb
 from training.callbacks.pace import Pace
 from training.callbacks.speed import Speed
 from training.callbacks.time_bins import TimeBins
@@ -26,9 +30,10 @@ from training.callbacks.validation import Validation
 from training.checkpoint.folder import Checkpoints, Head, Identity
 from training.condition import Kind
 from training.cost.formulas import Transformer
-from training.data.batches import Batches, cost_of, held_out
+from training.data.batches import Batches, Cost, cost_of, held_out
 from training.data.encoded import Source
 from training.lora.inject import adapted, base_of
+from training.methods.base import Method
 from training.methods.flow_matching import FlowMatching
 from training.models import build
 from training.models.convert import NEW_LATENT
@@ -37,21 +42,50 @@ from training.models.mmdit import preset as sizes_of
 from training.offload import Offload
 from training.parallel.base import Engine
 from training.parallel.context import Context, context_of
-from training.presets import Preset
+from training.presets import Preset, RunPreset
 
 CHECKPOINTS = "checkpoints"
 
 
+class Validates(Callback, Validated, Protocol):
+    """A validation: `headline` names the number of `last` that says most."""
+
+    headline: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One run. `missing`: samples of the manifest that have no latents or were taken down. `folder`: where its
-    checkpoints and log are. `engine`: a name of `parallel.engines`, None for the one that suits how the process was
-    started."""
+class Parts:
+    """What a job trains; no engine has it yet.
+
+    `network`: what `Engine.wrap` takes. `name`: its preset's, for checkpoints. `base`: the fingerprint of the weights
+    under an adapter, `alpha`: what that is scaled by; empty and None where all are trained.
+    """
+
+    network: nn.Module
+    name: str
+    method: Method
+    cost: Cost
+    base: str = ""
+    alpha: float | None = None
+
+    def joined(self, engine: Engine) -> Engine:
+        """The engine that trains all of it."""
+        return engine
+
+    def averaged(self, engine: Engine) -> Engine:
+        """That part of `joined` whose weights are averaged."""
+        return engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseJob(ABC):
+    """One run. `missing`: samples of the manifest that are not trained on, as they were taken down or have no latents.
+    `folder`: where its checkpoints and log are. `engine`: a name of `parallel.engines`, None for the one that suits how
+    the process was started."""
 
     frozen: Frozen
-    source: Source
     model: build.ModelSpec
-    preset: Preset
+    preset: RunPreset
     folder: Path
     missing: Collection[int] = field(default=(), repr=False)
     engine: str | None = None
@@ -65,6 +99,61 @@ class Job:
         """The validation samples."""
         preset = self.preset
         return held_out(self.frozen.samples.num_rows, preset.held_out, preset.seed, self.missing)
+
+    @property
+    @abstractmethod
+    def trains(self) -> str:
+        """What checkpoints call the method."""
+
+    @property
+    def readers(self) -> int:
+        """Threads that read ahead on each rank."""
+        return 1
+
+    @abstractmethod
+    def parts(self, engine: Engine) -> Parts:
+        """Made for an engine that has none yet. UserError: what does not fit together."""
+
+    @abstractmethod
+    def validation(self, engine: Engine, parts: Parts, averages: Averages | None) -> Validates | None:
+        """None where the preset holds no samples out."""
+
+    @abstractmethod
+    def beside(self, engine: Engine) -> list[Callback]:
+        """Callbacks of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(BaseJob):
+    """The transformer's."""
+
+    source: Source
+    preset: Preset
+
+    @property
+    def trains(self) -> str:
+        return "flow_matching"
+
+    def parts(self, engine: Engine) -> Parts:
+        shared = context(self, engine)
+        made = network(self, engine.device)
+        sizes, lora = Transformer.of(made.config), self.preset.lora
+        return Parts(
+            network=made,
+            name=self.model.denoiser.preset,
+            method=method(self, sizes, shared),
+            cost=cost_of(self.source.spec, sizes, self.source.empty.tokens_BMD.shape[1]),
+            base="" if lora is None else base_of(made),
+            alpha=None if lora is None else lora.strength,
+        )
+
+    def validation(self, engine: Engine, parts: Parts, averages: Averages | None) -> Validation | None:
+        assert isinstance(parts.method, FlowMatching)
+        held = self.held_out
+        return Validation(engine, parts.method, held, self.preset.validate_every, averages) if held else None
+
+    def beside(self, engine: Engine) -> list[Callback]:
+        return [TimeBins()]
 
 
 def context(job: Job, engine: Engine) -> Context:
@@ -102,12 +191,6 @@ def network(job: Job, device: torch.device) -> MMDiT:
     return made if preset.lora is None else adapted(made, preset.lora, preset.seed)
 
 
-def base(job: Job, network: MMDiT) -> str:
-    """The fingerprint of the weights under an adapter, of a network that no engine has yet; empty where all are
-    trained."""
-    return "" if job.preset.lora is None else base_of(network)
-
-
 def method(job: Job, sizes: Transformer, context: Context) -> FlowMatching:
     """Flow matching on the job's latents."""
     preset = job.preset
@@ -123,32 +206,33 @@ def method(job: Job, sizes: Transformer, context: Context) -> FlowMatching:
     )
 
 
-def batches(job: Job, sizes: Transformer) -> Batches:
-    """Of all samples that have latents and are not held out. UserError: not one step."""
+def batches(job: BaseJob, parts: Parts) -> Batches:
+    """Of all samples that are not missing and not held out. UserError: not one step."""
     return Batches(
         job.frozen.samples,
         seed=job.preset.seed,
         per_step=job.preset.per_step,
-        cost=cost_of(job.source.spec, sizes, job.source.empty.tokens_BMD.shape[1]),
+        cost=parts.cost,
         without=frozenset(job.missing).union(job.held_out),
     )
 
 
-def head(job: Job, engine: Engine, base: str) -> Head:
-    """What every checkpoint of the run says of it. `base`: see `base`."""
+def head(job: BaseJob, engine: Engine, parts: Parts) -> Head:
+    """What every checkpoint of the run says of it."""
     preset = job.preset
     identity = Identity(
         manifest=job.frozen.manifest.sha256,
         seed=preset.seed,
         per_step=preset.per_step,
         held_out=preset.held_out,
-        base=base,
-        alpha=None if preset.lora is None else preset.lora.strength,
+        base=parts.base,
+        alpha=parts.alpha,
         shapes=engine.shapes(),
     )
     return Head(
         identity=identity,
-        network=job.model.denoiser.preset,
+        network=parts.name,
+        method=job.trains,
         settings=preset.record,
         missing=len(frozenset(job.missing)),
         engine=engine.name,
@@ -157,14 +241,8 @@ def head(job: Job, engine: Engine, base: str) -> Head:
     )
 
 
-def validation(job: Job, engine: Engine, method: FlowMatching, averages: Averages | None) -> Validation | None:
-    """None where the preset holds no samples out."""
-    held = job.held_out
-    return Validation(engine, method, held, job.preset.validate_every, averages) if held else None
-
-
 def callbacks(
-    job: Job, engine: Engine, head: Head, averages: Averages | None, validation: Validation | None
+    job: BaseJob, engine: Engine, head: Head, averages: Averages | None, validation: Validates | None
 ) -> list[Callback]:
     """All of them, in their order: see `callbacks.base`."""
     preset = job.preset
@@ -180,7 +258,7 @@ def callbacks(
     first = engine.rank == 0
     log = Log(job.folder, _sinks(preset, job.folder), validation) if first else None
     pace = Pace(engine) if engine.ranks > 1 else None
-    found = (averages, validation, saving, TimeBins(), Speed(engine.device, engine.ranks), pace, log)
+    found = (averages, validation, saving, *job.beside(engine), Speed(engine.device, engine.ranks), pace, log)
     return [one for one in found if one is not None]
 
 
@@ -189,7 +267,7 @@ def has_tensorboard() -> bool:
     return find_spec("tensorboard") is not None
 
 
-def _sinks(preset: Preset, folder: Path) -> list[Sink]:
+def _sinks(preset: RunPreset, folder: Path) -> list[Sink]:
     sinks: list[Sink] = []
     if preset.tensorboard and has_tensorboard():
         sinks.append(TensorBoard(folder / "tensorboard"))

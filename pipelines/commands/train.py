@@ -1,26 +1,29 @@
-"""`ziggurat train`: a network on the latents of a manifest. `pipelines.train` does it; here arguments become a job."""
+"""`ziggurat train`: a network on the samples of a manifest, in this process, those of `torchrun`, or Ray's.
+
+`train_job` makes the job, `pipelines.train` does it; here is who runs it, with what record and which end.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
 from curation.pyramid.storage.files import Files
-from pipelines.config import modelfile, preset
+from pipelines.commands import train_job
+from pipelines.config import modelfile
 from pipelines.execution import signals
 from pipelines.execution.recording import Record
-from pipelines.sampling.networks import need_torch
-from pipelines.training.account import Course, Followed
+from pipelines.training.account import Course, Followed, Silent
 
 if TYPE_CHECKING:
     from pipelines.train import Trained, Watch
     from pipelines.training.timeouts import Timeouts
-    from training.assemble import Job
+    from training.assemble import BaseJob
 
 GRACE_S = 900.0
 """After a signal a run ends its step and saves, which takes as long as it takes; a second signal ends it at once.
@@ -34,12 +37,13 @@ PACKAGES = ("torch", "colossalai", "triton", "peft", "diffusers", "transformers"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of `ziggurat train`. `steps`, `changes`: of the preset. `workers`: processes on Ray, at `address`
+    """The arguments of `ziggurat train`. `latents`: None for a preset that trains on frames. `steps`, `changes`: of the
+    preset. `workers`: processes on Ray, at `address`
     or a local one, of which `least` are enough and which are started again `restarts` times; None: this process alone,
     or those of `torchrun`."""
 
     manifest: str
-    latents: str
+    latents: str | None
     model: str
     preset: str
     to: str
@@ -61,54 +65,34 @@ def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> T
     if request.workers is not None:
         _check_workers(request)
     model = modelfile.load(request.model)
-    changes = [*request.changes, *([] if request.steps is None else [f"steps={request.steps}"])]
-    chosen = preset.load(request.preset, changes)
-    need_torch()
-    from curation.pyramid.storage import about, address
-    from curation.shards import folder
-    from curation.shards.takedown import forgotten
-    from pipelines.train import train as run
-    from training.assemble import Job
-    from training.data.latents import LatentStore
-
-    pyramid, frozen = folder.opened(request.manifest)
-    place, options = address.located(request.latents)
-    source = LatentStore.open(place, frozen.manifest, about.options(place, options))
-    missing, gone = set(source.missing.tolist()), set(forgotten(frozen, pyramid))
-    whole = frozen.manifest.samples
-    if missing - gone:
-        watch.note(f"{len(missing - gone):,} of {whole:,} samples have no latents and are left out")
-    if gone:
-        watch.note(f"{len(gone):,} of {whole:,} samples were taken down since they were frozen and are left out")
-    if source.head.model != model.name:
-        watch.note(f"the latents were encoded with the model {source.head.model}, and {model.name} is trained")
-    job = Job(
-        frozen=frozen,
-        source=source,
-        model=model.spec,
-        preset=chosen.preset(request.preset),
-        folder=Path(request.to),
-        missing=missing | gone,
-        engine=request.engine,
-    )
-    course = Course(
-        manifest=f"{frozen.manifest.name} ({frozen.manifest.sha256[:12]})",
-        latents=source.uri,
-        model=model.name,
-        preset=job.preset.record,
-        steps=job.preset.steps,
-    )
-    watch = Followed(watch, course)
-    with _recorded(job, course) as record:
+    with ExitStack() as stack:
+        found = train_job.made(request, model, watch if _is_first() else Silent(), stack)
+        job = found.job
+        course = Course(
+            manifest=f"{job.frozen.manifest.name} ({job.frozen.manifest.sha256[:12]})",
+            data=found.data,
+            model=model.name,
+            preset=job.preset.record,
+            steps=job.preset.steps,
+        )
+        watch = Followed(watch, course)
+        record = stack.enter_context(_recorded(job, course))
         if request.workers is not None:
             return _on_ray(request, job, course, watch, request.workers, timeouts, record)
-        with signals.held(GRACE_S, saves=True):
-            return run(job, watch, signals.came)
+        from pipelines.train import train as run
+
+        stack.enter_context(signals.held(GRACE_S, saves=True))
+        return run(job, watch, signals.came)
 
 
-def _recorded(job: Job, course: Course) -> AbstractContextManager[Record | None]:
+def _is_first() -> bool:
+    """Whether this process speaks, of those that `torchrun` has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _recorded(job: BaseJob, course: Course) -> AbstractContextManager[Record | None]:
     """The run's record, `runs/ID.json` in its folder: one, whoever started how many processes."""
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_first():
         return nullcontext()
     record = Record(Files(str(job.folder)), course, job.preset.name, packages=PACKAGES)
     return record.kept()
@@ -125,7 +109,7 @@ def _check_workers(request: Request) -> None:
 
 def _on_ray(
     request: Request,
-    job: Job,
+    job: BaseJob,
     course: Course,
     watch: Watch,
     workers: int,
@@ -153,7 +137,7 @@ def _on_ray(
         crew = Crew(workers, least, request.restarts, gpu, threads)
         if request.address is None:
             check_room(crew, there.gpus)
-        reads = [] if "://" in course.latents else [Path(course.latents).absolute()]
+        reads = [] if "://" in course.data else [Path(course.data).absolute()]
         with signals.held(GRACE_S, saves=True):
             return train_on_ray(
                 replace(job, folder=job.folder.absolute()), crew, watch, signals.came, course, timeouts, reads

@@ -93,12 +93,20 @@ def _refuse(context: typer.Context, names: set[str], why: str) -> None:
 def train(
     context: typer.Context,
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="PYRAMID#NAME, or PYRAMID/manifests/NAME.json.")],
-    latents: Annotated[str, typer.Option(metavar="URI", help="Where `encode` has put the manifest's latents.")],
     to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Checkpoints and log; holds one, the run goes on.")],
+    latents: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Where `encode` has put the manifest's latents; an autoencoder takes none."),
+    ] = None,
     model: ModelOption = "tiny",
     preset: Annotated[
         str,
-        typer.Option("--preset", "-p", help="stage1, stage1_i2v, stage2_i2v, high_compression, lora, tiny, or a file."),
+        typer.Option(
+            "--preset",
+            "-p",
+            help="stage1, stage1_i2v, stage2_i2v, high_compression, lora, tiny; autoencoder, autoencoder_gan, "
+            "tiny_autoencoder; or a file.",
+        ),
     ] = "tiny",
     steps: Annotated[int | None, typer.Option(min=1, help="Until so many in all; the preset's by default.")] = None,
     changes: Annotated[
@@ -119,7 +127,9 @@ def train(
     address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on encoded samples. Run it again to go on where it stopped."""
+    """Train a network on a manifest: the transformer on latents, or the autoencoder on frames, as the preset says. Run
+    it again to go on where it stopped.
+    """
     from pipelines.commands.train import Request
     from pipelines.commands.train import train as run
     from pipelines.render import training as render_training
@@ -136,10 +146,18 @@ def train(
 def weights(
     run: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a training run.")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors file to write.")],
-    layout: Annotated[str, typer.Option(help="opensora_v2, flux or diffusers.")] = "opensora_v2",
+    layout: Annotated[
+        str, typer.Option(help="opensora_v2, flux or diffusers; of an autoencoder there is opensora_v2.")
+    ] = "opensora_v2",
     step: Annotated[int | None, typer.Option(min=0, help="Of the checkpoint; the newest by default.")] = None,
-    averages: Annotated[bool, typer.Option("--averages", help="The EMA of the weights.")] = False,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the numbers.")] = "bfloat16",
+    averages: Annotated[
+        bool | None,
+        typer.Option("--averages/--no-averages", help="The EMA of the weights; by default of an autoencoder alone."),
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        typer.Option(help="Of the numbers: bfloat16 by default, float32 of an autoencoder."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the network of a checkpoint as safetensors, in a layout that other programs read."""

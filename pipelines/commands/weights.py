@@ -10,25 +10,38 @@ from typing import Literal
 from curation.errors import UserError
 from pipelines.sampling.networks import need_torch
 
+AUTOENCODER_LAYOUT = "opensora_v2"
+"""The public names, which `VideoDcAe` has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files, and the step that they are of. `left_out`: parts of the network that the layout has no place for."""
+    """The files, and the step that they are of. `averages`: whether they hold the EMA. `left_out`: parts of what was
+    trained that are not in them."""
 
     files: Sequence[str]
     step: int
     layout: str
+    averages: bool
     left_out: Sequence[str] = ()
 
 
 def weights(
-    run: str, output: str, layout: str, step: int | None, averages: bool, dtype: Literal["float32", "bfloat16"]
+    run: str,
+    output: str,
+    layout: str,
+    step: int | None,
+    averages: bool | None,
+    dtype: Literal["float32", "bfloat16"] | None,
 ) -> Written:
-    """Of the run's newest whole checkpoint, or of that of `step`. UserError: there is none."""
+    """Of the run's newest whole checkpoint, or of that of `step`. `averages` None: of an autoencoder that has them,
+    as they are what its validation looks at; `dtype` None: float32 of an autoencoder, bfloat16 else. UserError: there
+    is no such checkpoint, or no such layout."""
     need_torch()
     from training.assemble import CHECKPOINTS
-    from training.checkpoint.export import export
-    from training.checkpoint.folder import Checkpoints, step_of
+    from training.checkpoint.export import export, export_autoencoder
+    from training.checkpoint.folder import Checkpoints, Head, step_of
+    from training.checkpoint.state import AVERAGE
 
     checkpoints = Checkpoints(Path(run, CHECKPOINTS))
     whole = checkpoints.whole()
@@ -38,5 +51,14 @@ def weights(
     if chosen not in whole:
         steps = ", ".join(str(step_of(path)) for path in whole)
         raise UserError(f"{run} holds no checkpoint of step {step}", f"choose from {steps}")
-    files, left_out = export(chosen, Path(output), layout, averages, dtype)
-    return Written([str(path) for path in files], step_of(chosen), layout, left_out)
+    head = Head.read(chosen)
+    if head.method == "autoencoder":
+        if layout != AUTOENCODER_LAYOUT:
+            raise UserError(f"an autoencoder has no layout {layout!r}", "leave --layout out")
+        averages = AVERAGE in head.parts if averages is None else averages
+        left_out = export_autoencoder(chosen, Path(output), averages, dtype or "float32")
+        files = [Path(output)]
+    else:
+        averages = bool(averages)
+        files, left_out = export(chosen, Path(output), layout, averages, dtype or "bfloat16")
+    return Written([str(path) for path in files], step_of(chosen), layout, averages, left_out)

@@ -34,12 +34,21 @@ class DenoiserSection(Section):
 
 
 class AutoencoderSection(Section):
-    """`hunyuan`, or `dcae` with a preset. Without `path`: random weights from `seed`."""
+    """`hunyuan`, or `dcae` with a preset. Without `path`: random weights from `seed`. `latent_std`: what a DC-AE's
+    latents are divided by, 0.493 where it is left out; of one that you have trained, `validation/latent_std` of the
+    run's log."""
 
     kind: Literal["hunyuan", "dcae"]
     preset: str = "f32t4c128"
     path: str | None = None
     seed: int = 0
+    latent_std: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        if self.latent_std is not None and self.kind != "dcae":
+            raise ValueError('latent_std is of kind = "dcae"')
+        return self
 
 
 class TextSection(Section):
@@ -79,6 +88,15 @@ class QualitySection(Section):
     weights: dict[str, float] = Field(default_factory=dict)
 
 
+class PerceptionSection(Section):
+    """Networks that judge pictures where the autoencoder is trained. `vgg16`, `lpips`: torchvision's VGG16 and LPIPS's
+    linear layers for it; `dinov2`: the folder of the teacher. Commands that get them: docs/autoencoder.md."""
+
+    vgg16: _Path | None = None
+    lpips: _Path | None = None
+    dinov2: _Path | None = None
+
+
 class RunSection(Section):
     """Where and how: `auto` is the GPU where there is one. `kernels`: compute with the Triton kernels, on a GPU.
 
@@ -100,6 +118,7 @@ class ModelFile(Section):
     text: TextSection = TextSection()
     image: ImageSection = ImageSection()
     quality: QualitySection = QualitySection()
+    perception: PerceptionSection = PerceptionSection()
     run: RunSection = RunSection()
 
     @property

@@ -1,18 +1,21 @@
 """The preset of a training run: a TOML file for each stage of the report, and `tiny` for a CPU. `train` reads it.
 
 What a batch holds is the manifest's affair (its bucket table); what network is trained, the model file's. `--set
-schedule.warmup=100` changes one key of it for a run.
+schedule.warmup=100` changes one key of it for a run. The key `method` says whether the transformer is trained, which
+needs no word, or the autoencoder (`autoencoder_preset`); what both decide alike is a `RunFile`.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from curation.errors import UserError
 from pipelines.config import tomlfile
 from pipelines.config.tomlfile import Section
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from training.presets import Preset
 
 SHIPPED = Path(__file__).parent / "presets"
+
+Method = Literal["flow_matching", "autoencoder"]
+"""What is learnt, and so which network is trained."""
 
 _Positive = Annotated[int, Field(ge=1)]
 
@@ -156,26 +162,62 @@ class RecoverySection(Section):
     deviations: Annotated[float, Field(ge=0)] = 6.0
 
 
-class PresetFile(Section):
-    """A whole preset file. `[conditions]`: weights of what is given, as t2v = 1 and i2v_head = 5."""
+class RunFile(Section):
+    """The keys that a preset has whatever it trains."""
 
     steps: _Positive
     seed: Annotated[int, Field(ge=0)] = 42
     batches: BatchesSection
     schedule: ScheduleSection
     optimizer: OptimizerSection = OptimizerSection()
+    averages: AveragesSection = AveragesSection()
+    validation: ValidationSection = ValidationSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
+    log: LogSection = LogSection()
+    loop: LoopSection = LoopSection()
+    recovery: RecoverySection = RecoverySection()
+
+    def common(self, name: str) -> dict[str, Any]:
+        """These keys as `training.presets.RunPreset` has them. UserError: a schedule that makes no sense."""
+        from training.parallel.base import AdamW
+        from training.schedule import Schedule
+
+        adam, checkpoints = self.optimizer, self.checkpoints
+        return {
+            "name": name,
+            "steps": self.steps,
+            "seed": self.seed,
+            "per_step": self.batches.per_step,
+            "ahead": self.batches.ahead,
+            "schedule": Schedule(self.schedule.rates, self.schedule.warmup),
+            "optimizer": AdamW(adam.beta1, adam.beta2, adam.eps, adam.weight_decay),
+            "clip": adam.clip,
+            "averages": self.averages.decay or None,
+            "held_out": self.validation.samples,
+            "validate_every": self.validation.every,
+            "save_every": checkpoints.every,
+            "keep_last": checkpoints.keep_last,
+            "keep_every": checkpoints.keep_every,
+            "collect": self.loop.collect,
+            "patience": self.loop.patience,
+            "window": self.recovery.window,
+            "deviations": self.recovery.deviations,
+            "tensorboard": self.log.tensorboard,
+            "wandb": self.log.wandb,
+            "record": self.model_dump(mode="json"),
+        }
+
+
+class PresetFile(RunFile):
+    """A whole preset file of the transformer. `[conditions]`: weights of what is given, as t2v = 1 and i2v_head = 5."""
+
+    method: Literal["flow_matching"] = "flow_matching"
     conditions: dict[str, float]
     text: TextSection = TextSection()
     loss: LossSection = LossSection()
     network: NetworkSection = NetworkSection()
     lora: LoraSection = LoraSection()
-    averages: AveragesSection = AveragesSection()
-    validation: ValidationSection = ValidationSection()
-    checkpoints: CheckpointsSection = CheckpointsSection()
     parallel: ParallelSection = ParallelSection()
-    log: LogSection = LogSection()
-    loop: LoopSection = LoopSection()
-    recovery: RecoverySection = RecoverySection()
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:
@@ -193,20 +235,11 @@ class PresetFile(Section):
         """What `training` takes. Needs torch. UserError: a condition or a schedule that makes no sense."""
         from training.condition import weights_of
         from training.lora.spec import LoraSpec
-        from training.parallel.base import AdamW
         from training.presets import Preset
-        from training.schedule import Schedule
 
-        adam, network, checkpoints, lora = self.optimizer, self.network, self.checkpoints, self.lora
+        network, lora = self.network, self.lora
         return Preset(
-            name=name,
-            steps=self.steps,
-            seed=self.seed,
-            per_step=self.batches.per_step,
-            ahead=self.batches.ahead,
-            schedule=Schedule(self.schedule.rates, self.schedule.warmup),
-            optimizer=AdamW(adam.beta1, adam.beta2, adam.eps, adam.weight_decay),
-            clip=adam.clip,
+            **self.common(name),
             conditions=weights_of(self.conditions),
             with_references=self.loss.references,
             text_dropout=self.text.dropout,
@@ -217,20 +250,19 @@ class PresetFile(Section):
             lora=LoraSpec(**lora.model_dump()) if lora.rank else None,
             context=self.parallel.context,
             attention=self.parallel.attention,
-            averages=self.averages.decay or None,
-            held_out=self.validation.samples,
-            validate_every=self.validation.every,
-            save_every=checkpoints.every,
-            keep_last=checkpoints.keep_last,
-            keep_every=checkpoints.keep_every,
-            collect=self.loop.collect,
-            patience=self.loop.patience,
-            window=self.recovery.window,
-            deviations=self.recovery.deviations,
-            tensorboard=self.log.tensorboard,
-            wandb=self.log.wandb,
-            record=self.model_dump(mode="json"),
         )
+
+
+def method_of(name_or_path: str) -> Method:
+    """What a preset trains. UserError: no such preset, or a method that there is not."""
+    try:
+        found = tomllib.loads(tomlfile.text_of(name_or_path, SHIPPED, "preset")).get("method", "flow_matching")
+    except tomllib.TOMLDecodeError:
+        return "flow_matching"  # whoever reads all of it says what is wrong
+    methods = get_args(Method)
+    if found not in methods:
+        raise UserError(f"preset {Path(name_or_path).name}: method = {found!r}", f"write {' or '.join(methods)}")
+    return found
 
 
 def load(name_or_path: str, changes: Sequence[str] = ()) -> PresetFile:

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 EVERY_S = 5.0
 
+_UNITS = {"validation/psnr": ("PSNR", "{:.2f} dB")}
+"""How a validation's number is called and written, where not as a loss."""
+_WHY_LEFT_OUT = {
+    "cond_in": ", {layout} has no place for it: what is given as a condition is not seen there",
+    "discriminator": ": only training has a use for it, and it stays in the checkpoint",
+    "projection": ": only the alignment with the teacher has a use for it",
+}
+
 
 class TrainWatch:
     """A `pipelines.train.Watch`."""
@@ -31,17 +39,19 @@ class TrainWatch:
     def __init__(self, as_json: bool, every_s: float = EVERY_S) -> None:
         self._as_json, self._every_s = as_json, every_s
         self._began, self._told, self._first, self._steps = time.monotonic(), 0.0, 0, 0
+        self._measure = ""
 
     def note(self, text: str) -> None:
         note(text)
 
-    def begin(self, progress: Progress, steps: int, validation: float | None) -> None:
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None:
         self._began, self._first, self._steps = time.monotonic(), progress.step, steps
+        self._measure = measure
         if self._as_json:
             _object("begin", step=progress.step, steps=steps, validation=validation)
         else:
             where = f"from step {progress.step} " if progress.step else ""
-            start = "" if validation is None else f", validation loss {validation:.4f}"
+            start = "" if validation is None else f", {_measured(measure, validation)}"
             _told(f"training {where}to step {steps}{start}")
 
     def step(self, progress: Progress, report: Report) -> None:
@@ -49,8 +59,8 @@ class TrainWatch:
             values = {"loss": report.loss, "norm": report.norm, "rate": report.rate, **report.values}
             _object("step", step=progress.step, samples=progress.samples, skipped=progress.skipped, **values)
             return
-        if (validated := report.values.get("validation/loss")) is not None:
-            _told(f"step {progress.step}: validation loss {validated:.4f}")
+        if (validated := report.values.get(self._measure)) is not None:
+            _told(f"step {progress.step}: {_measured(self._measure, validated)}")
         if time.monotonic() - self._told >= self._every_s:
             self._told = time.monotonic()
             _told(self._line(progress, report))
@@ -81,7 +91,7 @@ def train(done: Trained, as_json: bool) -> None:
         return
     line(f"step {done.step} of {done.steps}, {done.samples:,} samples, {done.skipped} steps skipped")
     if done.first is not None and done.last is not None:
-        line(f"validation loss {done.first:.4f} -> {done.last:.4f}")
+        line(f"{_measured(done.measure, done.first)} -> {_number(done.measure, done.last)}")
     if done.checkpoint is not None:
         line(f"checkpoint {done.checkpoint}")
 
@@ -92,11 +102,18 @@ def weights(written: Written, as_json: bool) -> None:
         print(json.dumps(asdict(written)))
         return
     for name in written.files:
-        line(f"{name}: step {written.step}, layout {written.layout}")
+        averaged = ", averaged" if written.averages else ""
+        line(f"{name}: step {written.step}, layout {written.layout}{averaged}")
     for name in written.left_out:
-        note(
-            f"{name} is left out, {written.layout} has no place for it: what is given as a condition is not seen there"
-        )
+        note(f"{name} is left out{_WHY_LEFT_OUT.get(name, '')}".format(layout=written.layout))
+
+
+def _measured(measure: str, value: float) -> str:
+    return f"validation {_UNITS[measure][0] if measure in _UNITS else 'loss'} {_number(measure, value)}"
+
+
+def _number(measure: str, value: float) -> str:
+    return (_UNITS[measure][1] if measure in _UNITS else "{:.4f}").format(value)
 
 
 def _object(kind: str, **values: Any) -> None:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Course:
-    """`manifest`, `latents`, `model`: what was trained on what. `preset`: as it was in force. `began`: the step that it
+    """`manifest`, `data`, `model`: what was trained on what, and where that was read. `preset`: as it was in force. `began`: the step that it
     went on from; `step` of `steps`: the latest, `skipped` of them without an update. `restarts`: one line for each
     group of workers that was lost. `left_out`: nodes that failed their checks. `events`: what a person was told."""
 
     manifest: str
-    latents: str
+    data: str
     model: str
     preset: Mapping[str, Any]
     steps: int
@@ -43,12 +43,20 @@ class Followed:
             self._course.events.append(text)
             self._watch.note(text)
 
-    def begin(self, progress: Progress, steps: int, validation: float | None) -> None:
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None:
         if self._course.began is None:
             self._course.began = progress.step
         self._course.step, self._course.skipped = progress.step, progress.skipped
-        self._watch.begin(progress, steps, validation)
+        self._watch.begin(progress, steps, validation, measure)
 
     def step(self, progress: Progress, report: Report) -> None:
         self._course.step, self._course.skipped = progress.step, progress.skipped
         self._watch.step(progress, report)
+
+
+class Silent:
+    """A `pipelines.train.Watch` of a process that says nothing: ranks other than the first."""
+
+    def note(self, text: str) -> None: ...
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None: ...
+    def step(self, progress: Progress, report: Report) -> None: ...

@@ -145,7 +145,7 @@ class Driver:
             watch.note(event.text)
         elif isinstance(event, Began):
             self._first = self._first or event
-            watch.begin(event.progress, event.steps, event.validation)
+            watch.begin(event.progress, event.steps, event.validation, event.measure)
         elif isinstance(event, Stepped):
             watch.step(event.progress, event.report)
         else:

@@ -54,6 +54,7 @@ class Began:
     progress: Progress
     steps: int
     validation: float | None
+    measure: str
 
 
 @dataclass(frozen=True, slots=True)

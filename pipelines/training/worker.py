@@ -83,8 +83,8 @@ class Telling:
     def note(self, text: str) -> None:
         self._add(Note(text))
 
-    def begin(self, progress: Progress, steps: int, validation: float | None) -> None:
-        self._add(Began(progress, steps, validation))
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None:
+        self._add(Began(progress, steps, validation, measure))
 
     def step(self, progress: Progress, report: Report) -> None:
         self._add(Stepped(progress, replace(report, told={})))

@@ -195,7 +195,7 @@ class Kept:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def begin(self, progress: Progress, steps: int, validation: float | None) -> None:
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None:
         self.began.append(progress.step)
 
     def step(self, progress: Progress, report: Report) -> None:

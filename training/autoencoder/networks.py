@@ -18,10 +18,12 @@ from training.parallel.pair import Both
 
 
 class Rebuilt(NamedTuple):
-    """What comes back of a clip. `projected_BDThw`: the aligned stage's output in the teacher's width."""
+    """What comes back of a clip. `projected_BDThw`: the aligned stage's output in the teacher's width. `latent_BCTHW`:
+    what it was decoded from, not scaled, without gradient."""
 
     video_B3THW: Tensor
     projected_BDThw: Tensor | None
+    latent_BCTHW: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ class Rebuilder(nn.Module):
         else:
             made = self.autoencoder.decoder(latent)
         if self.projection is None:
-            return Rebuilt(made, None)
+            return Rebuilt(made, None, latent.detach())
         assert self._kept is not None, "the hook has kept the stage's output"
         kept, self._kept = self._kept, None
         # Without gradients nothing is aligned: a validation has no use for it.
-        return Rebuilt(made, self.projection(kept) if made.requires_grad else None)
+        return Rebuilt(made, self.projection(kept) if made.requires_grad else None, latent.detach())
 
     def layers(self) -> Layers:
         """Of the last forward, which is then forgotten."""

@@ -1,4 +1,6 @@
-"""How well held-out clips come back: PSNR, SSIM and LPIPS, of the same clips each time (the report's Table 1)."""
+"""How well held-out clips come back: PSNR, SSIM and LPIPS, of the same clips each time (the report's Table 1); and how
+wide their latents are, which is the scale that a model file of these weights gives as `autoencoder.latent_std`.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,18 @@ if TYPE_CHECKING:
     from training.trainer import Progress
 
 
+_MOMENTS = "latent: sum, sum of squares, count"
+
+
 class Reconstruction(Quiet):
-    """Every `every` steps, before the first and after the last: `last` has the means over `samples`, by name.
+    """Every `every` steps, before the first and after the last: `last` has the means over `samples`, by name, and the
+    standard deviation of all their latents as `validation/latent_std`.
 
     Whole clips, one by one, with the averaged weights where there are some; LPIPS where its network is given. Clips
     are shared among ranks, each of which takes part in as many passes as the others.
     """
+
+    headline = "validation/psnr"
 
     def __init__(
         self,
@@ -65,10 +73,16 @@ class Reconstruction(Quiet):
                 index = turn * engine.ranks + engine.rank
                 own = index < len(self._samples)  # else this rank only keeps the others company
                 inputs = self._method.validation([self._samples[index if own else 0]]).to(engine.device)
-                again = self._method.rebuilt(engine.model, inputs, engine.dtype)
+                again, latent = self._method.coded(engine.model, inputs, engine.dtype)
                 for name, value in self._compared(inputs.video[0], again[0]).items():
                     tally.add(f"validation/{name}", value if own else 0.0)
-        return {name: values[0] / len(self._samples) for name, values in tally.agreed(engine).items()}
+                wide = latent.double()
+                tally.add(_MOMENTS, torch.stack([wide.sum(), wide.square().sum(), wide.new_tensor(wide.numel())]) * own)
+        found = dict(tally.agreed(engine))
+        total, squares, count = found.pop(_MOMENTS)
+        means = {name: values[0] / len(self._samples) for name, values in found.items()}
+        variance = squares / count - (total / count) ** 2
+        return {**means, "validation/latent_std": (0.0 if variance < 0 else variance) ** 0.5}  # rounding; NaN stays
 
     def _compared(self, video_3THW: Tensor, again_3THW: Tensor) -> dict[str, float]:
         # A number that is not finite is told as one: an exception on one rank would leave the others waiting.

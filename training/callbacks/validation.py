@@ -34,6 +34,8 @@ class Validation(Quiet):
     here as well.
     """
 
+    headline = "validation/loss"
+
     def __init__(
         self,
         engine: Engine,

@@ -43,14 +43,15 @@ def export(
     return files, ["cond_in"] if dropped is not None and network.config.cond_embed else []
 
 
-def export_autoencoder(checkpoint: Path, target: Path, averages: bool = True, dtype: Number = "float32") -> None:
-    """Write the autoencoder's weights, its averages by default, as one safetensors file under the public names.
+def export_autoencoder(checkpoint: Path, target: Path, averages: bool = True, dtype: Number = "float32") -> list[str]:
+    """Write the autoencoder's weights, its averages by default, as one safetensors file under the public names; which
+    of `discriminator` and `projection` were trained with it and stay behind.
 
-    Discriminator and projection stay behind. UserError: the checkpoint is of another kind of network, has no averages,
-    or there is a file of that name.
+    UserError: the checkpoint is of another kind of network, has no averages, or there is a file of that name.
     """
     under = "autoencoder."
-    network = Head.read(checkpoint).network
+    head = Head.read(checkpoint)
+    network = head.network
     with torch.device("meta"):
         made = VideoDcAe(autoencoder_preset(network))
     found = tensors(checkpoint, AVERAGE if averages else WEIGHT, under)
@@ -58,3 +59,5 @@ def export_autoencoder(checkpoint: Path, target: Path, averages: bool = True, dt
         {name.removeprefix(under): tensor.to(getattr(torch, dtype)) for name, tensor in found.items()}, assign=True
     )
     made.save(target)
+    trained = {name.partition(".")[0] for name in head.identity.shapes}
+    return sorted(trained - {"autoencoder"})

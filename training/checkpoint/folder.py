@@ -70,8 +70,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """`progress`: how far the run was. `parts`: what was saved of each weight. `network`: the transformer's preset.
-    `settings`: the training preset as it was in force. `missing`: samples that had no latents. `files`: sizes in bytes.
+    """`progress`: how far the run was. `parts`: what was saved of each weight. `network`: the transformer's preset, or
+    where `method` is "autoencoder" that one's. `settings`: the training preset as it was in force. `missing`: samples
+    that were left out. `files`: sizes in bytes.
     """
 
     identity: Identity
@@ -81,6 +82,7 @@ class Head:
     engine: str
     ranks: int
     torch: str
+    method: str = "flow_matching"
     progress: Mapping[str, int] = field(default_factory=dict)
     parts: Sequence[str] = ()
     made: str = ""

@@ -133,8 +133,10 @@ PRESETS: Mapping[str, BucketTable] = {
         {"256px": _lengths(195, (80, 40, 28, 23)), "768px": _lengths(38, (10, 5, 3, 2), p=0.5, image_p=0.5)}
     ),
     "high_compression": BucketTable({"768px": _lengths(20, (8, 4, 3, 2), causal=False)}, side_multiple=32),
+    "autoencoder": BucketTable({"256px_ar1:1": {32: Slot(1)}}, side_multiple=32),
     "image": BucketTable(
         {"256px": _lengths(50), "768px": _lengths(11, image_p=0.5), "1024px": _lengths(7, image_p=0.5)}
     ),
 }
-"""Spec section 4.4, for GPUs of 141 GB. The public stage2 table has no bucket of 69 frames at 256px; this one does."""
+"""Spec section 4.4, for GPUs of 141 GB; 1.5 for the autoencoder. The public stage2 table has no bucket of 69 frames at
+256px; this one does."""

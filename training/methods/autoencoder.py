@@ -116,9 +116,14 @@ class Autoencoding:
         """Inputs of samples of one bucket: whole clips."""
         return self._inputs(tuple(samples), self.clips.read(samples), against=False)
 
+    def coded(self, model: Any, inputs: ClipInputs, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The clips as they come back, not clamped, and their latents, not scaled; float32."""
+        made: Rebuilt = _rebuilder(model)(inputs.video.to(dtype))
+        return made.video_B3THW.float(), made.latent_BCTHW.float()
+
     def rebuilt(self, model: Any, inputs: ClipInputs, dtype: torch.dtype) -> Tensor:
-        """The clips as they come back, float32, not clamped."""
-        return _rebuilder(model)(inputs.video.to(dtype)).video_B3THW.float()
+        """The first of `coded`."""
+        return self.coded(model, inputs, dtype)[0]
 
     def loss(self, model: Any, inputs: ClipInputs, dtype: torch.dtype) -> Losses:
         """The sum of all terms, the judge's own loss among them.
@@ -127,7 +132,7 @@ class Autoencoding:
         such a term was multiplied with; `judge`, `real`, `fake`: its loss and mean logits.
         UserError: bfloat16 on a CPU.
         """
-        _check(inputs.frames_BTHW3.device, dtype)
+        check_precision(inputs.frames_BTHW3.device, dtype)
         video = inputs.video
         made: Rebuilt = _rebuilder(model)(video.to(dtype))
         layers = self.networks.rebuilder.layers()
@@ -202,10 +207,11 @@ class _Term:
 _NOTHING = _Term(0.0, {})
 
 
-def _check(device: torch.device, dtype: torch.dtype) -> None:
-    """oneDNN's bfloat16 convolutions are wrong where an axis is short, without a word (docs/autoencoder.md)."""
+def check_precision(device: torch.device, dtype: torch.dtype) -> None:
+    """UserError: bfloat16 on a CPU. oneDNN's gradients of a bfloat16 convolution are wrong where an axis is short,
+    without a word (docs/autoencoder.md)."""
     if device.type == "cpu" and dtype == torch.bfloat16:
-        raise UserError("an autoencoder's gradients in bfloat16 are wrong on a CPU", "train with precision float32")
+        raise UserError("an autoencoder's gradients in bfloat16 are wrong on a CPU", "--set network.precision=float32")
 
 
 def _rebuilder(model: Any) -> Any:

@@ -7,7 +7,7 @@ one part, so that the trainer takes the transformer without the text encoder, an
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -39,12 +39,14 @@ class DenoiserSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoencoderSpec:
-    """`hunyuan`, or `dcae` with a preset. Without `path` its weights are drawn from `seed`."""
+    """`hunyuan`, or `dcae` with a preset. Without `path` its weights are drawn from `seed`. `latent_std`: what a Video
+    DC-AE's latents are divided by; None: what the released one's are."""
 
     kind: Literal["hunyuan", "dcae"]
     preset: str
     path: str | None = None
     seed: int = 0
+    latent_std: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +181,17 @@ def autoencoder(spec: AutoencoderSpec, device: torch.device, dtype: torch.dtype)
     from training.models.dcae import VideoDcAe, preset
     from training.models.hunyuan import HunyuanVae
 
-    if spec.path is None:
-        torch.manual_seed(spec.seed)
-        made = HunyuanVae() if spec.kind == "hunyuan" else VideoDcAe(preset(spec.preset))
-        return made.to(device, dtype).eval().requires_grad_(False)
-    if spec.kind == "hunyuan":
+    if spec.kind == "hunyuan" and spec.path is not None:
         return HunyuanVae.load(spec.path, dtype=dtype, device=device)
-    return VideoDcAe.load(spec.path, spec.preset, dtype=dtype, device=device).requires_grad_(False)
+    torch.manual_seed(spec.seed)
+    if spec.kind == "hunyuan":
+        return HunyuanVae().to(device, dtype).eval().requires_grad_(False)
+    config = preset(spec.preset)
+    if spec.latent_std is not None:
+        config = replace(config, latent_std=spec.latent_std)
+    if spec.path is None:
+        return VideoDcAe(config).to(device, dtype).eval().requires_grad_(False)
+    return VideoDcAe.load(spec.path, config, dtype=dtype, device=device).requires_grad_(False)
 
 
 def autoencoder_fingerprint(made: Autoencoder) -> str:

@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_one_line(toy: Shard, tmp_path: Path, capsys: pytes
     def told(*more: str) -> str:
         return refused(capsys, *toy.arguments, "--to", str(tmp_path / "other"), *more)
 
-    assert "no preset 'huge'; give a .toml file or one of high_compression, lora, stage1" in told("--preset", "huge")
+    assert "no preset 'huge'; give a .toml file or one of autoencoder, autoencoder_gan, " in told("--preset", "huge")
     assert "optimizer.clip = 0: input should be greater than 0" in told("--set", "optimizer.clip=0")
     assert "4 ranks are to share a sample's tokens, engine single is one process" in told("--preset", "stage2_i2v")
     assert "parallel.attention = 'star'" in told("--set", "parallel.attention=star")
@@ -213,14 +213,14 @@ def test_latents_that_went_are_noticed_on_the_way(
 
     lance.dataset(str(latents / "latents.lance")).delete("sample = 7")
     assert main([*run, "--steps", "2"]) == 0
-    assert "note: 2 samples have no latents, 1 when it was saved: batches differ" in capsys.readouterr().err
+    assert "note: 2 samples are left out, 1 when it was saved: batches differ" in capsys.readouterr().err
 
 
 def test_weights_of_a_run(toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, *toy.arguments, *SMALL, "--to", str(tmp_path / "run"), "--steps", "3")
     file = tmp_path / "dit.safetensors"
     (found,) = said(capsys, "weights", str(tmp_path / "run"), "-o", str(file), "--averages")
-    assert found == {"files": [str(file)], "step": 3, "layout": "opensora_v2", "left_out": []}
+    assert found == {"files": [str(file)], "step": 3, "layout": "opensora_v2", "averages": True, "left_out": []}
     from training.models.convert import load_mmdit
 
     load_mmdit(MMDiT(network("tiny_dcae")), file)

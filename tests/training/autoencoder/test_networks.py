@@ -99,7 +99,7 @@ def test_the_report_s_numbers() -> None:
 
 def test_lpips_is_there_or_refused_in_one_line(tmp_path: Path) -> None:
     assert perceptual(Settings(lpips=0), None, None) is None
-    with pytest.raises(UserError, match=r"VGG16 .* no path was given; curl .*, or train without it: lpips = 0"):
+    with pytest.raises(UserError, match=r"VGG16 .* no path was given; curl .*, or train without it: losses.lpips=0"):
         perceptual(Settings(), None, None)
-    with pytest.raises(UserError, match=r"VGG16 of torchvision: nothing at .*, or train without it: lpips = 0"):
+    with pytest.raises(UserError, match=r"VGG16 of torchvision: nothing at .*, or train without it: losses.lpips=0"):
         perceptual(Settings(), tmp_path / "vgg16.pth", None)

@@ -27,15 +27,18 @@ def test_the_numbers_are_the_means_over_clips(tmp_path: Path) -> None:
     found = validation.measured()
     assert all(torch.equal(weight, before[name]) for name, weight in run.engine.masters().items())
 
-    wanted = []
+    wanted, latents = [], []
     with averages.swapped(), torch.no_grad():
         for sample in held:
             inputs = run.method.validation([sample])  # type: ignore[attr-defined]
             again = run.method.rebuilt(run.engine.model, inputs, torch.float32)  # type: ignore[attr-defined]
             a, b = (((x[0] + 1) / 2).clamp(0, 1).transpose(0, 1) for x in (inputs.video, again))
             wanted.append(reconstruction(a, b, lpips))
+            latents.append(run.method.networks.rebuilder.autoencoder.encoder(inputs.video).flatten())  # type: ignore[attr-defined]
     for name in ("psnr", "ssim", "lpips"):
         assert found[f"validation/{name}"] == pytest.approx(sum(getattr(one, name) for one in wanted) / 2, rel=1e-5)
+    std = torch.cat(latents).double().std(correction=0).item()
+    assert found["validation/latent_std"] == pytest.approx(std, rel=1e-5)
     assert validation.measured() == found
 
 
@@ -62,4 +65,4 @@ def test_what_is_not_finite_is_told_as_such(tmp_path: Path) -> None:
 
     run.engine.put(spoil)
     found = Reconstruction(run.engine, run.method, [1], every=1).measured()  # type: ignore[arg-type]
-    assert all(value != value for value in found.values()) and len(found) == 2
+    assert all(value != value for value in found.values()) and len(found) == 3

@@ -174,7 +174,7 @@ def test_the_published_tables_are_the_presets() -> None:
 def test_the_presets_have_the_published_probabilities_and_fit_their_autoencoders() -> None:
     hunyuan, dcae = LatentSpec(16, 4, 8, True, 2), LatentSpec(128, 4, 32, False, 1)
     for name, table in PRESETS.items():
-        table.check(dcae if name == "high_compression" else hunyuan)
+        table.check(dcae if name in ("high_compression", "autoencoder") else hunyuan)
         open_p = {r: {slot.p for slot in lengths.values()} for r, lengths in table.slots.items()}
         half = {"stage1": {"768px", "1024px"}, "image": {"768px", "1024px"}, "stage2_i2v": {"768px"}}
         want = half.get(name.replace("stage1_i2v", "stage1"), set())

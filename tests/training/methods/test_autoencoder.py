@@ -202,9 +202,9 @@ def test_alignment_is_learnt_beside_the_rest(tmp_path: Path) -> None:
 def test_bfloat16_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All losses, with float32's numbers but for the rounding; on a CPU it is refused, for oneDNN is wrong there."""
     found = method(PLAIN)
-    with pytest.raises(UserError, match="gradients in bfloat16 are wrong on a CPU; train with precision float32"):
+    with pytest.raises(UserError, match=r"gradients in bfloat16 are wrong on a CPU; --set network.precision=float32"):
         found.loss(found.networks.rebuilder, inputs(found), torch.bfloat16)
-    monkeypatch.setattr("training.methods.autoencoder._check", lambda *_: None)
+    monkeypatch.setattr("training.methods.autoencoder.check_precision", lambda *_: None)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     settings = Settings(adversary=STEADY, distillation=Distillation(stage=1))
     runs = []

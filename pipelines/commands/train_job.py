@@ -1,0 +1,123 @@
+"""What `ziggurat train` is to do: its arguments become a job, of the transformer on latents or of the autoencoder on
+frames, as the preset says.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curation.errors import UserError
+from pipelines.config import autoencoder_preset, preset
+from pipelines.sampling.networks import need_torch
+
+if TYPE_CHECKING:
+    from curation.pyramid.store import Pyramid
+    from curation.shards.manifest import Frozen
+    from pipelines.commands.train import Request
+    from pipelines.config.modelfile import ModelFile
+    from pipelines.train import Watch
+    from training.assemble import BaseJob
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A job, and the path or URI of the data that it reads."""
+
+    job: BaseJob
+    data: str
+
+
+def made(request: Request, model: ModelFile, watch: Watch, stack: ExitStack) -> Made:
+    """The job of a request; what it leaves out is told. `stack` ends what it holds open. UserError: what does not fit
+    together.
+    """
+    if preset.method_of(request.preset) == "autoencoder":
+        return _of_autoencoder(request, model, watch, stack)
+    return _of_transformer(request, model, watch)
+
+
+def _of_transformer(request: Request, model: ModelFile, watch: Watch) -> Made:
+    chosen = preset.load(request.preset, _changes(request))
+    if request.latents is None:
+        raise UserError(
+            f"preset {request.preset} trains on latents, and none were given",
+            "--latents URI, where `ziggurat encode` has put the manifest's",
+        )
+    need_torch()
+    from curation.pyramid.storage import about, address
+    from curation.shards import folder
+    from training.assemble import Job
+    from training.data.latents import LatentStore
+
+    pyramid, frozen = folder.opened(request.manifest)
+    place, options = address.located(request.latents)
+    source = LatentStore.open(place, frozen.manifest, about.options(place, options))
+    missing, gone = set(source.missing.tolist()), _forgotten(frozen, pyramid, watch)
+    if missing - gone:
+        samples = frozen.manifest.samples
+        watch.note(f"{len(missing - gone):,} of {samples:,} samples have no latents and are left out")
+    if source.head.model != model.name:
+        watch.note(f"the latents were encoded with the model {source.head.model}, and {model.name} is trained")
+    job = Job(
+        frozen=frozen,
+        source=source,
+        model=model.spec,
+        preset=chosen.preset(request.preset),
+        folder=Path(request.to),
+        missing=missing | gone,
+        engine=request.engine,
+    )
+    return Made(job, place)
+
+
+def _of_autoencoder(request: Request, model: ModelFile, watch: Watch, stack: ExitStack) -> Made:
+    """`stack` ends the sandboxes that its frames come through."""
+    chosen = autoencoder_preset.load(request.preset, _changes(request))
+    if request.latents is not None:
+        raise UserError(f"preset {request.preset} trains on frames, not on latents", "leave --latents out")
+    need_torch()
+    from curation.shards import folder
+    from pipelines.config.recipe import limits_of
+    from pipelines.frames.clips import PyramidClips
+    from training.autoencoder.assemble import AutoencoderJob
+    from training.autoencoder.perception import Files
+
+    pyramid, frozen = folder.opened(request.manifest)
+    settings = chosen.preset(request.preset)
+    gone, unwanted = _forgotten(frozen, pyramid, watch), set(settings.leave_out)
+    samples = frozen.manifest.samples
+    if beyond := sorted(number for number in unwanted if number >= samples):
+        raise UserError(f"frames.leave_out has sample {beyond[0]}", f"{request.manifest} has 0 to {samples - 1}")
+    if unwanted - gone:
+        watch.note(f"{len(unwanted - gone):,} of {samples:,} samples are left out by frames.leave_out")
+    if model.autoencoder.path is None:
+        watch.note(f"the autoencoder begins with random weights (seed {model.autoencoder.seed})")
+    clips = stack.enter_context(closing(PyramidClips(pyramid, frozen, limits_of(pyramid), settings.readers)))
+    job = AutoencoderJob(
+        frozen=frozen,
+        clips=clips,
+        model=model.spec,
+        preset=settings,
+        files=Files(**model.perception.model_dump()),
+        folder=Path(request.to),
+        missing=unwanted | gone,
+        engine=request.engine,
+    )
+    return Made(job, pyramid.uri)
+
+
+def _changes(request: Request) -> list[str]:
+    return [*request.changes, *([] if request.steps is None else [f"steps={request.steps}"])]
+
+
+def _forgotten(frozen: Frozen, pyramid: Pyramid, watch: Watch) -> set[int]:
+    """The samples that were taken down, told."""
+    from curation.shards.takedown import forgotten
+
+    gone, whole = set(forgotten(frozen, pyramid)), frozen.manifest.samples
+    if gone:
+        watch.note(f"{len(gone):,} of {whole:,} samples were taken down since they were frozen and are left out")
+    return gone
