@@ -1,9 +1,10 @@
 """`make demo-train`: from raw video to a clip out of a network trained on it, on this machine, in some minutes.
 
-    videos, captions -> curate -> freeze -> encode -> train, killed, train again -> weights -> sample -> curves.png
+    videos, captions -> curate -> freeze -> train the autoencoder -> weights
+                     -> freeze -> encode with it -> train, killed, train again -> weights -> sample -> curves.png
 
-The videos are `demo`'s. The transformer is tiny and is trained for some hundred steps on a handful of clips, behind an
-autoencoder whose weights are random: the curves fall and every part is the one of a real run, but no picture is meant.
+The videos are `demo`'s. Autoencoder and transformer are tiny and are trained for some hundred steps on a handful of
+clips: the curves show that both learn and every part is the one of a real run, but a picture of it is a blur.
 Run it again: what is there is not made twice.
 """
 
@@ -25,7 +26,7 @@ from pipelines import cli, demo
 from pipelines.config.modelfile import SHIPPED
 
 FOLDER = Path("demo-train")
-STEPS = 300
+CODER_STEPS, STEPS = 200, 300
 RECIPE = """name = "demo-train"
 [clips]
 min_s = 1.0
@@ -45,34 +46,49 @@ tier = "train"
 """
 """Short clips, so that a handful of videos gives a few batches; no filter that needs weights."""
 
-BUCKETS = "side_multiple = 32\n\n[buckets.256px]\n16 = { batch = 2 }\n"
+BUCKETS = {
+    "demo": "side_multiple = 32\n\n[buckets.256px]\n16 = { batch = 2 }\n",
+    "small": "side_multiple = 32\n\n[buckets.64px]\n4 = { batch = 1 }\n",
+}
+"""Of the transformer's clips, and of the autoencoder's: convolutions that have learnt on small ones work on large."""
+CODER_PRESET = f"steps={CODER_STEPS}", "validation.samples=4", "validation.every=50"
 PRESET = f"steps={STEPS}", "validation.samples=2", "validation.every=50", "checkpoints.every=50"
+PSNR, WIDTH = "validation/psnr", "validation/latent_std"
 _LOOK_S = 0.2
 _DEADLINE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What a run's log says, by step: of a step that was taken again after a kill, the later line counts."""
+    """What a run's log says, by step: of a step that was taken again after a kill, the later line counts. `validation`:
+    what it measures; `last`: the newest line's numbers that a validation has."""
 
     loss: dict[int, float] = field(default_factory=dict)
     validation: dict[int, float] = field(default_factory=dict)
     began: tuple[int, ...] = ()
+    last: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, log: Path) -> Curves:
+    def of(cls, log: Path, measure: str = "validation/loss", loss_name: str = "loss") -> Curves:
         """From `log.jsonl`."""
+        last: dict[str, float] = {}
         loss: dict[int, float] = {}
         validation: dict[int, float] = {}
         began: list[int] = []
         for line in map(json.loads, log.read_text().splitlines()):
             if line["kind"] == "begin":
                 began.append(line["step"])
-            if line.get("loss") is not None:
-                loss[line["step"]] = line["loss"]
-            if line.get("validation/loss") is not None:
-                validation[line["step"]] = line["validation/loss"]
-        return cls(loss, validation, tuple(began))
+            if line.get(loss_name) is not None:
+                loss[line["step"]] = line[loss_name]
+            if line.get(measure) is not None:
+                validation[line["step"]] = line[measure]
+                last = {name: value for name, value in line.items() if name.startswith("validation/")}
+        return cls(loss, validation, tuple(began), last)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first validation and the last."""
+        return self.validation[min(self.validation)], self.validation[max(self.validation)]
 
 
 def main() -> int:
@@ -87,31 +103,50 @@ def main() -> int:
 def _whole(folder: Path) -> int:
     pyramid, run, weights = folder / "pyramid", folder / "run", folder / "network.safetensors"
     sources = _sources(folder)
-    training = _training(folder)
     if _ran("curate", sources, "--to", pyramid, "--recipe", folder / "recipe.toml"):
         return 2
-    frozen = (pyramid / "manifests" / "demo.json").exists()
-    buckets = folder / "buckets.toml"
-    if not frozen and _ran("freeze", pyramid, "--name", "demo", "--tier", "train", "--preset", buckets):
+    for name in BUCKETS:
+        frozen = (pyramid / "manifests" / f"{name}.json").exists()
+        buckets = folder / f"{name}.toml"
+        if not frozen and _ran("freeze", pyramid, "--name", name, "--tier", "train", "--preset", buckets):
+            return 2
+    coder = _coder(folder)
+    if coder is None:
         return 2
-    if _ran("encode", f"{pyramid}#demo", "--model", "tiny", "--to", folder / "latents"):
+    model = _model(folder, "model.toml", coder)
+    if _ran("encode", f"{pyramid}#demo", "--model", model, "--to", folder / "latents"):
         return 2
+    training = _training(folder, model)
     _killed(training, run)
     if _ran(*training):
         return 2
-    if _ran("weights", run, "-o", weights, "--dtype", "float32"):
+    if not weights.exists() and _ran("weights", run, "-o", weights, "--dtype", "float32"):
         return 2
-    asked = ("a short film", "--model", _model(folder, weights), "--to", folder / "samples")
+    trained = _model(folder, "trained.toml", coder, weights)
+    asked = ("a short film", "--model", trained, "--to", folder / "samples")
     if _ran("sample", *asked, "--size", "320x192", "--frames", 16, "--steps", 20, "--guidance", 1):
         return 2
+    coded = Curves.of(folder / "autoencoder" / "log.jsonl", PSNR, "part/l1")
     curves = Curves.of(run / "log.jsonl")
-    draw(curves, folder / "curves.png")
-    print(_ending(folder, curves))
+    draw(coded, curves, folder / "curves.png")
+    print(_ending(folder, coded, curves))
     return 0
 
 
-def _training(folder: Path) -> tuple[Any, ...]:
-    to = ("--latents", folder / "latents", "--model", "tiny", "--preset", "tiny", "--to", folder / "run")
+def _coder(folder: Path) -> tuple[Path, float] | None:
+    """The trained autoencoder's weights, and what its latents are to be divided by; None where a command failed."""
+    run, weights = folder / "autoencoder", folder / "autoencoder.safetensors"
+    changes = (part for change in CODER_PRESET for part in ("--set", change))
+    if not weights.exists():
+        if _ran("train", f"{folder / 'pyramid'}#small", "--preset", "tiny_autoencoder", "--to", run, *changes):
+            return None
+        if _ran("weights", run, "-o", weights):
+            return None
+    return weights, round(Curves.of(run / "log.jsonl", PSNR).last[WIDTH], 3)
+
+
+def _training(folder: Path, model: Path) -> tuple[Any, ...]:
+    to = ("--latents", folder / "latents", "--model", model, "--preset", "tiny", "--to", folder / "run")
     changes = (part for change in PRESET for part in ("--set", change))
     return ("train", f"{folder / 'pyramid'}#demo", *to, *changes)
 
@@ -126,7 +161,8 @@ def _sources(folder: Path) -> Path:
     """The demo's videos with a caption each, as a list; and the files that the commands take."""
     videos = demo.gather(folder)
     (folder / "recipe.toml").write_text(RECIPE)
-    (folder / "buckets.toml").write_text(BUCKETS)
+    for name, buckets in BUCKETS.items():
+        (folder / f"{name}.toml").write_text(buckets)
     place = folder / "captions.csv"
     with place.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -163,43 +199,62 @@ def _whole_ones(checkpoints: Path) -> list[Path]:
     return [path for path in checkpoints.glob("step-*") if path.suffix != ".part"]
 
 
-def _model(folder: Path, weights: Path) -> Path:
-    """The tiny model with the trained network in it."""
-    text = (SHIPPED / "tiny.toml").read_text()
-    place = folder / "model.toml"
-    found = 'preset = "tiny_embedded"\n'
-    assert text.count(found) == 1, "the shipped model has its preset in a line of its own"
-    path = json.dumps(str(weights.absolute()))
-    place.write_text(text.replace(found, f"{found}path = {path}\n").replace('name = "tiny"', 'name = "demo-train"'))
+def _model(folder: Path, name: str, coder: tuple[Path, float], network: Path | None = None) -> Path:
+    """The tiny model as a file of its own, with the trained autoencoder and its latents' scale in it, and with the
+    trained network."""
+    text = (SHIPPED / "tiny.toml").read_text().replace('name = "tiny"', 'name = "demo-train"')
+    weights, std = coder
+    text = _after(text, 'preset = "tiny"\n', f"{_path(weights)}latent_std = {std}\n")
+    if network is not None:
+        text = _after(text, 'preset = "tiny_embedded"\n', _path(network))
+    place = folder / name
+    place.write_text(text)
     return place
 
 
-def draw(curves: Curves, place: Path) -> None:
-    """Training and validation loss by step, and where the run went on after a kill, as a PNG."""
+def _after(text: str, line: str, more: str) -> str:
+    assert text.count(line) == 1, "the shipped model has its presets in lines of their own"
+    return text.replace(line, line + more)
+
+
+def _path(weights: Path) -> str:
+    return f"path = {json.dumps(str(weights.absolute()))}\n"
+
+
+def draw(coded: Curves, curves: Curves, place: Path) -> None:
+    """Both runs by step, the autoencoder's on the left, as a PNG; and where a run went on after a kill."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(list(curves.loss), list(curves.loss.values()), color="0.7", linewidth=0.8, label="training")
-    steps = sorted(curves.validation)
-    axes.plot(steps, [curves.validation[step] for step in steps], color="C0", marker="o", label="validation")
-    for step in curves.began:
-        if step:
-            axes.axvline(step, color="C3", linestyle=":", label="went on after a kill")
-    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    axes.legend()
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, one, learnt in ((left, coded, "L1"), (right, curves, "loss")):
+        axes.plot(list(one.loss), list(one.loss.values()), color="0.7", linewidth=0.8, label="training")
+        axes.set(xlabel="step", ylabel=learnt, ylim=(0, None))
+        for step in one.began:
+            if step:
+                axes.axvline(step, color="C3", linestyle=":", label="went on after a kill")
+    beside = left.twinx()
+    beside.set_ylabel("PSNR of held-out clips, dB")
+    for axes, one in ((beside, coded), (right, curves)):
+        steps = sorted(one.validation)
+        axes.plot(steps, [one.validation[step] for step in steps], color="C0", marker="o", label="validation")
+    left.set_title("autoencoder")
+    right.set_title("transformer")
+    for axes in (beside, right):
+        axes.legend()
     FigureCanvasAgg(figure).print_png(str(place))
 
 
-def _ending(folder: Path, curves: Curves) -> str:
-    first, last = (curves.validation[step] for step in (min(curves.validation), max(curves.validation)))
+def _ending(folder: Path, coded: Curves, curves: Curves) -> str:
     prefix = demo.command_prefix()
+    (worse, better), (first, last) = coded.ends, curves.ends
     return f"""
-Validation loss {first:.3f} -> {last:.3f} in {max(curves.loss)} steps, through one kill.
+Autoencoder: PSNR of held-out clips {worse:.1f} -> {better:.1f} dB in {max(coded.loss)} steps.
+Transformer: validation loss {first:.3f} -> {last:.3f} in {max(curves.loss)} steps, through one kill.
 Look at {folder}/curves.png and {folder}/samples.
 
-For a real run (docs/training.md):
+For a real run (docs/training.md; the autoencoder: docs/autoencoder.md, or take released weights):
   {prefix} curate YOUR_VIDEOS --to PYRAMID --recipe opensora2        captions in the list, or none
   {prefix} freeze PYRAMID --name NAME --tier 256px --preset stage1
   {prefix} encode PYRAMID#NAME --model MODEL.toml --to LATENTS       with weights in the model file

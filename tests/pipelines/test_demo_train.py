@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from pipelines.demo_train import FOLDER, STEPS, Curves, draw
+from pipelines.demo_train import CODER_STEPS, FOLDER, PSNR, STEPS, Curves, draw
 from tests.support import jobs
 
 
@@ -27,8 +27,9 @@ def test_of_a_step_that_was_taken_again_the_later_line_counts(tmp_path: Path) ->
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     curves = Curves.of(log)
-    assert curves == Curves({1: 1.5, 2: 1.25}, {0: 2.0, 1: 1.5, 2: 1.0}, (0, 1))
-    draw(curves, tmp_path / "curves.png")
+    assert curves == Curves({1: 1.5, 2: 1.25}, {0: 2.0, 1: 1.5, 2: 1.0}, (0, 1), {"validation/loss": 1.0})
+    assert curves.ends == (2.0, 1.0)
+    draw(curves, curves, tmp_path / "curves.png")
     drawn = cv2.imread(str(tmp_path / "curves.png"))
     assert drawn is not None and drawn.std() > 5
 
@@ -45,9 +46,12 @@ def test_from_raw_video_to_a_sampled_clip(tmp_path: Path) -> None:
 
     said, folder = run(), tmp_path / FOLDER
     assert "killed after its first checkpoint" in said
+    coded = Curves.of(folder / "autoencoder" / "log.jsonl", PSNR, "part/l1")
+    before, after = coded.ends
+    assert max(coded.loss) == CODER_STEPS and after > before + 2, "decibels"
     curves = Curves.of(folder / "run" / "log.jsonl")
     assert max(curves.loss) == STEPS and len(curves.began) == 2 and 0 < curves.began[1] < STEPS
-    first, *_, last = (curves.validation[step] for step in sorted(curves.validation))
+    first, last = curves.ends
     assert last < first / 2
     assert (folder / "curves.png").exists() and list((folder / "samples").glob("*.mp4"))
     assert "killed" not in run(), "what is there is not made twice"
