@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Course:
-    """`manifest`, `data`, `model`: what was trained on what, and where that was read. `preset`: as it was in force. `began`: the step that it
-    went on from; `step` of `steps`: the latest, `skipped` of them without an update. `restarts`: one line for each
-    group of workers that was lost. `left_out`: nodes that failed their checks. `events`: what a person was told."""
+    """`manifest`, `data`, `model`: what was trained on what, and where that was read. `preset`: as it was in force.
+    `began`: the step that it went on from; `step` of `steps`: the latest, `skipped` of them without an update.
+    `restarts`: one line for each group of workers that was lost. `left_out`: nodes that failed their checks. `events`:
+    what a person was told."""
 
     manifest: str
     data: str

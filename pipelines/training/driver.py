@@ -29,7 +29,7 @@ from pipelines.training.monitor import Began, Event, Lost, Monitor, Note, Seen, 
 from pipelines.training.shared import check_shared
 from pipelines.training.timeouts import Timeouts
 from pipelines.training.worker import Order
-from training.assemble import Job
+from training.assemble import BaseJob
 from training.recovery.beats import Beats
 from training.recovery.guard import Faulty
 
@@ -38,7 +38,7 @@ _KILL_S = 30.0
 
 
 def train_on_ray(
-    job: Job,
+    job: BaseJob,
     crew: Crew,
     watch: Watch,
     stop: Callable[[], bool],
@@ -58,7 +58,7 @@ class Driver:
     """See `train_on_ray`."""
 
     def __init__(
-        self, job: Job, crew: Crew, watch: Watch, stop: Callable[[], bool], course: Course, timeouts: Timeouts
+        self, job: BaseJob, crew: Crew, watch: Watch, stop: Callable[[], bool], course: Course, timeouts: Timeouts
     ) -> None:
         self._crew, self._watch, self._asked, self._course = crew, watch, stop, course
         self._timeouts, self._folder = timeouts, job.folder

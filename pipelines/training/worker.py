@@ -12,7 +12,7 @@ from typing import Any
 from curation.errors import UserError
 from pipelines.train import Trained, train
 from pipelines.training.monitor import Began, Event, Note, Pulse, Stepped, Worker
-from training.assemble import Job
+from training.assemble import BaseJob
 from training.callbacks import pulse
 from training.callbacks.base import Report
 from training.trainer import Progress
@@ -25,7 +25,7 @@ class Order:
     """What every worker gets. `job`: with all that was decided about its data, so that ranks cannot differ. `folder`:
     from which its relative paths count."""
 
-    job: Job
+    job: BaseJob
     folder: str
 
 
