@@ -65,7 +65,7 @@ def _made(reel: Reel, clip: Clip, plan: MediaPlan, encode: Encode, sound: Sound 
     parity = Conversion.parse(clip.conversion).parity
     track = sound.of(clip, pace) if sound is not None else None
     for _ in reel.approaches(max(0, clip.start_frame - 1) if parity else clip.start_frame):
-        development = Development(parity, reel.stream.codec_context)
+        development = Development(parity, reel.told)
         if (first := _led_in(reel, clip, development)) is not None:
             facts = describe(reel.container, reel.stream, reel.timeline, first)
             taken = _Taken(reel, clip, development)

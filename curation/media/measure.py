@@ -19,11 +19,11 @@ from av.video.stream import VideoStream
 from curation.contract import Ending, Facts, Reason
 from curation.media.animation import as_film
 from curation.media.frames import Decoder, Picture, check_size
-from curation.media.pictures.colour import light_of, refusal
+from curation.media.pictures.colour import Tags, light_of, refusal
 from curation.media.pictures.develop import Development
 from curation.media.pictures.fields import Interlaced, Parity
 from curation.media.plan import MediaPlan
-from curation.media.probe import Unfit, describe, open_media, timeline_of
+from curation.media.probe import Unfit, container_tags, describe, open_media, timeline_of
 from curation.media.results import Again, ClipMeasure, Tally
 from curation.media.rules import judge, too_few_bits
 from curation.media.segment import MIN_SIDE, Segment
@@ -66,28 +66,32 @@ def _measured(
 ) -> Iterator[Facts | ClipMeasure | Tally | Again]:
     with open_media(path) as (container, stream):
         check_size(stream, max_pixels)
-        timeline = timeline_of(path, container, stream, progress)
+        timeline, told = timeline_of(path, container, stream, progress), container_tags(path, container, stream)
         rough = describe(container, stream, timeline)
         if timeline.packets and min(rough.width, rough.height):
             yield from _judged(rough, timeline, plan)  # a rejected video keeps the facts that it was judged by
     try:
-        yield from _decoded(path, timeline, plan, max_pixels, progress, None)
+        yield from _decoded(path, timeline, told, plan, max_pixels, progress, None)
     except Interlaced as found:
         if plan.clips.interlaced == "reject":
             raise Unfit(Reason.INTERLACED, found.share, f"{found.parity}: interlaced fields") from None
         yield Again()
-        yield from _decoded(path, timeline, plan, max_pixels, progress, found.parity)
+        yield from _decoded(path, timeline, told, plan, max_pixels, progress, found.parity)
 
 
 def _decoded(
     path: Path,
     timeline: Timeline,
+    told: Tags,
     plan: MediaPlan,
     max_pixels: int,
     progress: Callable[[int], None],
     parity: Parity | None,
 ) -> Iterator[Facts | ClipMeasure | Tally]:
-    """The decode itself, deinterlacing where a parity is given. Raises `Interlaced` where it turns out to be needed."""
+    """The decode itself, deinterlacing where a parity is given. Raises `Interlaced` where it turns out to be needed.
+
+    `told`: what the container says of the light.
+    """
     with open_media(path, plan.hwaccel) as (container, stream):
         check_size(stream, max_pixels)
         decoder = Decoder(container, stream, timeline)
@@ -99,10 +103,10 @@ def _decoded(
         yield from _judged(facts, timeline, plan)
         if min(facts.coded_width, facts.coded_height) < MIN_SIDE:
             raise Unfit(Reason.NO_CLIP, 0.0, f"a picture of {facts.coded_width}x{facts.coded_height} pixels")
-        if refused := refusal(light_of(first.frame, stream.codec_context), plan.clips.hdr):
+        if refused := refusal(light_of(first.frame, told), plan.clips.hdr):
             raise Unfit(refused.reason, refused.measured, refused.detail)
         yield facts
-        pass_ = _Pass(container, stream, timeline, plan, first, parity)
+        pass_ = _Pass(container, stream, timeline, told, plan, first, parity)
         yield from pass_.push(first)
         for picture in pictures:
             progress(decoder.tally.decoded)
@@ -139,11 +143,13 @@ class _Pass:
         container: InputContainer,
         stream: VideoStream,
         timeline: Timeline,
+        told: Tags,
         plan: MediaPlan,
         first: Picture,
         parity: Parity | None,
     ) -> None:
         self._container, self._stream, self._timeline, self._plan = container, stream, timeline, plan
+        self._told = told
         self._parity: Parity | None = parity
         self._segment = self._begin(first, 0)
         self._longest_s = 0.0
@@ -165,7 +171,7 @@ class _Pass:
 
     def _begin(self, picture: Picture, shot: int) -> Segment:
         facts = describe(self._container, self._stream, self._timeline, picture)
-        development = Development(self._parity, self._stream.codec_context)
+        development = Development(self._parity, self._told)
         return Segment(facts, self._timeline, self._plan, picture, shot, development)
 
     def _end(self, ending: Ending) -> Iterator[ClipMeasure]:

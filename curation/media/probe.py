@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from curation.contract import Facts, Reason, Verdict
+from curation.media.pictures.colour import NO_TAGS, Tags
 from curation.media.pictures.geometry import UPRIGHT, displayed
 from curation.media.sandbox.handle import size_of, source
 from curation.media.sandbox.refusal import raw_format, refusal
@@ -36,6 +37,10 @@ _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 
 OPTIONS = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file", "enable_drefs": "0"}
 """For libav wherever it opens untrusted bytes."""
+
+
+_HEADER_ONLY = {"codec_whitelist": "none", "fflags": "noparse+nofillin", "probesize": "32"}
+"""No decoder, no parser, and no packet but the first."""
 
 
 class Unfit(Exception):
@@ -90,6 +95,23 @@ def _prominence(stream: VideoStream) -> tuple[bool, int, int, int]:
     context = stream.codec_context
     pixels = context.width * context.height if context is not None else 0
     return bool(stream.disposition & Disposition.default), pixels, stream.frames, -stream.index
+
+
+def container_tags(path: Path, container: InputContainer, stream: VideoStream) -> Tags:
+    """What the container alone says of the light of an opened source; what it does not say is unspecified.
+
+    The open one does not tell: to know its streams libav decodes a first picture, and decoders write over what the
+    container said. So it is opened once more, and no decoder with it.
+    """
+    demuxer, options = container.format.name.split(",")[0], OPTIONS | _HEADER_ONLY
+    try:
+        with av.open(source(path), "r", format=demuxer, options=options, metadata_errors="replace") as bare:
+            video = next((one for one in bare.streams.video if one.index == stream.index), None)
+            return NO_TAGS if video is None or video.codec_context is None else Tags.of(video.codec_context)
+    except av.error.MemoryError as error:
+        raise MemoryError from error
+    except av.error.FFmpegError:
+        return NO_TAGS
 
 
 def timeline_of(

@@ -14,8 +14,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from curation.media.frames import Decoder, Picture, check_size
+from curation.media.pictures.colour import Tags
 from curation.media.plan import MediaPlan
-from curation.media.probe import open_media, timeline_of
+from curation.media.probe import container_tags, open_media, timeline_of
 from curation.media.results import Tally
 from curation.media.stream.timeline import Timeline
 
@@ -26,7 +27,8 @@ _BACK = (0, 1, 2, 4, 8, 16, 32, 64)
 class Reel:
     """The pictures of one source with one picture of sight; a context manager.
 
-    A picture is decoded when it is looked at, not before: what follows a segment is another worker's.
+    A picture is decoded when it is looked at, not before: what follows a segment is another worker's. `told`: what the
+    container says of their light.
     """
 
     container: InputContainer
@@ -39,6 +41,7 @@ class Reel:
         with open_media(path) as (container, stream):
             check_size(stream, max_pixels)
             self.timeline: Timeline = timeline_of(path, container, stream, progress)
+            self.told: Tags = container_tags(path, container, stream)
         self._least_back = 0
         self._begin()
 

@@ -42,10 +42,32 @@ _FULL_FORMATS = ("gray", "ya", "yuvj", "mono")
 class Tagged(Protocol):
     """A codec context, or whatever else carries these four."""
 
-    color_primaries: int
-    color_trc: int
-    colorspace: int
-    color_range: int
+    @property
+    def color_primaries(self) -> int: ...
+    @property
+    def color_trc(self) -> int: ...
+    @property
+    def colorspace(self) -> int: ...
+    @property
+    def color_range(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """Tags that nobody changes any more; as they are by default they say nothing."""
+
+    color_primaries: int = UNSPECIFIED
+    color_trc: int = UNSPECIFIED
+    colorspace: int = UNSPECIFIED
+    color_range: int = 0
+
+    @classmethod
+    def of(cls, tagged: Tagged) -> Tags:
+        """The tags that something carries now."""
+        return cls(tagged.color_primaries, tagged.color_trc, int(tagged.colorspace), int(tagged.color_range))
+
+
+NO_TAGS = Tags()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +102,33 @@ class Light:
         return replace(self, depth=8, rgb=False, range=LIMITED if self.rgb else self.range)
 
 
-def light_of(frame: av.VideoFrame, context: Tagged | None = None) -> Light:
-    """The light of a decoded frame; what its tags leave out is the context's, then decided as the module says."""
+def light_of(frame: av.VideoFrame, container: Tagged = NO_TAGS) -> Light:
+    """The light of a decoded frame; what its tags leave out is the container's, then decided as the module says.
+
+    `container`: what the container alone says (`probe.container_tags`), never a decoder's context: a decoder writes
+    there what the stream says, "unspecified" too.
+    """
     depth = max(component.bits for component in frame.format.components)
     rgb = is_rgb(frame)
     primaries, transfer, matrix = frame.color_primaries, frame.color_trc, frame.colorspace
-    range_ = frame.color_range
-    if context is not None:
-        primaries = context.color_primaries if primaries == UNSPECIFIED else primaries
-        transfer = context.color_trc if transfer == UNSPECIFIED else transfer
-        matrix = context.colorspace if matrix == UNSPECIFIED else matrix
-        range_ = context.color_range if range_ not in (LIMITED, FULL) else range_
+    range_ = _range_of(frame, container)
+    primaries = container.color_primaries if primaries in _UNTOLD else primaries
+    transfer = container.color_trc if transfer in _UNTOLD else transfer
+    matrix = container.colorspace if matrix in _UNTOLD else matrix
     if rgb:
         range_ = FULL
     elif range_ not in (LIMITED, FULL):
         range_ = FULL if frame.format.name.startswith(_FULL_FORMATS) else LIMITED
     return _believed(Light(primaries, transfer, matrix, range_, depth, rgb), frame.width, frame.height)
+
+
+def _range_of(frame: av.VideoFrame, container: Tagged) -> int:
+    """The frame's range, else the container's. Decoders of HEVC, AV1 and VP9 say "limited" where the stream says
+    nothing at all: then the container knows better.
+    """
+    silent = all(tag in _UNTOLD for tag in (frame.color_primaries, frame.color_trc, frame.colorspace))
+    supposed = silent and frame.color_range == LIMITED and container.color_range == FULL
+    return container.color_range if supposed or frame.color_range not in (LIMITED, FULL) else frame.color_range
 
 
 def is_rgb(frame: av.VideoFrame) -> bool:
@@ -134,8 +167,8 @@ def tag(frame: av.VideoFrame, light: Light) -> av.VideoFrame:
     return frame
 
 
-def copy_tags(source: Tagged, target: Tagged) -> None:
-    """Give `target` (a frame, an encoder's context) the colour tags of `source`."""
+def copy_tags(source: Tagged, target: av.VideoFrame | av.VideoCodecContext) -> None:
+    """Give `target` the colour tags of `source`."""
     target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
     target.colorspace, target.color_range = source.colorspace, source.color_range
 

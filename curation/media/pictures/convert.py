@@ -20,7 +20,7 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 
 from curation.contract import Reason
-from curation.media.pictures.colour import FULL, LIMITED, Light, Tagged, light_of, tag
+from curation.media.pictures.colour import FULL, LIMITED, NO_TAGS, Light, Tagged, light_of, tag
 from curation.media.pictures.mapping import BASE, FORMAT, add_mapping
 from curation.media.probe import Unfit
 
@@ -38,11 +38,11 @@ _RANGE = {LIMITED: "limited", FULL: "full"}
 class Converter:
     """Converts the frames of one stream. What comes out depends on the frame alone, never on those before it.
 
-    `context`: the decoder's, whose tags stand in for those that a frame lacks.
+    `container`: what the container says, which stands in for tags that a frame lacks (see `light_of`).
     """
 
-    def __init__(self, context: Tagged | None = None) -> None:
-        self._context = context
+    def __init__(self, container: Tagged = NO_TAGS) -> None:
+        self._container = container
         self._key: tuple[object, ...] | None = None
         self._light: Light | None = None
         self._graph: _Graph | None = None
@@ -66,7 +66,7 @@ class Converter:
         key = (form, frame.width, frame.height, *tags)
         if key == self._key:
             return
-        self._light = light_of(frame, self._context)
+        self._light = light_of(frame, self._container)
         plain = form in PLANAR and not self._light.mapped
         try:
             self._graph = None if plain else _Graph(frame, self._light)

@@ -13,7 +13,7 @@ import av
 import av.error
 
 from curation.errors import UserError
-from curation.media.pictures.colour import BT2020, GAMUTS, HDR, LIMITED, PQ, Light, Tagged
+from curation.media.pictures.colour import BT2020, GAMUTS, HDR, LIMITED, NO_TAGS, PQ, Light, Tagged
 from curation.media.pictures.convert import Converter
 from curation.media.pictures.fields import PARITIES, Deinterlacer, Parity
 
@@ -66,15 +66,15 @@ class Development:
     """Develops the frames of one stream, in order: one comes out for each that goes in, with its own pts.
 
     With `parity` each is held back until the next one is there, and `flush` gives the last one; else it comes at once,
-    and what is plain already comes as it is, uncopied. `context` is the decoder's (see `Converter`). A reader that goes
+    and what is plain already comes as it is, uncopied. `container`: see `Converter`. A reader that goes
     back in the file takes a new one. A deinterlaced picture is made from its neighbours too: to get the same one again,
     push the frame before it and the one after.
     """
 
-    def __init__(self, parity: Parity | None = None, context: Tagged | None = None) -> None:
+    def __init__(self, parity: Parity | None = None, container: Tagged = NO_TAGS) -> None:
         self.parity: Parity | None = parity
         self._deinterlacer = Deinterlacer(parity) if parity else None
-        self._converter = Converter(context)
+        self._converter = Converter(container)
 
     def light(self, frame: av.VideoFrame) -> Light:
         """The light of a frame as decoded, before it is pushed."""

@@ -81,7 +81,7 @@ def converted(path: Path, count: int = 2) -> tuple[list[av.VideoFrame], list[av.
     """The first frames as decoded and as converted."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        converter = Converter(stream.codec_context)
+        converter = Converter()
         decoded = [frame for _, frame in zip(range(count), container.decode(stream), strict=False)]
         return decoded, [converter(frame) for frame in decoded]
 
