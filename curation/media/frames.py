@@ -22,6 +22,7 @@ from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from curation.contract import Ending, Reason
+from curation.media.pictures.alpha import AlphaPlanes
 from curation.media.pictures.geometry import Orientation, Plane, orientation
 from curation.media.probe import Unfit
 from curation.media.results import Tally
@@ -96,7 +97,8 @@ class Decoder:
     def __iter__(self) -> Iterator[Picture]:
         for shown in self._closed():
             self._lost = self._lost or shown.after_loss
-            if self._suspicion.is_sound(shown.frame, shown.index, shown.sent):
+            sound = self._suspicion.is_sound(shown.frame, shown.index, shown.sent)
+            if sound and not self._alpha.lacks(shown.frame):
                 yield self._picture(shown)
             else:
                 self.tally.suspect += 1
@@ -149,6 +151,7 @@ class Decoder:
         self._sought: int | None = None
         self._lost = False
         self._suspicion = Suspicion(self._timeline)
+        self._alpha = AlphaPlanes(self._stream)
         codec = self._stream.codec_context
         self._numbers = FrameNumbers(codec.extradata) if codec.name == "h264" else None
         self._shape: Shape | None = None
@@ -159,6 +162,7 @@ class Decoder:
         if frame.key_frame or self._turned is None:  # a display matrix is the stream's, so key pictures carry it
             self._turned = orientation(frame)
         light = (frame.color_primaries, frame.color_trc, int(frame.colorspace), int(frame.color_range))
+        frame = self._alpha.put_over(frame)
         shape = Shape(frame.width, frame.height, shown.sar, self._turned, frame.format.name, light)
         broken_by = self._broken_by(shape, index, shown.before)
         self._shape, self._lost = shape, False
@@ -204,6 +208,7 @@ class Decoder:
                     continue  # Theora's for a picture that is shown on; libav takes an empty packet for the end
                 gap = self._has_gap(packet)
                 frames = packet.decode()
+                self._alpha.take(packet)
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later
                     self._aspect = self._sar()
                 half = self._numbers is not None and self._numbers.half
