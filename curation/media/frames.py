@@ -29,6 +29,7 @@ from curation.media.results import Tally
 from curation.media.stream.frame_num import FrameNumbers
 from curation.media.stream.suspicion import Sent, Suspicion
 from curation.media.stream.timeline import Timeline
+from curation.media.stream.twin import Twin
 
 Planes = tuple[Plane, Plane, Plane]
 """Y, U and V of an 8-bit 4:2:0 frame."""
@@ -110,7 +111,7 @@ class Decoder:
         lost = False
         for frame in self._frames():
             self.tally.decoded += 1
-            sent = self._suspicion.land(frame, self._last)
+            sent = self._suspicion.land(frame, self._last, self._twin.differs(frame))
             index = self._number(frame)
             if index is None or index <= self._last:
                 self.tally.unordered += 1
@@ -152,6 +153,7 @@ class Decoder:
         self._lost = False
         self._suspicion = Suspicion(self._timeline)
         self._alpha = AlphaPlanes(self._stream)
+        self._twin = Twin(self._stream, checksum)
         codec = self._stream.codec_context
         self._numbers = FrameNumbers(codec.extradata) if codec.name == "h264" else None
         self._shape: Shape | None = None
@@ -207,6 +209,7 @@ class Decoder:
                 if not packet.size and packet.dts is not None:
                     continue  # Theora's for a picture that is shown on; libav takes an empty packet for the end
                 gap = self._has_gap(packet)
+                self._twin.take(packet)
                 frames = packet.decode()
                 self._alpha.take(packet)
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later

@@ -81,10 +81,13 @@ class Suspicion:
         self._begin(self._order, after)
         self._order += 1
 
-    def land(self, frame: av.VideoFrame, after: int) -> Sent | None:
-        """A picture is shown, `after` the last one: what is known of its packet; None where it has no timestamp."""
+    def land(self, frame: av.VideoFrame, after: int, hit: bool = False) -> Sent | None:
+        """A picture is shown, `after` the last one: what is known of its packet; None where it has no timestamp.
+
+        `hit`: it is damaged, whatever its decoder says.
+        """
         sent = self._in_flight.pop(frame.pts, None) if frame.pts is not None else None
-        if frame.is_corrupt:
+        if frame.is_corrupt or hit:
             self._begin(_order_of(sent, self._order), after + 1)
         return sent
 
