@@ -81,6 +81,21 @@ def test_stripes_of_one_line_are_no_fields() -> None:
     assert judged(pictures, step=1).verdict() is None
 
 
+@pytest.mark.parametrize("speed", [2, -2, 1, 6])
+def test_lines_in_pairs_are_no_fields(speed: float) -> None:
+    whole = grey(light.moving(27, SIZE[0], 2 * (SIZE[1] // 2), speed=abs(speed)))
+    halves = [(luma[::2].astype(int) + luma[1::2]) // 2 for luma in whole[:: 1 if speed > 0 else -1]]
+    lumas = [np.repeat(half.astype(np.uint8), 2, axis=0) for half in halves]
+    assert judged(lumas).verdict() is None
+    assert judged([luma[1:] for luma in lumas]).verdict() is None, "pairs begin with the other lines"
+
+
+def test_cinepak_is_not_interlaced(tmp_path: Path) -> None:
+    pictures = [cv2.GaussianBlur(picture, (0, 0), 4) for picture in light.moving(26, 320, 180, speed=2)]
+    path = light.write(tmp_path / "a.avi", pictures, "-c:v", "cinepak")
+    assert judged([frame.to_ndarray(format="gray") for frame in light.frames(path)]).verdict() is None
+
+
 def test_neighbours_of_another_size_are_passed_over() -> None:
     test = FieldTest()
     test.push(np.zeros((90, 160), np.uint8), np.zeros((180, 320), np.uint8), np.zeros((180, 320), np.uint8))
