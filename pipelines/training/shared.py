@@ -24,17 +24,9 @@ def check_shared(folder: Path, reads: Collection[Path] = ()) -> None:
     token = folder / f".shared-{uuid.uuid4().hex}"
     token.write_text("")
     try:
-        asked = {
-            node["NodeManagerHostname"] or node["NodeManagerAddress"]: ray.remote(missed)
-            .options(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            )
-            .remote([token, *reads])
-            for node in nodes
-        }
-        for name, answer in asked.items():
+        asked = [(node, _missed_on(node["NodeID"], [token, *reads])) for node in nodes]
+        for node, answer in asked:
+            name = node["NodeManagerHostname"] or node["NodeManagerAddress"]  # which several may share
             try:
                 lacking = ray.get(answer, timeout=_BOUND_S)
             except RayError as error:
@@ -48,6 +40,11 @@ def check_shared(folder: Path, reads: Collection[Path] = ()) -> None:
                 raise UserError(f"node {name} does not see {lacking[0]}", "put it where all nodes see it")
     finally:
         token.unlink(missing_ok=True)
+
+
+def _missed_on(node: str, paths: Sequence[Path]) -> ray.ObjectRef[list[Path]]:
+    place = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(missed).options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote(paths)
 
 
 def missed(paths: Sequence[Path]) -> list[Path]:

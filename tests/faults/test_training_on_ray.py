@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_the_undisturbed_run_is_that_of_one_process(folder: Path, capsys: pytest
     ("kind", "why"),
     [
         ("killed", "rank 1: its process or its node is gone"),
-        ("stopped", "rank 1 in step 7 was not heard of"),
+        ("stopped", "rank 1 in step [67] was not heard of"),  # it may not have told of the last one
         ("collective", "rank 1: RuntimeError: a collective has failed"),
     ],
 )
@@ -87,7 +88,7 @@ def test_a_rank_that_is_lost_costs_less_than_a_save_interval(folder: Path, kind:
     assert fired(folder, kind) == 1
     assert found["began"] == [0, SAVED]
     (restart,) = record(folder, kind)["account"]["restarts"]
-    assert restart.startswith(f"after step {AT}: ") and why in restart
+    assert restart.startswith(f"after step {AT}: ") and re.search(why, restart)
     assert sum("workers were lost" in note for note in found["notes"]) == 1
 
 
