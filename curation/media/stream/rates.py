@@ -17,6 +17,7 @@ import numpy as np
 
 from curation.contract import Ending
 from curation.media.plan import ClipPlan
+from curation.media.stream.odd_steps import LOST_FROM, MILLISECOND, followed, straightened
 
 GAP_S = 0.25
 VARIABLE_GAP_S = 1.0
@@ -32,13 +33,17 @@ _ANOTHER_RATE = 0.03
 _OFF_GRID = 0.75
 """Times within a window may stray from their grid by so many intervals in all: 2:3 pull-down and milliseconds do."""
 
+_HOP_SLACK = 1.0
+_VARIABLE_SLACK = 0.45
+"""Pictures that times may run ahead or late of their ticks, and half a one, before one is repeated or left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class RateRun:
     """Pictures `first` up to `end` (exclusive) at one rate. `interval`: seconds from one picture to the next.
 
-    `ticks`: each picture's place on the grid of `interval`, from 0, with a hole where one was lost; None where the
-    rate varies. `times`: seconds of each picture, in the timeline's clock.
+    `ticks`: each picture's place on the grid of `interval`, from 0, with a hole where one was lost; two share one where
+    many came too early. None where the rate varies. `times`: seconds of each picture, in the timeline's clock.
     """
 
     first: int
@@ -93,8 +98,10 @@ def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
     least = min(least, plan.max_fps)
     if run.ticks is None:
         rate = min(run.rate, plan.max_fps, plan.fps or math.inf)
-        ticks = np.floor((run.times - run.times[0]) * rate + 0.1).astype(np.int64)
-        return Cadence(run.first, ticks, rate, ratio(rate))
+        finer = max(1, round(run.rate / rate))  # a grid near the source's own rate, from which every n-th tick is taken
+        once = np.arange(len(run.times))
+        ticks = once + followed((run.times - run.times[0]) * (rate * finer) - once, _VARIABLE_SLACK)
+        return Cadence(run.first, ticks // finer, rate, ratio(rate))
     stride = _stride(run.rate, plan)
     if run.rate / stride < least <= run.rate:
         ticks = np.floor(run.ticks * (plan.max_fps / run.rate) + 1e-6).astype(np.int64)
@@ -120,25 +127,28 @@ def ratio(fps: float, slack: float = 2e-3) -> Fraction:
     return near if abs(near - fps) < slack else Fraction(fps).limit_denominator(1000)
 
 
-def rate_runs(times: np.ndarray, breaks: Sequence[int] = ()) -> list[tuple[RateRun, Ending | None]]:
+def rate_runs(
+    times: np.ndarray, breaks: Sequence[int] = (), tick: float = MILLISECOND
+) -> list[tuple[RateRun, Ending | None]]:
     """The runs of a source, each with why the one before it ended there (None: at one of `breaks`, or at the start).
 
-    `times`: seconds, rising. `breaks`: indices of pictures with which something else begins.
+    `times`: seconds, rising. `breaks`: indices of pictures with which something else begins. `tick`: seconds to which
+    the times are rounded.
     """
     found: list[tuple[RateRun, Ending | None]] = []
     edges = sorted({0, len(times), *breaks})
     for start, end in itertools.pairwise(edges):
-        for first, last, why in _pieces(times, start, end):
-            found.append((_run(times[first:last], first), why))
+        for first, last, why in _pieces(times, start, end, tick):
+            found.append((_run(times[first:last], first, tick), why))
     return found
 
 
-def _pieces(times: np.ndarray, start: int, end: int) -> Iterator[tuple[int, int, Ending | None]]:
+def _pieces(times: np.ndarray, start: int, end: int, tick: float) -> Iterator[tuple[int, int, Ending | None]]:
     """Stretches of `start`..`end` without a gap and with one rate."""
     steps = np.diff(times[start:end])
     gaps = (np.flatnonzero(steps > _longest_step(steps)) + 1 + start).tolist() if len(steps) else []
     for number, (first, last) in enumerate(zip([start, *gaps], [*gaps, end], strict=True)):
-        changes = [first + at for at in _changes(times[first:last])]
+        changes = [first + at for at in _changes(straightened(times[first:last], tick).times)]
         for which, (a, b) in enumerate(zip([first, *changes], [*changes, last], strict=True)):
             yield a, b, Ending.RATE if which else Ending.GAP if number else None
 
@@ -152,43 +162,70 @@ def _longest_step(steps: np.ndarray) -> float:
 
 
 def typical(steps: np.ndarray) -> float:
-    """The usual interval: the mean of the steps that skip no picture."""
-    usual = float(np.median(steps))
-    return float(steps[steps < 1.6 * usual].mean()) if usual > 0 else float(steps.mean())
+    """The usual interval: the mean of the steps that neither skip a picture nor are far too short."""
+    usual = float(np.partition(steps, (len(steps) - 1) // 2)[(len(steps) - 1) // 2])
+    if usual <= 0:
+        return float(steps.mean())
+    return float(steps[(steps > 0.4 * usual) & (steps < LOST_FROM * usual)].mean())
 
 
 def _changes(times: np.ndarray) -> list[int]:
-    """Where a regular rate becomes another regular one."""
+    """Where a regular rate becomes another regular one, rising: no two are the same, and none is the start."""
     found: list[int] = []
     same, usual = 0, 0.0  # the last block that had the rate of the run, and its interval
-    for block in range((len(times) - 1) // _BLOCK):
-        start = block * _BLOCK
-        if (grid := _grid(times[start : start + _BLOCK + 1])) is None:
-            continue
-        away = abs(grid[0] / usual - 1) if usual else math.inf
+    for start, interval in _blocks(times):
+        away = abs(interval / usual - 1) if usual else math.inf
         if usual and away > _ANOTHER_RATE:
-            found.append(_parting(times, same, start + _BLOCK, usual, grid[0]))
+            if not _is_nearer(times[start : start + _BLOCK + 1], interval, usual):
+                continue
+            found.append(_parting(times, max(same + 1, *found[-1:], 0), start + _BLOCK, usual, interval))
         if away > _ANOTHER_RATE:
-            same, usual = start, grid[0]
+            same, usual = start, interval
         elif away < _ANOTHER_RATE / 2:
             same = start
-    return [at for at in found if 0 < at < len(times)]
+    return found
+
+
+def _blocks(times: np.ndarray) -> Iterator[tuple[int, float]]:
+    """Blocks of pictures whose rate is regular: the first one, and the interval."""
+    for start in range(0, len(times) - _BLOCK, _BLOCK):
+        if (grid := _grid(times[start : start + _BLOCK + 1])) is not None:
+            yield start, grid[0]
+
+
+def _is_nearer(times: np.ndarray, new: float, old: float) -> bool:
+    """Whether both halves of a block have the new interval: a hop, or the end of the old rate, is in one of them."""
+    half = len(times) // 2
+    grids = _grid(times[: half + 1]), _grid(times[half:])
+    return all(grid is not None and abs(grid[0] - new) < abs(grid[0] - old) for grid in grids)
 
 
 def _parting(times: np.ndarray, start: int, end: int, old: float, new: float) -> int:
-    """The picture between `start` and `end` from which on the steps are the new ones."""
+    """The picture from `start` to `end` from which on the steps are the new ones."""
     steps = np.diff(times[start : end + 1])
     before = np.concatenate([[0.0], np.cumsum(np.abs(steps - old))])
     after = np.concatenate([[0.0], np.cumsum(np.abs(steps - new)[::-1])])[::-1]
     return start + int(np.argmin(before + after))
 
 
-def _run(times: np.ndarray, first: int) -> RateRun:
+def _run(times: np.ndarray, first: int, tick: float) -> RateRun:
     if len(times) < 2:
         return RateRun(first, first + len(times), 1.0, times, None)
-    found = _grid(times)
-    interval = found[0] if found else typical(np.diff(times))
-    return RateRun(first, first + len(times), interval, times, found[1] if found else None)
+    straight = straightened(times, tick)
+    found = _grid(straight.times)
+    if found is None:
+        return RateRun(first, first + len(times), _usual_interval(times), times, None)
+    interval, ticks = found
+    if straight.drift is not None:
+        ticks = ticks + followed(straight.drift / interval, _HOP_SLACK)
+    return RateRun(first, first + len(times), interval, times, ticks)
+
+
+def _usual_interval(times: np.ndarray) -> float:
+    """The interval of times that lie on no grid: that of most of their blocks, where most of them do."""
+    blocks = [interval for _, interval in _blocks(times)]
+    regular = len(blocks) > (len(times) - 1) // _BLOCK / 2
+    return float(np.median(blocks)) if regular else typical(np.diff(times))
 
 
 def _grid(times: np.ndarray) -> tuple[float, np.ndarray] | None:

@@ -120,7 +120,8 @@ class Timeline:
     def _pieces(self) -> list[tuple[RateRun, Ending | None]]:
         """Timestamps that repeat part the runs as well: their clock is broken there."""
         repeated = np.flatnonzero(np.diff(self.times) <= 0) + 1
-        return rate_runs(self.times, [*self.joins, *repeated.tolist()]) if self.pictures else []
+        breaks = [*self.joins, *repeated.tolist()]
+        return rate_runs(self.times, breaks, self.tick) if self.pictures else []
 
     @cached_property
     def main(self) -> RateRun | None:

@@ -21,8 +21,8 @@ RATES = st.sampled_from(
 TICKS = st.sampled_from([1 / 90_000, 1 / 1000, 1 / 600])
 
 
-def only(times: np.ndarray) -> RateRun:
-    ((run, why),) = rate_runs(times)
+def only(times: np.ndarray, tick: float = 1e-3) -> RateRun:
+    ((run, why),) = rate_runs(times, tick=tick)
     assert why is None
     return run
 
@@ -36,7 +36,7 @@ def test_the_rate_is_the_grids_whatever_is_rounded_or_lost(
     fps: float, tick: float, frames: int, lost: set[int]
 ) -> None:
     numbers = np.setdiff1d(np.arange(frames), list(lost))
-    run = only(np.round(numbers / fps / tick) * tick)
+    run = only(np.round(numbers / fps / tick) * tick, tick)
     assert run.ticks is not None
     assert run.ticks.tolist() == numbers.tolist()
     assert run.rate == pytest.approx(fps, rel=2e-3)
