@@ -28,9 +28,6 @@ _COUNTED = "mov"
 _UNTIMED = 0.5
 """Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
 
-_WHOLE = 0.98
-"""Share of the announced duration that a file reaches which was not cut short."""
-
 _BY_ORDER = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1", "dv")
 """Formats without presentation times."""
 
@@ -200,6 +197,7 @@ class _Scan:
     bytes: int = 0
     packets: int = 0
     hidden: int = 0
+    unseen: int = 0
     hidden_key: bool = False
     starts_hidden: bool = False
     untimed: int = 0
@@ -258,7 +256,9 @@ def scan(
         for packet in container.demux(stream):
             if packet.is_discard:
                 found.hide(packet)
-            elif packet.size and not _is_unseen(packet, codec, not_coded):
+            elif packet.size and _is_unseen(packet, codec, not_coded):
+                found.unseen += 1
+            elif packet.size:
                 found.take(packet, codec, extradata)
                 progress(found.packets)
     except av.error.MemoryError as error:
@@ -266,19 +266,22 @@ def scan(
     except av.error.FFmpegError:
         pass  # a container torn in the middle: what was read before counts, and `announced` tells how much is missing
     format_ = container.format.name
-    announced = stream.frames - found.hidden if _COUNTED in format_ and not _is_whole(found, stream) else 0
+    announced = _announced(found, stream) if _COUNTED in format_ else 0
     # AVI stores no presentation times: libav makes them, right only where nothing is reordered.
     guessed = format_ == "avi" and not (found.is_clean and codec != "mpeg4" and not stream.codec_context.has_b_frames)
     by_order = guessed or format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
     return _timeline(found, announced, by_order, 1 / guessed_rate(stream))
 
 
-def _is_whole(found: _Scan, stream: VideoStream) -> bool:
-    """Whether the packets reach as far as the header says the stream is shown: what an edit list cuts off has none."""
-    stamps = [stamp for part in found.stamps for stamp in part]
-    if not stamps or not stream.duration or not stream.frames:
-        return False
-    return max(stamps) - min(stamps) >= _WHOLE * stream.duration - 2 * stream.duration / stream.frames
+def _announced(found: _Scan, stream: VideoStream) -> int:
+    """How many pictures the file's own table of packets shows, 0 where none is missing or a part has its own table.
+
+    Not the header's count and duration: an edit list leaves packets out, shows them twice, or begins with nothing.
+    """
+    if not stream.frames or len(stream.index_entries) <= found.packets + found.hidden + found.unseen:
+        return 0
+    shown = sum(bool(entry.size) and not entry.is_discard for entry in stream.index_entries)
+    return shown - found.unseen
 
 
 def _is_unseen(packet: Packet, codec: str, not_coded: NotCoded) -> bool:
