@@ -109,7 +109,8 @@ class Suspicion:
         # The picture after a lone key field is said to be a key one, too: its packet must be one.
         key = frame.key_frame and (sent is None or sent.key) and not frame.is_corrupt
         self._hits = [hit for hit in self._hits if not (index >= hit.clean_at or (key and order > hit.order))]
-        return index >= self._timeline.led and all(order < hit.order for hit in self._hits)
+        led = index < self._timeline.led and not self._timeline.led_sound
+        return not led and all(order < hit.order for hit in self._hits)
 
     def _begin(self, order: float, after: int) -> None:
         hit = _Hit(order, self._timeline.refreshed_after(max(0, after)))

@@ -28,6 +28,9 @@ _COUNTED = "mov"
 _UNTIMED = 0.5
 """Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
 
+_SKIPS_LEADING = ("hevc", "vvc")
+"""Codecs that mark the pictures which need one before the start: a decoder that starts there leaves just those out."""
+
 _BY_ORDER = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1", "dv")
 """Formats without presentation times."""
 
@@ -50,8 +53,9 @@ class Timeline:
 
     `times`: seconds from the first picture; they never fall, over all parts. `starts`: pictures at which a decoder can
     truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture
-    shown is picture i. `led`: pictures before the first one that is sure to be right. `refreshes`: pictures at which an
-    intra refresh is complete. `halves`: stamps of fields whose picture lacks the other field.
+    shown is picture i. `led`: pictures before the first one that is sure to be right. `led_sound`: those of them that
+    the decoder shows are right, too. `refreshes`: pictures at which an intra refresh is complete. `halves`: stamps of
+    fields whose picture lacks the other field.
     """
 
     parts: tuple[Part, ...]
@@ -65,6 +69,7 @@ class Timeline:
     by_order: bool
     joins: tuple[int, ...] = ()
     led: int = 0
+    led_sound: bool = False
     refreshes: tuple[int, ...] = ()
     halves: frozenset[int] = frozenset()
 
@@ -200,6 +205,7 @@ class _Scan:
     unseen: int = 0
     hidden_key: bool = False
     starts_hidden: bool = False
+    starts_clean: bool = False
     untimed: int = 0
     unpresented: int = 0
     reordered: bool = False
@@ -233,6 +239,8 @@ class _Scan:
             self.refreshes.append((place, wait))
         else:
             self.keys.append(place)
+        if self.packets == 1:
+            self.starts_clean = wait == 0
 
     def hide(self, packet: Packet) -> None:
         """A packet that an edit list leaves out: it is decoded all the same, and a key one is a start."""
@@ -270,7 +278,8 @@ def scan(
     # AVI stores no presentation times: libav makes them, right only where nothing is reordered.
     guessed = format_ == "avi" and not (found.is_clean and codec != "mpeg4" and not stream.codec_context.has_b_frames)
     by_order = guessed or format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
-    return _timeline(found, announced, by_order, 1 / guessed_rate(stream))
+    timeline = _timeline(found, announced, by_order, 1 / guessed_rate(stream))
+    return replace(timeline, led_sound=found.starts_clean and codec in _SKIPS_LEADING)
 
 
 def _announced(found: _Scan, stream: VideoStream) -> int:
