@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,9 @@ from av.video.stream import VideoStream
 from curation.contract import Facts, Reason, Verdict
 from curation.media.pictures.colour import NO_TAGS, Tags
 from curation.media.pictures.geometry import UPRIGHT, displayed
-from curation.media.sandbox.handle import size_of, source
+from curation.media.sandbox.handle import reading, size_of, source
 from curation.media.sandbox.refusal import raw_format, refusal
+from curation.media.stream import transport
 from curation.media.stream.timeline import Timeline, guessed_rate, scan
 
 if TYPE_CHECKING:
@@ -119,6 +121,8 @@ def timeline_of(
 ) -> Timeline:
     """The timeline of an opened source, which it leaves at its end. Field-coded packets are counted in pairs."""
     timeline = scan(container, stream, progress)
+    if timeline.seams and container.format.name == "mpegts":
+        timeline = replace(timeline, sound=_sound(path, timeline, stream.id))
     main = timeline.main
     if main is None or abs(main.rate / guessed_rate(stream) - 2) > 0.05:
         return timeline
@@ -130,6 +134,17 @@ def timeline_of(
         except av.error.FFmpegError:
             first = None
         return timeline.by_frame() if first is not None and first.interlaced_frame else timeline
+
+
+def _sound(path: Path, timeline: Timeline, pid: int) -> frozenset[int]:
+    """Where packets begin that are marked only because another file was joined to theirs."""
+    found: set[int] = set()
+    with reading(path) as file:
+        for seam in timeline.seams:
+            file.seek(seam.start)
+            if transport.is_whole(file.read(min(seam.end - seam.start, transport.MOST)), pid):
+                found |= seam.marked
+    return frozenset(found)
 
 
 def describe(

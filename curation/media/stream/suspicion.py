@@ -69,7 +69,8 @@ class Suspicion:
             self._in_flight[packet.pts] = Sent(self._order, packet.is_keyframe, sar)
         if len(self._in_flight) > _IN_FLIGHT:
             del self._in_flight[next(iter(self._in_flight))]
-        if packet.is_corrupt or packet.pts in self._timeline.halves:
+        marked = packet.is_corrupt and packet.pos not in self._timeline.sound
+        if marked or packet.pts in self._timeline.halves:
             self._begin(self._order, after)
         elif half:
             self._begin(self._order - 1, after)

@@ -6,6 +6,7 @@ whose timestamps rise; files that were joined, and streams that were cut off and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,9 @@ _COUNTED = "mov"
 _UNTIMED = 0.5
 """Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
 
+_MARKED_BEFORE = 3
+"""Packets before a join whose mark may be of the join: the demuxer is one behind."""
+
 _SKIPS_LEADING = ("hevc", "vvc")
 """Codecs that mark the pictures which need one before the start: a decoder that starts there leaves just those out."""
 
@@ -47,6 +51,18 @@ class Part:
         return self.first + len(self.stamps)
 
 
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """A join right after packets that the demuxer marks as hit: bytes `start` up to `end` of the file lie between.
+
+    `marked`: where in the file the marked packets begin.
+    """
+
+    start: int
+    end: int
+    marked: frozenset[int]
+
+
 @dataclass(frozen=True)
 class Timeline:
     """What the packets of the video stream say. Pictures are counted from 0 in the order in which they are shown.
@@ -55,7 +71,8 @@ class Timeline:
     truly start. `tick`: seconds. `by_order`: the stamps of single pictures are not to be trusted, so the i-th picture
     shown is picture i. `led`: pictures before the first one that is sure to be right. `led_sound`: those of them that
     the decoder shows are right, too. `refreshes`: pictures at which an intra refresh is complete. `halves`: stamps of
-    fields whose picture lacks the other field.
+    fields whose picture lacks the other field. `seams`: joins with a mark before them. `sound`: places in the file of
+    packets that are whole in spite of their mark.
     """
 
     parts: tuple[Part, ...]
@@ -72,6 +89,8 @@ class Timeline:
     led_sound: bool = False
     refreshes: tuple[int, ...] = ()
     halves: frozenset[int] = frozenset()
+    seams: tuple[Seam, ...] = ()
+    sound: frozenset[int] = frozenset()
 
     @property
     def pictures(self) -> int:
@@ -210,6 +229,8 @@ class _Scan:
     unpresented: int = 0
     reordered: bool = False
     new_streams: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
+    latest: deque[tuple[int, bool]] = field(default_factory=lambda: deque(maxlen=_MARKED_BEFORE))  # place, marked
+    seams: list[Seam] = field(default_factory=list)
     refreshes: list[tuple[tuple[int, int], int]] = field(default_factory=list)  # place of a key, pictures to wait
 
     def take(self, packet: Packet, codec: str, extradata: bytes | None) -> None:
@@ -222,6 +243,8 @@ class _Scan:
             return
         if self.clock.begins(stamp, packet.dts):
             self.stamps.append([])
+            self._sew(packet)
+        self.latest.append((-1 if packet.pos is None else packet.pos, packet.is_corrupt))
         self.stamps[-1].append(stamp)
         self.reordered = self.reordered or packet.pts != packet.dts
         if self.hidden_key:
@@ -241,6 +264,13 @@ class _Scan:
             self.keys.append(place)
         if self.packets == 1:
             self.starts_clean = wait == 0
+
+    def _sew(self, packet: Packet) -> None:
+        """A part begins with this packet."""
+        marked = frozenset(place for place, is_corrupt in self.latest if is_corrupt)
+        self.latest.clear()
+        if marked and packet.pos is not None and 0 <= min(marked) < packet.pos:
+            self.seams.append(Seam(min(marked), packet.pos, marked))
 
     def hide(self, packet: Packet) -> None:
         """A packet that an edit list leaves out: it is decoded all the same, and a key one is a start."""
@@ -279,7 +309,8 @@ def scan(
     guessed = format_ == "avi" and not (found.is_clean and codec != "mpeg4" and not stream.codec_context.has_b_frames)
     by_order = guessed or format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
     timeline = _timeline(found, announced, by_order, 1 / guessed_rate(stream))
-    return replace(timeline, led_sound=found.starts_clean and codec in _SKIPS_LEADING)
+    led_sound = found.starts_clean and codec in _SKIPS_LEADING
+    return replace(timeline, led_sound=led_sound, seams=tuple(found.seams))
 
 
 def _announced(found: _Scan, stream: VideoStream) -> int:
