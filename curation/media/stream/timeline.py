@@ -325,7 +325,11 @@ def _announced(found: _Scan, stream: VideoStream) -> int:
 
 
 def _is_unseen(packet: Packet, codec: str, not_coded: NotCoded) -> bool:
-    """Whether a packet shows no picture: one of VP8 that is only referred to (RFC 6386, 9.1), of MPEG-4 not coded."""
+    """Whether a packet shows no picture: one of VP8 that is only referred to (RFC 6386, 9.1), of MPEG-4 not coded, and
+    the headers of Theora (bit 7), which stand where files were joined.
+    """
+    if codec == "theora":
+        return memoryview(packet)[0] >> 7 == 1  # pyright: ignore[reportArgumentType]
     if codec == "mpeg4":
         return not_coded.holds(bytes(packet))
     return codec == "vp8" and not memoryview(packet)[0] >> 4 & 1  # pyright: ignore[reportArgumentType]

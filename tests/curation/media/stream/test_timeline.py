@@ -94,6 +94,14 @@ def test_a_join_ends_a_shot_where_it_is(name: str, tmp_path: Path) -> None:
     assert sizes[-1] == KINDS[name].second
 
 
+def test_headers_at_a_join_count_as_no_pictures(tmp_path: Path) -> None:
+    """Those of Theora come as packets."""
+    kind = Kind(".ogv", KINDS["ogv"].encode, join="bytes")
+    result = measured(numbered.write(tmp_path / "source", kind, 200, ()), PLAN)
+    assert [(clip.start_frame, clip.end_frame) for clip in result.clips] == [(0, 110), (110, 200)]
+    assert result.clips[0].ended_by == Ending.JOIN
+
+
 def test_another_sample_aspect_ratio_ends_a_shot(tmp_path: Path) -> None:
     parts = []
     for number, aspect in enumerate(("1", "4/3")):
