@@ -178,7 +178,8 @@ def _changes(times: np.ndarray) -> list[int]:
         if usual and away > _ANOTHER_RATE:
             if not _is_nearer(times[start : start + _BLOCK + 1], interval, usual):
                 continue
-            found.append(_parting(times, max(same + 1, *found[-1:], 0), start + _BLOCK, usual, interval))
+            least = max(same, found[-1] if found else 0) + 1
+            found.append(_parting(times, least, start + _BLOCK, usual, interval))
         if away > _ANOTHER_RATE:
             same, usual = start, interval
         elif away < _ANOTHER_RATE / 2:

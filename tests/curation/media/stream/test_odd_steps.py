@@ -90,6 +90,17 @@ def test_runs_hold_every_picture_once_in_any_timeline(
     check_parts(times, rate_runs(times, tick=tick))
 
 
+def test_runs_hold_every_picture_once_whatever_the_odd_steps() -> None:
+    random_ = np.random.default_rng(1)
+    for _ in range(600):
+        steps = np.full(random_.integers(2, 500), 1 / random_.choice([16, 25, 29.97, 50, 120]))
+        odd = random_.integers(0, len(steps), random_.integers(0, len(steps) // 10 + 1))
+        steps[odd] *= random_.uniform(0.01, 3, len(odd))
+        times = rounded(np.cumsum(steps), random_.choice([1e-3, 1e-6]))
+        times = times[np.concatenate([[True], np.diff(times) > 0])]
+        check_parts(times, rate_runs(times))
+
+
 @given(RATES, TICKS, st.integers(100, 400), st.floats(0.02, 0.98), st.floats(-0.9, 0.9))
 @example(25.0, 1 / 1000, 200, 0.99, -0.95)
 @example(25.0, 1 / 1000, 200, 0.75, 0.5)
