@@ -66,7 +66,7 @@ def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> T
         _check_workers(request)
     model = modelfile.load(request.model)
     with ExitStack() as stack:
-        found = train_job.made(request, model, watch if _is_first() else Silent(), stack)
+        found = train_job.made(request, model, watch if train_job.is_first() else Silent(), stack)
         job = found.job
         course = Course(
             manifest=f"{job.frozen.manifest.name} ({job.frozen.manifest.sha256[:12]})",
@@ -85,14 +85,9 @@ def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> T
         return run(job, watch, signals.came)
 
 
-def _is_first() -> bool:
-    """Whether this process speaks, of those that `torchrun` has started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _recorded(job: BaseJob, course: Course) -> AbstractContextManager[Record | None]:
     """The run's record, `runs/ID.json` in its folder: one, whoever started how many processes."""
-    if not _is_first():
+    if not train_job.is_first():
         return nullcontext()
     record = Record(Files(str(job.folder)), course, job.preset.name, packages=PACKAGES)
     return record.kept()

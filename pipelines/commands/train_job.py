@@ -4,6 +4,7 @@ frames, as the preset says.
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipelines.config.modelfile import ModelFile
     from pipelines.train import Watch
     from training.assemble import BaseJob
+    from training.data.latents import LatentStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def _of_transformer(request: Request, model: ModelFile, watch: Watch) -> Made:
         watch.note(f"{len(missing - gone):,} of {samples:,} samples have no latents and are left out")
     if source.head.model != model.name:
         watch.note(f"the latents were encoded with the model {source.head.model}, and {model.name} is trained")
+    if is_first():
+        _check_encoder(source, model, watch)
     job = Job(
         frozen=frozen,
         source=source,
@@ -107,6 +111,27 @@ def _of_autoencoder(request: Request, model: ModelFile, watch: Watch, stack: Exi
         engine=request.engine,
     )
     return Made(job, pyramid.uri)
+
+
+def is_first() -> bool:
+    """Whether this process speaks, of those that `torchrun` has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_encoder(source: LatentStore, model: ModelFile, watch: Watch) -> None:
+    """UserError where the latents are of another autoencoder than the model's, which would decode what is sampled. Its
+    weights need not be here for training: then it is told that nobody looked.
+    """
+    import torch
+
+    from training.models import build
+
+    try:
+        made = build.autoencoder(model.spec.autoencoder, torch.device("cpu"), build.dtype_of(model.spec))
+    except UserError as error:
+        watch.note(f"whether the latents are of the model's autoencoder was not looked at: {error.cause}")
+        return
+    source.check(build.autoencoder_fingerprint(made))
 
 
 def _changes(request: Request) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import lance
 import pyarrow as pa
+import torch
 
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Tier, Tiers
@@ -16,6 +18,7 @@ from curation.shards.manifest import Bucket
 from tests.support import encoded
 from training.data import tensors
 from training.data.latent_file import DATASET, HEAD, ROWS, Encoders, Head, row
+from training.models import build
 
 MODEL = """
 name = "toy"
@@ -43,6 +46,13 @@ class Shard:
         return ["train", self.manifest, "--latents", self.latents, "--model", self.model]
 
 
+@cache
+def fingerprint() -> str:
+    """Of the autoencoder of `MODEL`, whose weights are drawn from seed 0."""
+    spec = build.AutoencoderSpec(kind="dcae", preset="tiny")
+    return build.autoencoder_fingerprint(build.autoencoder(spec, torch.device("cpu"), torch.float32))
+
+
 def shard(place: Path, buckets: Mapping[Bucket, int], lost: Collection[int] = ()) -> Shard:
     """So many samples of each bucket; `lost`: those without latents."""
     pyramid = Pyramid.create(place / "pyramid", Tiers((Tier("all"),)), "test")
@@ -57,7 +67,7 @@ def shard(place: Path, buckets: Mapping[Bucket, int], lost: Collection[int] = ()
         str(place / "pyramid"),
         "toy",
         Encoders(
-            "a" * 64,
+            fingerprint(),
             "t" * 64,
             encoded.SPEC,
             "float32",

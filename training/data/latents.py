@@ -65,11 +65,12 @@ class LatentStore:
         """The samples of the manifest that have no latents here."""
         return np.flatnonzero(self.rows < 0)
 
-    def check(self, autoencoder: str, text: str) -> None:
-        """UserError where the latents were made by other encoders than those with these fingerprints."""
+    def check(self, autoencoder: str, text: str | None = None) -> None:
+        """UserError where the latents were made by other encoders than those with these fingerprints; `text` None:
+        whatever the text encoder was."""
         made = self.head.encoders
         for what, there, wanted in (("autoencoder", made.autoencoder, autoencoder), ("text encoder", made.text, text)):
-            if there != wanted:
+            if wanted is not None and there != wanted:
                 cause = f"the latents at {self.uri} are of another {what} ({there[:12]}, the model's is {wanted[:12]})"
                 raise UserError(cause, "encode with this model to another place, or train with the model of these")
 

@@ -189,6 +189,29 @@ def _model(folder: Path, name: str) -> str:
     return str(path)
 
 
+def test_latents_of_another_autoencoder_are_refused(
+    toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.toml"
+    text = Path(toy.model).read_text()
+    run = [
+        "train",
+        toy.manifest,
+        "--latents",
+        toy.latents,
+        "--model",
+        str(model),
+        *SMALL,
+        "--to",
+        str(tmp_path / "run"),
+    ]
+    model.write_text(text.replace('kind = "dcae"', 'kind = "dcae"\nseed = 7'))
+    assert "are of another autoencoder (" in refused(capsys, *run) and not (tmp_path / "run").exists()
+    model.write_text(text.replace('kind = "dcae"', 'kind = "dcae"\npath = "nowhere.safetensors"'))
+    assert main([*run, "--steps", "1"]) == 0
+    assert "note: whether the latents are of the model's autoencoder was not looked at: " in capsys.readouterr().err
+
+
 def test_another_run_s_folder_is_refused(toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, *toy.arguments, *SMALL, "--to", str(tmp_path), "--steps", "1")
     again = [*toy.arguments, *SMALL, "--to", str(tmp_path), "--steps", "2"]
