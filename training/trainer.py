@@ -116,6 +116,8 @@ def train(
             if progress.step % run.collect == 0:
                 gc.collect()
         for callback in callbacks:
+            callback.before_update()
+        for callback in callbacks:
             callback.end(progress, stopped=progress.step < run.steps)
     return progress
 

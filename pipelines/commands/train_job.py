@@ -126,12 +126,20 @@ def _check_encoder(source: LatentStore, model: ModelFile, watch: Watch) -> None:
 
     from training.models import build
 
-    try:
-        made = build.autoencoder(model.spec.autoencoder, torch.device("cpu"), build.dtype_of(model.spec))
-    except UserError as error:
-        watch.note(f"whether the latents are of the model's autoencoder was not looked at: {error.cause}")
-        return
-    source.check(build.autoencoder_fingerprint(made))
+    own, wanted = build.dtype_of(model.spec), source.head.encoders.autoencoder
+    found = ""
+    # In whatever type it has computed: the model file may have had another `run.dtype` then.
+    for dtype in (own, *({torch.float32, torch.bfloat16} - {own})):
+        try:
+            made = build.autoencoder(model.spec.autoencoder, torch.device("cpu"), dtype)
+        except UserError as error:
+            watch.note(f"whether the latents are of the model's autoencoder was not looked at: {error.cause}")
+            return
+        fingerprint = build.autoencoder_fingerprint(made)
+        if fingerprint == wanted:
+            return
+        found = found or fingerprint
+    source.check(found)
 
 
 def _changes(request: Request) -> list[str]:

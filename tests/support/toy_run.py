@@ -72,6 +72,7 @@ class Toy:
     changes: Mapping[str, Any] = field(default_factory=dict)
     source: Any = None
     validated: int = 0
+    validate_every: int = 1
     context: int = 1
     attention: Way = "all_to_all"
     with_references: bool = True
@@ -123,7 +124,9 @@ class Toy:
         )
         validation = None
         if self.validated:
-            validation = Validation(run.engine, cast(FlowMatching, run.method), range(self.validated), 1, averages)
+            validation = Validation(
+                run.engine, cast(FlowMatching, run.method), range(self.validated), self.validate_every, averages
+            )
         optional = (averages, validation, saving if saves else None)
         beside = [*(one for one in optional if one is not None), *callbacks]
         asked = itertools.count(1)

@@ -56,7 +56,7 @@ class Callback(Protocol):
         """After each micro-batch, on the device: add to `tally`, look at nothing."""
 
     def before_update(self) -> None:
-        """Just before the optimizer changes the weights."""
+        """Just before weights change: by the optimizer, or as validation exchanges them at the end."""
 
     def after_step(self, progress: Progress, report: Report) -> None:
         """After each step, the skipped ones too."""

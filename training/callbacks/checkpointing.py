@@ -10,7 +10,7 @@ from curation.errors import UserError
 from training.callbacks.averages import Averages
 from training.callbacks.base import Quiet, Report
 from training.checkpoint.folder import Checkpoints, Head
-from training.checkpoint.save import Saver
+from training.checkpoint.save import Saver, any_rank
 from training.checkpoint.state import parts, state
 from training.parallel.base import Engine
 
@@ -53,18 +53,23 @@ class Checkpointing(Quiet):
             self._save(progress)
 
     def end(self, progress: Progress, stopped: bool) -> None:
-        """UserError: the last save failed."""
-        if self._saved != progress.step or self._saver.failed:
-            self._save(progress)
+        """UserError, on all ranks: the last save failed. Where it failed while training went on, it is tried once more:
+        on all ranks, or on none, for each knows of its own failure alone."""
         self._saver.finish()
-        self._engine.barrier()
-        if self._saver.failed:
+        if self._saved != progress.step or self._has_failed():
+            self._save(progress)
+            self._saver.finish()
+        if self._has_failed():
             newest = self._checkpoints.newest()
             kept = f"{newest.name} is kept" if newest else "there is none before it"
-            raise UserError(f"{self._saver.failed}; {kept}", "make room, and give the same command again")
+            why = self._saver.failed or f"the checkpoint of step {progress.step} was not saved by another process"
+            raise UserError(f"{why}; {kept}", "make room, and give the same command again")
 
     def close(self) -> None:
         self._saver.close()
+
+    def _has_failed(self) -> bool:
+        return any_rank(self._engine, self._saver.failed is not None)
 
     def _save(self, progress: Progress) -> None:
         made = datetime.now(UTC).isoformat(timespec="seconds")

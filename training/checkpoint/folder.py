@@ -112,8 +112,10 @@ class Head:
     def _check_files(self, folder: Path) -> None:
         held = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != HEAD}
         for name in sorted({*held, *self.files}):
-            if name not in self.files or not name.endswith(".safetensors"):
+            if not name.endswith(".safetensors"):
                 raise UserError(f"{folder} holds {name}, which is no part of a checkpoint", "remove that file")
+            if name not in self.files:
+                raise UserError(f"{folder} holds {name}, of which its head does not know", _EARLIER)
             if held.get(name) != self.files[name]:
                 cause = f"{folder / name} has {held.get(name, 0)} bytes, not {self.files[name]}"
                 raise UserError(cause, _EARLIER)
@@ -154,6 +156,8 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         _sync(part)
+        if place.exists():  # saved again: what it held is of the same step
+            self.remove(place)
         os.rename(part, place)
         _sync(self.folder)
         return place

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -14,12 +17,16 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from curation.errors import UserError
 from training.callbacks.averages import Averages
-from training.checkpoint.folder import Checkpoints, Head, Identity
+from training.checkpoint.folder import Checkpoints, Head, Identity, step_of
+from training.checkpoint.save import any_rank
 from training.checkpoint.state import AVERAGE, WEIGHT, state
 from training.parallel.base import Engine
 from training.trainer import Progress
 
 THREADS = 8
+SEEN_S = 30.0
+"""How long a share may take to show a checkpoint that another machine has found."""
+_T = TypeVar("_T")
 
 
 def resume(
@@ -29,11 +36,10 @@ def resume(
 
     Averages that it does not have begin with its weights. UserError: it is of another run, or not as it was saved.
     """
-    newest = checkpoints.newest()
+    newest = _agreed(checkpoints, engine)
     if newest is None:
         return None
-    head = Head.read(newest)
-    identity.check(head.identity, str(newest))
+    head = _on_all(engine, lambda: _head(newest, identity))
     known = averages is not None and AVERAGE in head.parts
     _read(newest, state(engine, averages if known else None), engine)
     progress = Progress(**head.progress)
@@ -43,6 +49,46 @@ def resume(
         for name, average in averages.values.items():
             average.copy_(masters[name])
     return progress, head
+
+
+def _agreed(checkpoints: Checkpoints, engine: Engine) -> Path | None:
+    """The newest whole checkpoint as rank 0 sees it, for all ranks: what others list may be old, where it is a share.
+    UserError, on all: one of them does not see it."""
+    mine = checkpoints.newest() if engine.rank == 0 else None
+    told = torch.tensor([0.0 if mine is None else 1.0 + step_of(mine)], dtype=torch.float64, device=engine.device)
+    step = int(engine.agree(told).item()) - 1
+    if step < 0:
+        return None
+    place = checkpoints.at(step)
+    _on_all(engine, lambda: _seen(place))
+    return place
+
+
+def _seen(place: Path) -> None:
+    """UserError where it is not seen here, though another process has found it: a share may take a while."""
+    until = time.monotonic() + SEEN_S
+    while not (place.parent.is_dir() and place.name in os.listdir(place.parent)):
+        if time.monotonic() > until:
+            raise UserError(f"this process does not see {place}, which the first one has found", "share the folder")
+        time.sleep(0.2)
+
+
+def _on_all(engine: Engine, action: Callable[[], _T]) -> _T:
+    """What `action` gives; UserError on all ranks where it is one on any, or the others would wait for that one."""
+    failure, found = None, None
+    try:
+        found = action()
+    except UserError as error:
+        failure = error
+    if any_rank(engine, failure is not None):
+        raise failure or UserError("another process cannot go on from the checkpoint", "see what it says")
+    return cast(_T, found)
+
+
+def _head(path: Path, identity: Identity) -> Head:
+    head = Head.read(path)
+    identity.check(head.identity, str(path))
+    return head
 
 
 def tensors(path: Path, part: str = WEIGHT, under: str = "") -> dict[str, Tensor]:

@@ -14,10 +14,12 @@ import logging
 import shutil
 import time
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -25,6 +27,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse, async_save
 
 from training.checkpoint.folder import Checkpoints, Head
+from training.checkpoint.shards import check_whole
 from training.parallel.base import Engine
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,8 @@ FAILURES = (Exception, CheckpointException)
 
 
 class Saver:
-    """One save at a time. `blocked_s`: seconds that the last one has kept training waiting."""
+    """One save at a time. `blocked_s`: seconds that the last one has kept training waiting. `failed`: why the last one
+    was not saved, as far as this rank knows; another rank may know of another failure."""
 
     def __init__(self, engine: Engine, checkpoints: Checkpoints, keep_last: int, keep_every: int) -> None:
         self._engine, self._checkpoints = engine, checkpoints
@@ -62,10 +66,8 @@ class Saver:
         start = time.perf_counter()
         self.finish()
         part = self._checkpoints.part(step)
-        if self._engine.rank == 0:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-        self._engine.barrier()
+        if not self._made(part, step):
+            return
         response = async_save(
             state,
             storage_writer=HuggingFaceStorageWriter(str(part), save_distributed=True),
@@ -75,8 +77,23 @@ class Saver:
         )
         assert isinstance(response, AsyncSaveResponse), "the stager is asynchronous"
         self._copied = response.staging_completion
-        self._written = self._settling.submit(self._settle, response.upload_completion, step, head)
+        numbers = {name: tensor.shape.numel() for name, tensor in state.items()}
+        self._written = self._settling.submit(self._settle, response.upload_completion, step, head, numbers)
         self.blocked_s = time.perf_counter() - start
+
+    def _made(self, part: Path, step: int) -> bool:
+        """Make the folder; False on all ranks where it could not be."""
+        failed = None
+        if self._engine.rank == 0:
+            try:
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir(parents=True)
+            except OSError as error:
+                failed = error
+        if not any_rank(self._engine, failed is not None):
+            return True
+        self._fail(step, failed or OSError("another process could not make its folder"))
+        return False
 
     def settled(self) -> None:
         """Wait until the state may change again."""
@@ -102,18 +119,33 @@ class Saver:
         self._settling.shutdown()
         self._stager.close()
 
-    def _settle(self, written: Future[Any], step: int, head: Head) -> None:
+    def _settle(self, written: Future[Any], step: int, head: Head, numbers: Mapping[str, int]) -> None:
         try:
             written.result()
             if self._engine.rank == 0:
+                check_whole(self._checkpoints.part(step), numbers)
                 self._checkpoints.settle(step, head)
-                self._checkpoints.thin(*self._keep)
             self.failed = None
         except FAILURES as error:
-            self.failed = f"the checkpoint of step {step} was not saved: {_reason(error)}"
-            log.error("%s", self.failed)
+            self._fail(step, error)
             if self._engine.rank == 0:
                 shutil.rmtree(self._checkpoints.part(step), ignore_errors=True)
+            return
+        try:
+            if self._engine.rank == 0:
+                self._checkpoints.thin(*self._keep)
+        except OSError as error:
+            log.warning("an older checkpoint could not be removed: %s", error)
+
+    def _fail(self, step: int, error: BaseException) -> None:
+        self.failed = f"the checkpoint of step {step} was not saved: {_reason(error)}"
+        log.error("%s", self.failed)
+
+
+def any_rank(engine: Engine, here: bool) -> bool:
+    """Whether something is so on any rank: the same answer on all, which all ask for at the same time."""
+    told = torch.tensor([float(here)], dtype=torch.float64, device=engine.device)
+    return bool(engine.agree(told).item())
 
 
 def _reason(error: BaseException) -> str:

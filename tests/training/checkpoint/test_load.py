@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,13 @@ torch = pytest.importorskip("torch")
 from curation.errors import UserError
 from tests.support import encoded
 from tests.support.toy_run import Kept, Toy
+from training.checkpoint import load
 from training.checkpoint.export import export
 from training.checkpoint.folder import HEAD, Checkpoints
 from training.checkpoint.load import tensors
 from training.models.convert import load_mmdit
 from training.models.mmdit import MMDiT, preset
+from training.parallel.single import Single
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,26 @@ def test_more_steps_than_were_saved_go_on(saved: Toy, tmp_path: Path) -> None:
     kept = Kept()
     toy.go(2, kept)
     assert not kept.reports
+
+
+class Second(Single):
+    """Rank 1 of two, of which rank 0 has found the checkpoint of step 2."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+        self.rank, self.ranks, self._first = 1, 2, [torch.tensor([3.0], dtype=torch.float64)]
+
+    def agree(self, values: Any) -> Any:
+        return values + self._first.pop() if self._first else values
+
+
+def test_all_ranks_go_on_from_what_the_first_has_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine's listing may still have one that is gone, or not have the newest yet."""
+    checkpoints = Checkpoints(tmp_path)
+    for step in (2, 4):
+        checkpoints.at(step).mkdir()
+    assert load._agreed(checkpoints, Second()) == checkpoints.at(2)
+    checkpoints.at(2).rmdir()
+    monkeypatch.setattr(load, "SEEN_S", 0.0)
+    with pytest.raises(UserError, match=r"does not see .*step-0000000002, which the first one has found"):
+        load._agreed(checkpoints, Second())

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,9 @@ from torch.distributed.checkpoint.staging import DefaultStager
 from curation.errors import UserError
 from tests.support.disk import mounted
 from tests.support.toy_run import Kept, Toy, bits
-from training.checkpoint.folder import HEAD
+from training.callbacks.averages import Averages
+from training.checkpoint import save as saving
+from training.checkpoint.folder import HEAD, Checkpoints, Head
 from training.checkpoint.load import tensors
 
 KILLED = """
@@ -77,6 +81,128 @@ def test_what_is_saved_is_the_step_s_though_training_goes_on(tmp_path: Path, mon
     for name, average in averages.values.items():
         assert torch.equal(tensors(saved, "average")[name], average), name
     assert kept.reports[2].values["save_blocked_s"] > 0.1 and "save_blocked_s" not in kept.reports[1].values
+
+
+def test_validation_at_the_end_waits_for_the_copy_of_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It exchanges the weights for their averages, which must not get into the checkpoint."""
+    stage, exchange, exchanged = DefaultStager._stage, Averages._exchange, threading.Event()
+
+    def slow(self: DefaultStager, *what: object, **more: object) -> object:
+        exchanged.clear()
+        exchanged.wait(1.0)
+        return stage(self, *what, **more)  # type: ignore[arg-type]
+
+    def seen(self: Averages) -> None:
+        exchange(self)
+        exchanged.set()
+
+    monkeypatch.setattr(DefaultStager, "_stage", slow)
+    monkeypatch.setattr(Averages, "_exchange", seen)
+    toy = Toy(tmp_path / "run", every=3, validated=3, validate_every=2)
+    run, averages, _ = toy.go(3)
+    saved = toy.checkpoints.at(3)
+    assert averages is not None
+    for part, values in (("weight", run.engine.masters()), ("average", averages.values)):
+        found = tensors(saved, part)
+        assert all(torch.equal(found[name], value) for name, value in values.items()), part
+
+
+def test_a_save_that_failed_is_tried_again_at_the_end_and_one_in_flight_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settle = Checkpoints.settle
+    tried: list[int] = []
+    fails = [0]
+
+    def failing(self: Checkpoints, step: int, head: Head) -> Path:
+        tried.append(step)
+        if tried.count(step) == 1 and step == fails[0]:
+            raise OSError("no room")
+        time.sleep(0.2)
+        return settle(self, step, head)
+
+    monkeypatch.setattr(Checkpoints, "settle", failing)
+    for fails[0], wanted in ((2, [2, 4]), (4, [2, 4, 4])):
+        tried.clear()
+        toy = Toy(tmp_path / str(fails[0]), every=2)
+        toy.go(4)
+        assert tried == wanted and names(toy.folder)[-1] == "step-0000000004"
+    assert caplog.text.count("was not saved: no room") == 2
+
+
+def test_a_folder_that_cannot_be_made_costs_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Checkpoints.part
+
+    def nowhere(self: Checkpoints, step: int) -> Path:
+        return Path("/dev/null/x") if step == 2 else part(self, step)
+
+    monkeypatch.setattr(Checkpoints, "part", nowhere)
+    toy = Toy(tmp_path, every=2)
+    toy.go(4)
+    assert names(tmp_path) == ["step-0000000004"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "long"])
+def test_what_is_not_all_there_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    """As where a share shows an old listing, or each machine has a folder of its own."""
+    real = saving.check_whole
+
+    def seen(folder: Path, numbers: Mapping[str, int]) -> None:
+        (shard,) = folder.glob("*.safetensors")
+        if damage == "missing":
+            shard.unlink()
+        else:
+            os.truncate(shard, shard.stat().st_size + (1 if damage == "long" else -4))
+        real(folder, numbers)
+
+    monkeypatch.setattr(saving, "check_whole", seen)
+    with pytest.raises(UserError, match=r"was not saved: .*(numbers of|bytes, not)"):
+        Toy(tmp_path).go(1)
+    assert names(tmp_path) == []
+
+
+TWO = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from curation.errors import UserError
+from tests.support.toy_run import Toy
+from training.checkpoint.folder import Checkpoints
+from training.parallel.engines import engine
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+
+def failing(self, step, head):
+    raise OSError("no room")
+
+if dist.get_rank() == 0:
+    Checkpoints.settle = failing
+try:
+    Toy(Path(sys.argv[1]), every=2, per_step=2, make_engine=lambda: engine("ddp", torch.device("cpu"), "float32")).go(4)
+except UserError as error:
+    print(f"rank {dist.get_rank()}: {error}", flush=True)
+dist.barrier()
+"""
+
+
+def test_what_fails_on_one_rank_is_told_by_all(tmp_path: Path) -> None:
+    """Each knows of its own failure alone; none may enter a save that the others do not."""
+    (tmp_path / "two.py").write_text(TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [*command, str(tmp_path / "two.py"), str(tmp_path / "run")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = sorted(line for line in ended.stdout.splitlines() if line.startswith("rank "))
+    assert "step 4 was not saved: no room; there is none before it" in told[0]
+    assert "step 4 was not saved by another process" in told[1]
 
 
 def test_a_full_disk_costs_one_save(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
