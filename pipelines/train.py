@@ -185,6 +185,9 @@ def alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             remedy = "wait until it has ended, or name another --to"
             raise UserError(f"another run trains into {folder}", remedy) from None
+        except OSError as error:  # a share without locks
+            told = f"{folder} cannot be locked ({error.strerror}), so nothing keeps two runs out of it"
+            raise UserError(told, "name a --to where files can be locked") from error
         yield
 
 

@@ -80,14 +80,15 @@ class Parts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseJob(ABC):
     """One run. `missing`: samples of the manifest that are not trained on, as they were taken down or have no latents.
-    `folder`: where its checkpoints and log are. `engine`: a name of `parallel.engines`, None for the one that suits how
-    the process was started."""
+    `folder`: where its checkpoints and log are. `latents`: what made them, "" where it reads none. `engine`: a name of
+    `parallel.engines`, None for the one that suits how the process was started."""
 
     frozen: Frozen
     model: build.ModelSpec
     preset: RunPreset
     folder: Path
     missing: Collection[int] = field(default=(), repr=False)
+    latents: str = ""
     engine: str | None = None
 
     @property
@@ -227,6 +228,7 @@ def head(job: BaseJob, engine: Engine, parts: Parts) -> Head:
         held_out=preset.held_out,
         base=parts.base,
         alpha=parts.alpha,
+        latents=job.latents,
         shapes=engine.shapes(),
     )
     return Head(

@@ -72,6 +72,7 @@ def _of_transformer(request: Request, model: ModelFile, watch: Watch) -> Made:
         preset=chosen.preset(request.preset),
         folder=Path(request.to),
         missing=missing | gone,
+        latents=source.head.by,
         engine=request.engine,
     )
     return Made(job, place)

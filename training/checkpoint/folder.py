@@ -35,7 +35,8 @@ class Identity:
     """What decides the batches, the noise and the network: a run goes on only where all of it is the same.
 
     Of a run that trains an adapter, `shapes` are its factors' alone; `base` is the fingerprint of the frozen weights
-    (`lora.base`), and `alpha` what the adapter is scaled by. Other runs have neither.
+    (`lora.base`), and `alpha` what the adapter is scaled by. Other runs have neither. `latents`: what made them
+    (`latent_file.Head.by`), "" where there are none, or in a checkpoint that is older than this.
     """
 
     manifest: str
@@ -44,6 +45,7 @@ class Identity:
     held_out: int
     base: str = ""
     alpha: float | None = None
+    latents: str = ""
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
 
     def check(self, other: Identity, where: str) -> None:
@@ -55,6 +57,7 @@ class Identity:
             "held_out": "validation.samples",
             "base": "base weights",
             "alpha": "lora.alpha",
+            **({"latents": "latents"} if self.latents and other.latents else {}),
         }
         for name, word in words.items():
             ours, theirs = getattr(self, name), getattr(other, name)

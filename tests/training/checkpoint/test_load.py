@@ -18,7 +18,7 @@ from tests.support import encoded
 from tests.support.toy_run import Kept, Toy
 from training.checkpoint import load
 from training.checkpoint.export import export
-from training.checkpoint.folder import HEAD, Checkpoints
+from training.checkpoint.folder import HEAD, Checkpoints, Identity
 from training.checkpoint.load import tensors
 from training.models.convert import load_mmdit
 from training.models.mmdit import MMDiT, preset
@@ -171,3 +171,12 @@ def test_all_ranks_go_on_from_what_the_first_has_found(tmp_path: Path, monkeypat
     monkeypatch.setattr(load, "SEEN_S", 0.0)
     with pytest.raises(UserError, match=r"does not see .*step-0000000002, which the first one has found"):
         load._agreed(checkpoints, Second())
+
+
+def test_latents_of_other_encoders_are_another_run_s() -> None:
+    """One that does not say, as older ones do not, is taken."""
+    ours = Identity(manifest="m", seed=1, per_step=1, held_out=0, latents="latents-1-aaaa", shapes={})
+    for known in ("", "latents-1-aaaa"):
+        ours.check(replace(ours, latents=known), "there")
+    with pytest.raises(UserError, match="there is of latents latents-1-bb, not latents-1-aa; give another folder"):
+        ours.check(replace(ours, latents="latents-1-bbbb"), "there")
