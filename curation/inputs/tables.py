@@ -135,10 +135,9 @@ def _check_quoted(lines: Sequence[str], cells: Sequence[str], column: int, delim
     except csv.Error as error:
         raise UserError(f"{place}: a quotation mark opens a cell that does not end as one: {error}", remedy) from error
     own = cells[column].strip() if column < len(cells) else ""
-    bare = [[cell.strip(' "\r\n') for cell in line.split(delimiter)] for line in lines]
-    alike = [number for number, found in enumerate(bare, 1) if len(found) == len(cells) and _like(found[column], own)]
-    if len(alike) > 1:
-        told = f"a quotation mark opens a cell of {len(lines)} lines, {len(alike)} of which look like rows of their own"
+    alike = sum(any(_like(cell.strip(' "\r\n'), own) for cell in line.split(delimiter)) for line in lines)
+    if alike > 1:
+        told = f"a quotation mark opens a cell of {len(lines)} lines, {alike} of which look like rows of their own"
         raise UserError(f"{place}: {told}", remedy)
 
 
@@ -149,7 +148,8 @@ def _like(cell: str, own: str) -> bool:
     suffix = os.path.splitext(cell)[1].lower()
     if suffix:
         return suffix == os.path.splitext(own)[1].lower() or suffix in VIDEO_EXTENSIONS
-    return "/" in cell and "/" in own and not os.path.splitext(own)[1] and not re.search(r"\s", cell)
+    folder, slash, _ = cell.rpartition("/")
+    return bool(slash) and folder == own.rpartition("/")[0]
 
 
 def _delimiter(head: str, name: str, usual: str) -> str:

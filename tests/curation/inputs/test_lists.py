@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from curation.contract import Source
@@ -54,6 +54,7 @@ CAPTIONS = st.text(st.sampled_from(list('""\', ab.;é')), max_size=8)
 
 
 @settings(max_examples=400, deadline=None)
+@example(written=['",', '"'], suffixes=[".mp4"] * 5, first=False, delimiter=",")
 @given(
     written=st.lists(CAPTIONS, min_size=1, max_size=5),
     suffixes=st.lists(st.sampled_from([".mp4", ".mkv", ""]), min_size=5, max_size=5),
