@@ -71,7 +71,7 @@ class Driver:
         self._last: dict[int, Worker] = {}
         self._suspected: Counter[str] = Counter()
         self._without: set[str] = set()
-        self._checkpoints = job.checkpoints
+        self._checkpoints, self._suspect = job.checkpoints, False
         self._first: Began | None = None
         self._stopping = False
 
@@ -79,10 +79,11 @@ class Driver:
         found = None
         while found is None:
             left = max(0, self._crew.restarts - len(self._course.restarts))
+            crew = self._manned()
+            if self._suspect:
+                self._set_aside()
             try:
-                found = self._watched(
-                    Group(self._manned(), self._timeouts, self._folder, self._given, self._without), left
-                )
+                found = self._watched(Group(crew, self._timeouts, self._folder, self._given, self._without), left)
             except Faulty as error:
                 self._faulty(error)
         if (first := self._first) is None:
@@ -167,7 +168,7 @@ class Driver:
 
     def _faulty(self, error: Faulty) -> None:
         """All ranks have stopped: try every node, leave out those that are not sound, and go on from the last
-        checkpoint; from the one before it, where wrong numbers may have gone unseen. UserError: no restart is left."""
+        checkpoint; from the one before it (`_set_aside`), where wrong numbers may have gone unseen. UserError: no restart is left."""
         course, watch = self._course, self._watch
         course.restarts.append(error.cause)
         watch.note(f"{error.cause}; all nodes are tried")
@@ -189,10 +190,20 @@ class Driver:
         if not bad:
             watch.note("every node is sound; if the same rank is blamed again, its node is left out")
         self._without.update(bad)
-        if error.spike and (newest := self._checkpoints.newest()) is not None:
-            self._checkpoints.remove(newest)
+        self._suspect |= error.spike
         self._gone.update(self._last.values())
         self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
+
+    def _set_aside(self) -> None:
+        """The newest checkpoint, in which wrong numbers may have gone unseen. The only one stays: without it all of the
+        run would be lost for a suspicion."""
+        self._suspect = False
+        whole = self._checkpoints.whole()
+        if len(whole) > 1:
+            aside = self._checkpoints.set_aside(whole[-1])
+            self._watch.note(f"{whole[-1].name} may hold wrong numbers: it is kept as {aside.name} and not loaded")
+        elif whole:
+            self._watch.note(f"{whole[-1].name} may hold wrong numbers, and is taken all the same: there is no other")
 
     def _manned(self) -> Crew:
         """As many workers as the nodes that are left have room for. UserError: too few."""

@@ -4,6 +4,7 @@
                         head.json               what it is of (`Head`): numbers, shapes, the files and their sizes
                         shard-*.safetensors     float32 weights, moments and averages, as DCP writes safetensors
     RUN/checkpoints/step-0000002000.part/       being written, or left by a killed run
+    RUN/checkpoints/step-0000003000.suspect/    set aside, for its numbers may be wrong: never loaded, never removed
 
 Every save has a new folder: into a used one, a save that is killed leaves a mixture of two steps that loads without a
 word. DCP's own index is a pickle, so it is not used: a checkpoint that someone hands on may not run code.
@@ -17,6 +18,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +27,7 @@ from curation.errors import UserError
 FORMAT = 1
 HEAD = "head.json"
 PART = ".part"
+SUSPECT = ".suspect"
 _NAME = re.compile(r"step-(\d{10})")
 _EARLIER = "remove it, and an earlier one is taken"
 _ELSEWHERE = "give another folder with --to, or go on with the run that this one holds"
@@ -183,6 +186,14 @@ class Checkpoints:
         gone = path.with_name(path.name + PART)
         os.rename(path, gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def set_aside(self, path: Path) -> Path:
+        """Rename one so that it is neither loaded nor removed; where it is now."""
+        names = (f"{path.name}{SUSPECT}{'' if number == 1 else f'-{number}'}" for number in count(1))
+        aside = next(place for name in names if not (place := path.with_name(name)).exists())
+        os.rename(path, aside)
+        _sync(self.folder)
+        return aside
 
 
 def step_of(path: Path) -> int:

@@ -1,0 +1,173 @@
+"""What the driver does about faults, with a group and a Ray that the test plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from curation.errors import UserError
+from pipelines.train import Trained
+from pipelines.training import driver, nodes
+from pipelines.training.account import Course
+from pipelines.training.driver import Driver
+from pipelines.training.group import Crew
+from pipelines.training.timeouts import Timeouts
+from training.checkpoint.folder import Checkpoints
+from training.recovery.guard import Faulty
+
+NODE = "0" * 56
+DONE = Trained(
+    folder="",
+    checkpoint=None,
+    began=0,
+    step=9,
+    steps=9,
+    skipped=0,
+    samples=9,
+    loss=None,
+    first=None,
+    last=None,
+    measure="",
+    rank=0,
+)
+
+
+class Remote:
+    """What `ray.remote` makes of a class or a function: called at once, here."""
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    def options(self, **_: Any) -> Remote:
+        return self
+
+    def remote(self, *arguments: Any) -> Any:
+        found = self._made(*arguments)
+        return Handle(found) if isinstance(self._made, type) else found
+
+
+class Handle:
+    """Of an actor."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._actor, name))
+
+
+@dataclass
+class Notes:
+    """A watch that keeps what it is told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    def begin(self, *_: Any) -> None: ...
+
+    def step(self, *_: Any) -> None: ...
+
+
+@dataclass
+class Played:
+    """A driver of two workers whose groups do, one after another, what `groups` say; each is given the monitor."""
+
+    folder: Path
+    patch: pytest.MonkeyPatch
+    groups: list[Callable[[Any], Trained]]
+    least: int = 2
+    alive: bool = True
+    stop: bool = False
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    notes: Notes = field(default_factory=Notes)
+    started: int = 0
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder / "checkpoints")
+
+    def driver(self) -> Driver:
+        ray = SimpleNamespace(
+            remote=Remote,
+            put=lambda value: value,  # type: ignore[reportUnknownLambdaType]
+            get=lambda value, timeout=None: value,  # type: ignore[reportUnknownLambdaType]
+            cancel=lambda *_, **__: None,  # type: ignore[reportUnknownLambdaType]
+            nodes=lambda: [{"NodeID": NODE, "Alive": self.alive}],
+            get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: NODE),
+        )
+        self.patch.setattr(driver, "ray", ray)
+        self.patch.setattr(driver, "Group", self._group)
+        self.patch.setattr(nodes, "nodes", lambda *_: [nodes.Node(NODE, "machine", 0)])
+        self.patch.setattr(nodes, "faulty", lambda *_: {})
+        job: Any = SimpleNamespace(folder=self.folder, checkpoints=self.checkpoints)
+        course = Course(manifest="", data="", model="", preset={}, steps=9)
+        return Driver(job, Crew(2, self.least, 3, False, 1), self.notes, lambda: self.stop, course, self.timeouts)
+
+    def _group(self, crew: Crew, timeouts: Timeouts, folder: Path, given: Any, without: Any) -> Any:
+        self.started += 1
+        return SimpleNamespace(run=lambda left: self.groups.pop(0)(given["monitor"]))  # type: ignore[reportUnknownLambdaType]
+
+
+def saved(place: Path, *steps: int) -> Checkpoints:
+    for step in steps:
+        Checkpoints(place / "checkpoints").at(step).mkdir(parents=True)
+    return Checkpoints(place / "checkpoints")
+
+
+def spiked(monitor: Any) -> Trained:
+    raise Faulty(3, (), True, "the loss leaps")
+
+
+def done(monitor: Any) -> Trained:
+    return DONE
+
+
+def test_a_checkpoint_that_may_be_wrong_is_set_aside_told_and_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = saved(tmp_path, 10, 20)
+    played = Played(tmp_path, monkeypatch, [spiked, done])
+    assert played.driver().run() == DONE
+    assert checkpoints.whole() == [checkpoints.at(10)]
+    assert "step-0000000020 may hold wrong numbers: it is kept as step-0000000020.suspect and not loaded" in (
+        played.notes.told
+    )
+    checkpoints.sweep()
+    checkpoints.at(20).mkdir()
+    assert checkpoints.set_aside(checkpoints.at(20)).name == "step-0000000020.suspect-2"
+    checkpoints.thin(1, 0)
+    assert {place.name for place in checkpoints.folder.iterdir()} == {
+        "step-0000000010",
+        "step-0000000020.suspect",
+        "step-0000000020.suspect-2",
+    }
+
+
+def test_the_only_checkpoint_stays_and_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = saved(tmp_path, 10)
+    played = Played(tmp_path, monkeypatch, [spiked, done])
+    played.driver().run()
+    assert checkpoints.whole() == [checkpoints.at(10)]
+    assert any("step-0000000010 may hold wrong numbers, and is taken all the same" in one for one in played.notes.told)
+
+
+def test_no_checkpoint_is_set_aside_where_the_run_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = saved(tmp_path, 10, 20)
+    played = Played(tmp_path, monkeypatch, [spiked])
+    made = played.driver()
+    monkeypatch.setattr(nodes, "faulty", lambda *_: {NODE: "no answer"})
+    monkeypatch.setattr(nodes, "room", lambda *_: 0)
+    with pytest.raises(UserError, match="there is room for 0 workers"):
+        made.run()
+    assert checkpoints.whole() == [checkpoints.at(10), checkpoints.at(20)] and played.started == 1
