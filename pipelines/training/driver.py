@@ -168,7 +168,8 @@ class Driver:
 
     def _faulty(self, error: Faulty) -> None:
         """All ranks have stopped: try every node, leave out those that are not sound, and go on from the last
-        checkpoint; from the one before it (`_set_aside`), where wrong numbers may have gone unseen. UserError: no restart is left."""
+        checkpoint; from the one before it (`_set_aside`), where wrong numbers may have gone unseen. UserError: no
+        restart is left."""
         course, watch = self._course, self._watch
         course.restarts.append(error.cause)
         watch.note(f"{error.cause}; all nodes are tried")

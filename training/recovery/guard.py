@@ -4,6 +4,7 @@
                            -> in place again -> sound?  -> update: the fault has passed
                            -> by the next rank -> compare -> data: left out, named, kept as left out
                                                           -> hardware: `Faulty`, all ranks stop
+                                                          -> open: left out this once; several in a row: `Faulty`
 
 All ranks decide on sums that all of them have, so nothing more has to be agreed on.
 """
@@ -26,13 +27,14 @@ from training.parallel.base import Engine
 from training.recovery import verdict
 from training.recovery.skips import Skips
 from training.recovery.spikes import Rolling
-from training.recovery.verdict import Verdict
+from training.recovery.verdict import Finding, Verdict
 
 Told = Mapping[str, list[float]]
 """Sums over all ranks: `losses` by micro-batch, `norm`, and what callbacks add."""
 
 PASSING = 3
-"""A rank whose faults have passed so often is taken for faulty."""
+"""A rank whose faults have passed so often is taken for faulty; and some rank, where what is to blame was open for so
+many steps in a row."""
 
 
 class Faulty(UserError):
@@ -108,6 +110,7 @@ class Judge:
         self._window = window
         self._skips = Skips(folder, {})
         self._passed: Counter[int] = Counter()
+        self._open = 0
 
     def begin(self, step: int) -> None:
         """Take up what rank 0 reads of the run so far: another rank may see other files."""
@@ -133,22 +136,36 @@ class Judge:
             return Ruling(told, False, tuple(sorted(self._skips.known[step])), "left out before")
         wrong = self._wrong(told)
         if not wrong:
+            self._open = 0
             return Ruling(told, update=True)
-        shares = self._shares
         second = again(0)
         if not self._wrong(second):
+            self._open = 0
             return self._passing(step, told, second, wrong)
-        usual, losses = self._loss.usual, second["losses"]
-        if shares > 1:
-            third = again(1)
-            found = verdict.compare(losses, third["losses"], shares, usual, not self._wrong(third))
-        else:  # nobody else to ask
-            found = verdict.compare(losses, losses, shares, usual, False)
+        found = self._compared(second, again)
         if found.verdict is Verdict.HARDWARE:
             raise Faulty(step, self._of(found.ranks), finite(told), wrong)
         blamed = samples_of(self._batches, step, found.batches)
+        if found.verdict is Verdict.OPEN:
+            return self._left_open(step, second, blamed, wrong)
+        self._open = 0
         self._skips.add(step, blamed, wrong, write=self._engine.rank == 0)
         return Ruling(second, False, blamed, f"{wrong}, wherever it is computed")
+
+    def _compared(self, second: Told, again: Again) -> Finding:
+        """What the step's second result says beside that of the next ranks."""
+        losses, usual, norm_alone = second["losses"], self._loss.usual, not self._wrong_loss(second)
+        if self._shares == 1:  # nobody else to ask
+            return verdict.compare(losses, losses, 1, usual, False, norm_alone)
+        third = again(1)
+        return verdict.compare(losses, third["losses"], self._shares, usual, not self._wrong(third), norm_alone)
+
+    def _left_open(self, step: int, told: Told, blamed: tuple[int, ...], wrong: str) -> Ruling:
+        """Data or hardware: left out this once, not for good."""
+        self._open += 1
+        if self._open >= PASSING and self._shares > 1:
+            raise Faulty(step, (), finite(told), f"{wrong}, {PASSING} steps in a row, with losses as usual")
+        return Ruling(told, False, blamed, f"{wrong}, wherever it is computed, with losses as usual; data or hardware")
 
     def _passing(self, step: int, first: Told, second: Told, wrong: str) -> Ruling:
         ranks = self._of(verdict.differing(first["losses"], second["losses"], self._shares))
@@ -167,13 +184,20 @@ class Judge:
         """What is wrong with a step, empty where nothing is."""
         if not finite(told):
             return "loss or gradient is not finite"
-        losses, norm = told["losses"], told["norm"][0]
-        mean = sum(losses) / len(losses)
-        if self._loss.leaps(mean):
-            return f"the loss leaps to {mean:.4g} from {self._loss.usual:.4g}"
+        if wrong := self._wrong_loss(told):
+            return wrong
+        norm = told["norm"][0]
         if self._norm.leaps(norm):
             return f"the norm leaps to {norm:.4g} from {self._norm.usual:.4g}"
         return ""
+
+    def _wrong_loss(self, told: Told) -> str:
+        """The same of the losses alone."""
+        losses = told["losses"]
+        mean = sum(losses) / len(losses)
+        if not isfinite(mean):
+            return "the loss is not finite"
+        return f"the loss leaps to {mean:.4g} from {self._loss.usual:.4g}" if self._loss.leaps(mean) else ""
 
 
 def finite(told: Told) -> bool:

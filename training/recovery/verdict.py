@@ -3,7 +3,9 @@
     as it came -> in place -> on the next rank
 
 What is right in place was a passing fault. What is wrong wherever it is computed is the data's. What is right on one
-rank and wrong on another is the hardware of the other. Batches, noise and dropout are functions of seed and step, so
+rank and wrong on another is the hardware of the other. Where the losses are as they should be and the norm alone is
+wrong each time, it is open: every rank takes part in the norm, so one that computes backward wrongly spoils it whoever
+has which share, and it looks as bad data do. Batches, noise and dropout are functions of seed and step, so
 sound machines give the same numbers; on one kind of CPU to the bit.
 """
 
@@ -24,6 +26,7 @@ class Verdict(StrEnum):
     TRANSIENT = "transient"
     DATA = "data"
     HARDWARE = "hardware"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,24 @@ def computed_by(batch: int, ranks: int, shift: int = 0) -> int:
 
 
 def compare(
-    here: Sequence[float], there: Sequence[float], ranks: int, usual: float | None, sound_there: bool
+    here: Sequence[float],
+    there: Sequence[float],
+    ranks: int,
+    usual: float | None,
+    sound_there: bool,
+    norm_alone: bool = False,
 ) -> Finding:
     """The losses of a step's micro-batches, as their ranks have them and as the ranks before those have them (`shift`
-    1). `usual`: the mean loss of the steps before. `sound_there`: nothing was wrong with the step as a whole then."""
+    1). `usual`: the mean loss of the steps before. `sound_there`: nothing was wrong with the step as a whole then.
+    `norm_alone`: what is wrong here is not the losses."""
     liars: set[int] = set()
     for batch, (a, b) in enumerate(zip(here, there, strict=True)):
         if not same(a, b):
             liars.add(computed_by(batch, ranks, 0 if worse(a, b, usual) else 1))
     if liars or sound_there:
         return Finding(Verdict.HARDWARE, ranks=tuple(sorted(liars)))
+    if norm_alone:
+        return Finding(Verdict.OPEN, batches=tuple(range(len(here))))
     bad = [batch for batch, loss in enumerate(here) if not isfinite(loss)]
     if not bad and usual is not None:
         bad = [max(range(len(here)), key=here.__getitem__)] if max(here) > usual else []

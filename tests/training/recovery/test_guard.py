@@ -6,7 +6,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,36 @@ def test_a_rank_whose_faults_pass_too_often_is_faulty(tmp_path: Path) -> None:
         assert one.ruling(step, of(1.0, nan), lambda shift: of(1.0, 1.0)).update
     with pytest.raises(Faulty, match="the hardware of rank 1"):
         one.ruling(PASSING, of(1.0, nan), lambda shift: of(1.0, 1.0))
+
+
+@pytest.mark.parametrize("norm", [inf, 50.0])
+def test_a_norm_that_is_wrong_on_every_pass_blames_the_data_of_no_step_for_good(tmp_path: Path, norm: float) -> None:
+    """As a rank gives whose backward is wrong: it takes part in each pass."""
+    one = judge(tmp_path)
+    for step in range(8):
+        assert one.ruling(step, of(1.0, 1.0), lambda shift: of(1.0, 1.0)).update
+
+    def bad(step: int) -> guard.Ruling:
+        return one.ruling(step, of(1.0, 1.1, norm=norm), lambda shift: of(1.0, 1.1, norm=norm))
+
+    ruling = bad(8)
+    assert not ruling.update and "data or hardware" in ruling.why
+    assert one.ruling(9, of(1.0, 1.0), lambda shift: of(1.0, 1.0)).update, "one that is right begins the row anew"
+    if norm == inf:  # a level that has risen for good is soon the usual one
+        for step in range(10, 9 + PASSING):
+            assert not bad(step).update
+        with pytest.raises(Faulty, match=r"the hardware of some rank computes .* 3 steps in a row") as found:
+            bad(9 + PASSING)
+        assert found.value.ranks == () and not found.value.spike
+    assert not (tmp_path / "skipped.jsonl").exists()
+
+
+def test_one_process_alone_leaves_such_a_step_out_and_goes_on(tmp_path: Path) -> None:
+    run, _, _ = Toy(tmp_path, per_step=2).parts()
+    one = Judge(Two(ranks=1), run.batches, tmp_path, 8, 6.0)  # type: ignore[arg-type]
+    for step in range(2 * PASSING):
+        assert not one.ruling(step, of(1.0, 1.0, norm=inf), lambda shift: of(1.0, 1.0, norm=inf)).update
+    assert not (tmp_path / "skipped.jsonl").exists()
 
 
 def test_every_rank_takes_what_the_first_one_has() -> None:

@@ -53,7 +53,7 @@ def test_what_is_wrong_everywhere_is_the_data_s() -> None:
     losses = [1.0, 1.1, nan, 0.9]
     assert compare(losses, losses, 2, None, False) == Finding(Verdict.DATA, batches=(2,))
     assert compare([1.0, 1.1, 9.0, 0.9], [1.0, 1.1, 9.0, 0.9], 2, 1.0, False) == Finding(Verdict.DATA, batches=(2,))
-    assert compare([0.9] * 4, [0.9] * 4, 2, 1.0, False).batches == (0, 1, 2, 3)  # the norm alone
+    assert compare([0.9] * 4, [0.9] * 4, 2, 1.0, False).batches == (0, 1, 2, 3)
 
 
 def test_what_is_wrong_on_one_rank_alone_is_its_hardware_s() -> None:
@@ -64,6 +64,12 @@ def test_what_is_wrong_on_one_rank_alone_is_its_hardware_s() -> None:
     assert finite == Finding(Verdict.HARDWARE, ranks=(1,))
     four = compare([1.0, 1.0, nan, 1.0], [1.0, nan, 1.0, 1.0], 4, None, False)  # rank 2, then micro-batch 3 of rank 3
     assert four.verdict is Verdict.HARDWARE and four.ranks == (0, 2)
+
+
+def test_a_norm_that_is_wrong_wherever_the_losses_are_right_is_open() -> None:
+    found = compare([0.9, 1.1], [0.9, 1.1], 2, 1.0, False, norm_alone=True)
+    assert found == Finding(Verdict.OPEN, batches=(0, 1))
+    assert compare([0.9, 9.0], [0.9, 1.1], 2, 1.0, False, norm_alone=True).verdict is Verdict.HARDWARE
 
 
 def test_a_norm_that_is_right_with_other_shares_blames_some_rank() -> None:
