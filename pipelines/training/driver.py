@@ -73,7 +73,7 @@ class Driver:
         self._without: set[str] = set()
         self._checkpoints, self._suspect = job.checkpoints, False
         self._first: Began | None = None
-        self._stopping = False
+        self._stopping = self._heard = False
 
     def run(self) -> Trained:
         found = None
@@ -109,8 +109,8 @@ class Driver:
         while thread.is_alive():
             thread.join(LOOK_S)
             self._attend()
-            if self._stopping and not self._workers:
-                raise KeyboardInterrupt  # nobody is there yet to stop after a step
+            if self._stopping and not self._heard:
+                raise KeyboardInterrupt  # nobody is there yet to stop after a step, and none has anything to save
         self._attend()
         (found,) = outcome
         if isinstance(found, BaseException):
@@ -128,6 +128,7 @@ class Driver:
         for rank, pulse in seen.pulses.items():
             if pulse.worker in self._gone:
                 continue
+            self._heard = True
             if self._workers.get(rank) != pulse.worker:
                 self._beats.left(rank)
             self._workers[rank] = self._last[rank] = pulse.worker
@@ -160,8 +161,13 @@ class Driver:
         self._course.restarts.append(told)
         number, most = len(self._course.restarts), self._crew.restarts
         self._watch.note(f"workers were lost {told}" + (f"; restart {number} of {most}" if number <= most else ""))
-        self._gone.update(self._workers.values())  # pulses of theirs may be on the way
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nobody of this group is there any more; pulses of theirs may be on the way."""
+        self._gone.update(self._last.values())
         self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
+        self._heard = False
 
     def _machines(self, ranks: Iterable[int]) -> str:
         return ", ".join(sorted({self._last[rank].machine for rank in ranks if rank in self._last}))
@@ -192,8 +198,7 @@ class Driver:
             watch.note("every node is sound; if the same rank is blamed again, its node is left out")
         self._without.update(bad)
         self._suspect |= error.spike
-        self._gone.update(self._last.values())
-        self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
+        self._forget()
 
     def _set_aside(self) -> None:
         """The newest checkpoint, in which wrong numbers may have gone unseen. The only one stays: without it all of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,15 @@ from pipelines.training import driver, nodes
 from pipelines.training.account import Course
 from pipelines.training.driver import Driver
 from pipelines.training.group import Crew
+from pipelines.training.monitor import Lost, Pulse, Worker
 from pipelines.training.timeouts import Timeouts
 from training.checkpoint.folder import Checkpoints
+from training.recovery.beats import Mark
 from training.recovery.guard import Faulty
 
 NODE = "0" * 56
+WAIT_S = 20.0
+FIRST, SECOND = (Worker(rank, 2, NODE, "machine", 100 + rank, 0.0) for rank in (0, 1))
 DONE = Trained(
     folder="",
     checkpoint=None,
@@ -117,6 +122,28 @@ class Played:
         return SimpleNamespace(run=lambda left: self.groups.pop(0)(given["monitor"]))  # type: ignore[reportUnknownLambdaType]
 
 
+class Looks:
+    """How often a driver has looked at what came."""
+
+    def __init__(self, made: Driver, patch: pytest.MonkeyPatch) -> None:
+        self._count, self._changed, attend = 0, threading.Condition(), made._attend
+
+        def counted() -> None:
+            attend()
+            with self._changed:
+                self._count += 1
+                self._changed.notify_all()
+
+        patch.setattr(driver, "LOOK_S", 0.01)
+        patch.setattr(made, "_attend", counted)
+
+    def wait_for(self, more: int) -> None:
+        """Until it has looked so many times from now on: the last but one began after this call."""
+        with self._changed:
+            until = self._count + more
+            assert self._changed.wait_for(lambda: self._count >= until, WAIT_S)
+
+
 def saved(place: Path, *steps: int) -> Checkpoints:
     for step in steps:
         Checkpoints(place / "checkpoints").at(step).mkdir(parents=True)
@@ -171,3 +198,54 @@ def test_no_checkpoint_is_set_aside_where_the_run_does_not_go_on(
     with pytest.raises(UserError, match="there is room for 0 workers"):
         made.run()
     assert checkpoints.whole() == [checkpoints.at(10), checkpoints.at(20)] and played.started == 1
+
+
+def test_a_last_save_that_fails_after_a_signal_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers say first that they are over, and Ray Train hands on why some time later."""
+
+    def fails(monitor: Any) -> Trained:
+        for worker in (FIRST, SECOND):
+            monitor.pulse.remote(Pulse(worker, Mark(3, 0)))
+        looked.wait_for(2)
+        played.stop = True
+        for worker in (FIRST, SECOND):
+            monitor.pulse.remote(Pulse(worker, None, over=True))
+        looked.wait_for(4)
+        raise UserError("the checkpoint of step 4 was not saved", "make room")
+
+    played = Played(tmp_path, monkeypatch, [fails])
+    made = played.driver()
+    looked = Looks(made, monkeypatch)
+    with pytest.raises(UserError, match="the checkpoint of step 4 was not saved"):
+        made.run()
+
+
+def test_a_signal_ends_the_run_at_once_where_no_worker_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first group has come up, and before the next one."""
+
+    def never(monitor: Any) -> Trained:
+        over.wait(WAIT_S)
+        return DONE
+
+    def lost(monitor: Any) -> Trained:
+        for worker in (FIRST, SECOND):
+            monitor.pulse.remote(Pulse(worker, Mark(3, 0)))
+        looked.wait_for(2)
+        monitor.lost.remote(Lost({0: "gone"}, 0))
+        monitor.pulse.remote(Pulse(FIRST, None, over=True))
+        looked.wait_for(4)
+        played.stop = True
+        return never(monitor)
+
+    over = threading.Event()
+    try:
+        for group, stop in ((never, True), (lost, False)):
+            played = Played(tmp_path, monkeypatch, [group], stop=stop)
+            made = played.driver()
+            looked = Looks(made, monkeypatch)
+            with pytest.raises(KeyboardInterrupt):
+                made.run()
+    finally:
+        over.set()
