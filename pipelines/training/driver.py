@@ -225,16 +225,20 @@ class Driver:
         return replace(crew, workers=min(crew.workers, room))
 
     def _end(self, worker: Worker, why: str) -> None:
-        """Kill a silent process: then those that wait for it fail at once, and Ray Train sees it."""
+        """Kill a silent process: then those that wait for it fail at once, and Ray Train sees it. Where its node is
+        there and does not answer, it is tried again at the next look."""
+        place = NodeAffinitySchedulingStrategy(worker.node, soft=False)
+        task = ray.remote(killed).options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote(worker)
+        try:
+            ray.get(task, timeout=_KILL_S)
+        except RayError as error:
+            ray.cancel(task, force=True)
+            self._watch.note(f"{why}; its node does not answer ({type(error).__name__})")
+            if any(one["NodeID"] == worker.node and one["Alive"] for one in ray.nodes()):
+                return  # else Ray sees by itself that it is gone
         self._killed[worker] = why
         self._gone.add(worker)
         self._beats.left(worker.rank)
-        place = NodeAffinitySchedulingStrategy(worker.node, soft=False)
-        task = ray.remote(killed).options(num_cpus=0, max_retries=0, scheduling_strategy=place)
-        try:
-            ray.get(task.remote(worker), timeout=_KILL_S)
-        except RayError as error:  # the node is gone, and Ray sees that by itself
-            self._watch.note(f"{why}; its node does not answer ({type(error).__name__})")
 
 
 def killed(worker: Worker) -> bool:

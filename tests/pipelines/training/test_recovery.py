@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from ray.exceptions import GetTimeoutError
+
 from curation.errors import UserError
 from pipelines.train import Trained
 from pipelines.training import driver, nodes
@@ -84,13 +86,15 @@ class Notes:
 
 @dataclass
 class Played:
-    """A driver of two workers whose groups do, one after another, what `groups` say; each is given the monitor."""
+    """A driver of two workers whose groups do, one after another, what `groups` say; each is given the monitor.
+    `deaf`: how often their node does not answer, `alive`: whether it is there."""
 
     folder: Path
     patch: pytest.MonkeyPatch
     groups: list[Callable[[Any], Trained]]
     least: int = 2
     alive: bool = True
+    deaf: int = 0
     stop: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
     notes: Notes = field(default_factory=Notes)
@@ -104,7 +108,7 @@ class Played:
         ray = SimpleNamespace(
             remote=Remote,
             put=lambda value: value,  # type: ignore[reportUnknownLambdaType]
-            get=lambda value, timeout=None: value,  # type: ignore[reportUnknownLambdaType]
+            get=self._get,
             cancel=lambda *_, **__: None,  # type: ignore[reportUnknownLambdaType]
             nodes=lambda: [{"NodeID": NODE, "Alive": self.alive}],
             get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: NODE),
@@ -116,6 +120,12 @@ class Played:
         job: Any = SimpleNamespace(folder=self.folder, checkpoints=self.checkpoints)
         course = Course(manifest="", data="", model="", preset={}, steps=9)
         return Driver(job, Crew(2, self.least, 3, False, 1), self.notes, lambda: self.stop, course, self.timeouts)
+
+    def _get(self, value: Any, timeout: float | None = None) -> Any:
+        if timeout is not None and self.deaf:
+            self.deaf -= 1
+            raise GetTimeoutError
+        return value
 
     def _group(self, crew: Crew, timeouts: Timeouts, folder: Path, given: Any, without: Any) -> Any:
         self.started += 1
@@ -249,3 +259,27 @@ def test_a_signal_ends_the_run_at_once_where_no_worker_is_there(
                 made.run()
     finally:
         over.set()
+
+
+@pytest.mark.parametrize(("alive", "tries"), [(True, 3), (False, 1)])
+def test_a_process_counts_as_gone_only_once_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, tries: int
+) -> None:
+    """Else nothing would ever end it: its pulses are passed over, and it is not missed any more."""
+    played = Played(tmp_path, monkeypatch, [], alive=alive, deaf=2, timeouts=Timeouts(silence=0.0))
+    made, tried = played.driver(), list[Worker]()
+
+    def counted(worker: Worker) -> bool:
+        tried.append(worker)
+        return True
+
+    monkeypatch.setattr(driver, "killed", counted)
+    monitor: Any = made._given["monitor"]
+    monitor.pulse.remote(Pulse(FIRST, Mark(3, 1)))
+    monitor.pulse.remote(Pulse(SECOND, Mark(3, 0)))
+    made._attend()
+    assert tried == []
+    for _ in range(5):
+        monitor.pulse.remote(Pulse(FIRST, Mark(4, 0)))
+        made._attend()
+    assert tried.count(SECOND) == tries
