@@ -64,7 +64,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `step`: steps taken, `skipped` of them without an update, the last `in_a_row` of them too."""
+    """How far a run is. `step`: steps taken, `skipped` of them without an update, the last `in_a_row` of them too and
+    not known from before."""
 
     step: int = 0
     skipped: int = 0
@@ -77,7 +78,9 @@ class Progress:
 
     def after(self, report: Report) -> Progress:
         bad = not report.finite
-        in_a_row = self.in_a_row + 1 if bad else 0
+        # What is known from before says nothing of how the run goes now: else one that has ended for it, and goes on
+        # with a lower rate, would end at the same place.
+        in_a_row = self.in_a_row + 1 if bad and not report.known else 0
         return Progress(self.step + 1, self.skipped + bad, in_a_row, self.samples + report.samples)
 
 
@@ -175,6 +178,7 @@ def _report(step: int, ruling: Ruling, rate: float, seconds: float, computed: fl
         norm=told["norm"][0],
         rate=rate,
         finite=ruling.update,
+        known=ruling.known,
         blamed=ruling.blamed,
         samples=int(told["samples"][0]),
         tokens=int(told["tokens"][0]),
@@ -198,7 +202,8 @@ def _check(run: Run, progress: Progress, report: Report) -> None:
     if progress.in_a_row >= run.patience:
         raise UserError(
             f"{progress.in_a_row} steps in a row were skipped, the last: {report.notes[0]}",
-            "lower the learning rate, or go on from an earlier checkpoint",
+            "lower the learning rate, or go on from an earlier checkpoint; what the run's skipped.jsonl names stays "
+            "out until its line is removed",
         )
 
 

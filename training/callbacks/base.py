@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Report:
     """A step as it went, over all ranks. `seconds`: all of it, `computed`: forward, backward and norm, `waited`: for
-    data, these of this rank. `finite` False: it was skipped, and `blamed` are its samples. `told`: sums of callbacks.
-    `values`: what callbacks have to log. `notes`: what a person should know of it."""
+    data, these of this rank. `finite` False: it was skipped, and `blamed` are its samples; `known`: it stood in the
+    run's list of such steps. `told`: sums of callbacks. `values`: what callbacks have to log. `notes`: what a person
+    should know of it."""
 
     step: int
     loss: float
@@ -36,6 +37,7 @@ class Report:
     computed: float
     waited: float
     told: Mapping[str, list[float]]
+    known: bool = False
     values: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -57,12 +57,13 @@ class Faulty(UserError):
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """`told`: of the step as it counts. `update`: whether the optimizer takes it. `blamed`: samples that are bad.
-    `why`: what a person should know, empty where there is nothing."""
+    `why`: what a person should know, empty where there is nothing. `known`: it is left out as it was before."""
 
     told: Told
     update: bool
     blamed: tuple[int, ...] = ()
     why: str = ""
+    known: bool = False
 
 
 Again = Callable[[int], Told]
@@ -133,7 +134,7 @@ class Judge:
     def _ruled(self, step: int, told: Told, again: Again) -> Ruling:
         samples = samples_of(self._batches, step, ())
         if self._skips.has(step, samples):
-            return Ruling(told, False, tuple(sorted(self._skips.known[step])), "left out before")
+            return Ruling(told, False, tuple(sorted(self._skips.known[step])), "left out before", known=True)
         wrong = self._wrong(told)
         if not wrong:
             self._open = 0

@@ -98,6 +98,21 @@ def test_bad_data_are_named_left_out_and_stay_so_after_a_resume(tmp_path: Path) 
     assert healed.seen == 1, "a step that is left out is not computed again"
 
 
+def test_steps_that_are_known_do_not_end_the_run_again(tmp_path: Path) -> None:
+    """The remedy works: the same command goes on past them."""
+    few = {encoded.CLIP: 4}
+    toy = Judged(tmp_path, few, source=Faults(3, nan), every=1, changes={"patience": 3})
+    with pytest.raises(UserError, match=r"3 steps in a row were skipped.*skipped\.jsonl"):
+        toy.go(9)
+    assert list(Skips.read(tmp_path)) == [0, 1, 2]
+    for folder in toy.checkpoints.whole():
+        toy.checkpoints.remove(folder)
+    kept = Kept()
+    _, _, progress = replace(toy, source=Faults(3, 1.0)).go(6, kept)
+    assert [report.finite for report in kept.reports] == [False] * 3 + [True] * 3
+    assert (progress.step, progress.skipped) == (6, 3)
+
+
 def test_a_line_that_is_taken_out_or_of_other_samples_lets_the_step_in(tmp_path: Path) -> None:
     skips = Skips(tmp_path, {4: [1, 2]})
     assert skips.has(4, (0, 1, 2, 3)) and not skips.has(4, (1, 3)) and not skips.has(5, (1, 2))
