@@ -75,10 +75,11 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     *,
     held: bool = False,
+    ahead: Sequence[Callback] = (),
     beside: Sequence[Callback] = (),
 ) -> Trained:
     """Train until the preset's last step, or until `stop` is true on any rank: then all save, and leave. `held`: who
-    started this process holds the folder (`alone`). `beside`: callbacks after the job's own.
+    started this process holds the folder (`alone`). `ahead`, `beside`: callbacks before and after the job's own.
 
     UserError: what does not fit together (manifest, latents, network, preset, ranks, checkpoint), a folder in which
     another run is at work, a disk that is full at the end.
@@ -88,11 +89,16 @@ def train(
         _engine(job) as engine,
         nullcontext() if held or engine.rank else alone(job.folder),
     ):
-        return _trained(job, engine, watch if engine.rank == 0 else Silent(), stop, beside)
+        return _trained(job, engine, watch if engine.rank == 0 else Silent(), stop, ahead, beside)
 
 
 def _trained(
-    job: BaseJob, engine: Engine, watch: Watch, stop: Callable[[], bool], beside: Sequence[Callback]
+    job: BaseJob,
+    engine: Engine,
+    watch: Watch,
+    stop: Callable[[], bool],
+    ahead: Sequence[Callback],
+    beside: Sequence[Callback],
 ) -> Trained:
     preset = job.preset
     _check_same(job, engine)
@@ -113,7 +119,7 @@ def _trained(
             watch.note(f"{head.missing} samples are left out, {before.missing} when it was saved: batches differ")
     validation = job.validation(engine, parts, averages)
     shown = _Shown(watch, preset.steps, validation)
-    callbacks = [*assemble.callbacks(job, engine, head, averages, validation), shown, *beside]
+    callbacks = [*ahead, *assemble.callbacks(job, engine, head, averages, validation), shown, *beside]
     run = Run(
         engine=engine,
         method=parts.method,

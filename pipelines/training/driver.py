@@ -65,7 +65,7 @@ class Driver:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._monitor: Any = ray.remote(Monitor).options(num_cpus=0, scheduling_strategy=here).remote()
         self._order = ray.put(Order(job, os.getcwd()))
-        self._beats, self._workers = Beats(timeouts.silence), dict[int, Worker]()
+        self._beats, self._workers = Beats(timeouts.silence, timeouts.aside), dict[int, Worker]()
         self._killed: dict[Worker, str] = {}
         self._gone: set[Worker] = set()
         self._last: dict[int, Worker] = {}
@@ -166,7 +166,8 @@ class Driver:
     def _forget(self) -> None:
         """Nobody of this group is there any more; pulses of theirs may be on the way."""
         self._gone.update(self._last.values())
-        self._beats, self._workers, self._killed = Beats(self._timeouts.silence), {}, {}
+        self._beats = Beats(self._timeouts.silence, self._timeouts.aside)
+        self._workers, self._killed = {}, {}
         self._heard = False
 
     def _machines(self, ranks: Iterable[int]) -> str:

@@ -14,7 +14,7 @@ class Timeouts:
     dead. `start`: for workers to start, after which fewer are tried where that is allowed, at most `starts` times.
     `shutdown`: for a lost group to end by itself; a stopped process never does. `group`: of a collective. `resize`:
     between two looks for more room. `silence`: a rank that does not move for so long, while others wait for it, is
-    lost; Ray sees nothing of that.
+    lost; Ray sees nothing of that. `aside`: the same while it validates or waits for a save.
     """
 
     poll: float = 1.0
@@ -25,6 +25,7 @@ class Timeouts:
     group: int = 1800
     resize: float = 60.0
     silence: float = 300.0
+    aside: float = 3600.0
 
     @property
     def driver(self) -> Mapping[str, str]:

@@ -41,7 +41,8 @@ def work(given: Mapping[str, Any]) -> Trained | None:
         return None
     here = Worker.this(rank, int(os.environ["WORLD_SIZE"]))
     with Telling(given["monitor"], here).going_on() as telling:
-        return train(order.job, telling, lambda: telling.stop, held=True, beside=[telling.pulse])
+        first, last = [telling.pulse.aside], [telling.pulse]
+        return train(order.job, telling, lambda: telling.stop, held=True, ahead=first, beside=last)
 
 
 def shared_out(per_step: int, context: int) -> int | None:

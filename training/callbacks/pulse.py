@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class Pulse(Quiet):
-    """`mark`: the latest, read by another thread. None before the first step and after the last one, when ranks may be
-    apart for as long as a save takes. It stands last among the callbacks: a step is over when theirs are."""
+    """`mark`: the latest, read by another thread; None before the first step and after the last one. It stands last
+    among the callbacks: a step is over when theirs are. `aside`, which stands first, marks that they are at work."""
 
     def __init__(self) -> None:
         self.mark: Mark | None = None
+        self.aside = _Aside(self)
 
     def begin(self, progress: Progress) -> None:
         self.mark = Mark(progress.step, 0)
@@ -46,4 +47,24 @@ class Pulse(Quiet):
 
     def _pass(self) -> None:
         if self.mark is not None:
-            self.mark = self.mark._replace(place=self.mark.place + 1)
+            self.mark = self.mark._replace(place=self.mark.place + 1, aside=False)
+
+
+class _Aside(Quiet):
+    """Where other callbacks may validate, or wait for a save."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+
+    def before_update(self) -> None:
+        self._mark()
+
+    def after_step(self, progress: Progress, report: Report) -> None:
+        self._mark()
+
+    def end(self, progress: Progress, stopped: bool) -> None:
+        self._mark()
+
+    def _mark(self) -> None:
+        if self._pulse.mark is not None:
+            self._pulse.mark = self._pulse.mark._replace(aside=True)

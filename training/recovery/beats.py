@@ -16,10 +16,12 @@ _OWN_PACE = 10.0
 
 class Mark(NamedTuple):
     """Where a rank is; a later place is a larger tuple. `place`: what it has passed of the step: 0 nothing, then one
-    more with each micro-batch and each thing after them."""
+    more with each micro-batch and each thing after them. `aside`: beside the step itself, where a validation or a save
+    may take long."""
 
     step: int
     place: int
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,12 @@ class _Rank:
 class Beats:
     """Those of the ranks of one group. `silence_s`: how long a rank may be silent, and how long it may stay where it is
     while another one is further; this one grows with the run, to ten times the longest that any rank has stayed
-    anywhere and then gone on. Where all of them stay at the same place nobody can be named, and it takes twice as long.
+    anywhere and then gone on, aside excepted. `aside_s`: how long it may stay aside, where that is more. Where all of
+    them stay at the same place nobody can be named, and it takes twice as long.
     """
 
-    def __init__(self, silence_s: float) -> None:
-        self._silence_s, self._longest = silence_s, 0.0
+    def __init__(self, silence_s: float, aside_s: float = 0.0) -> None:
+        self._silence_s, self._aside_s, self._longest = silence_s, aside_s, 0.0
         self._ranks: dict[int, _Rank] = {}
 
     def heard(self, rank: int, mark: Mark, now: float) -> None:
@@ -60,7 +63,8 @@ class Beats:
             return
         known.heard = now
         if mark != known.mark:
-            self._longest = max(self._longest, now - known.moved)
+            if not known.mark.aside:
+                self._longest = max(self._longest, now - known.moved)
             known.mark, known.moved = mark, now
 
     def left(self, rank: int) -> None:
@@ -81,10 +85,11 @@ class Beats:
         found: list[Silent] = []
         for rank, one in sorted(self._ranks.items(), key=lambda item: item[1].mark):
             unheard, still = now - one.heard, now - one.moved
+            allowed = max(patience, self._aside_s) if one.mark.aside else patience
             if unheard > self._silence_s:
                 found.append(Silent(rank, one.mark, unheard, "was not heard of"))
-            elif one.mark < furthest and still > patience:
+            elif one.mark < furthest and still > allowed:
                 found.append(Silent(rank, one.mark, still, "has not moved, and others wait for it"))
-            elif stuck and still > 2 * patience:
+            elif stuck and still > 2 * allowed:
                 found.append(Silent(rank, one.mark, still, "has not moved, nor has any other"))
         return found

@@ -65,6 +65,56 @@ def test_patience_grows_with_the_steps_of_the_run() -> None:
     assert told(beats, 48) == [] and told(beats, 49) == [(1, "has not moved, and others wait for it")]
 
 
+def test_whoever_validates_or_saves_has_longer_and_nobody_else_for_it() -> None:
+    beats = Beats(silence_s=10, aside_s=100)
+    for now in range(201):
+        for rank in (0, 1):
+            beats.heard(rank, Mark(5, 2, aside=True), now)
+        assert told(beats, now) == []
+    assert [one.rank for one in beats.silent(200.1)] == [0, 1], "for ever it is not"
+    for rank in (0, 1):
+        beats.heard(rank, Mark(6, 0), 201)
+    for now in range(202, 213):
+        beats.heard(0, Mark(6, 1), now)
+        beats.heard(1, Mark(6, 0), now)
+    assert told(beats, 212) == [(1, "has not moved, and others wait for it")], "a validation is no measure of a step"
+
+
+def test_a_rank_that_saves_may_be_waited_for() -> None:
+    beats = Beats(silence_s=10, aside_s=100)
+    for now in range(101):
+        beats.heard(0, Mark(5, 2, aside=True), now)
+        beats.heard(1, Mark(6, 0), now)
+        assert told(beats, now) == []
+    beats.heard(0, Mark(5, 2, aside=True), 101)
+    assert told(beats, 101)[0] == (0, "has not moved, and others wait for it")
+
+
+def test_a_run_marks_where_others_validate_and_save(tmp_path: Path) -> None:
+    """What callbacks do before the update, after the step and at the end is aside; the update itself is not."""
+    pulse, seen = Pulse(), list[bool]()
+
+    class Look(Kept):
+        def _look(self) -> None:
+            assert pulse.mark is not None
+            seen.append(pulse.mark.aside)
+
+        def before_update(self) -> None:
+            self._look()
+
+        def after_step(self, progress: Progress, report: Report) -> None:
+            self._look()
+
+        def end(self, progress: Progress, stopped: bool) -> None:
+            self._look()
+
+    class Then(Look):
+        def end(self, progress: Progress, stopped: bool) -> None: ...
+
+    Toy(tmp_path).go(1, pulse.aside, Look(), pulse, Then(), saves=False)
+    assert seen == [True, False, True, False, True]
+
+
 def test_a_run_marks_every_place_at_which_a_rank_may_hang(tmp_path: Path) -> None:
     """Inputs, loss and backward of two micro-batches, then the update: each is a later mark, of this step."""
 
