@@ -1,18 +1,20 @@
 """Every node of a cluster is tried before a run goes on after a hardware fault: alone, and with its neighbour.
 
-Ray tasks that are pinned to a node call `training.recovery.machine`; with GPUs each takes all of its node's.
+Ray tasks that are pinned to a node call `training.recovery.machine`; with GPUs each takes all of its node's. Each first
+gives word that it has begun, so that a node on which others compute is not taken for one that does not answer: nothing
+is known of it, and it stays.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from training.recovery import machine
@@ -52,15 +54,29 @@ def room(without: Collection[str], resources: Mapping[str, float]) -> int:
 def faulty(tried: list[Node], gpu: bool) -> Mapping[str, str]:
     """What is wrong, by Ray's id of the node: those that fail alone, and where all are sound alone those that meet none
     of their neighbours."""
-    alone = {node.id: _answer(_task(alone_on_node, node, gpu).remote(gpu), BOUND_S) for node in tried}
-    found = {name: "; ".join(said) for name, said in alone.items() if said}
-    return found or _apart(tried, gpu)
+    alone = _answers([_task(alone_on_node, node, gpu, begins=True).remote(gpu) for node in tried], BOUND_S)
+    found: dict[str, str] = {}
+    for node, said in zip(tried, alone, strict=True):
+        if isinstance(said, RayError):
+            found[node.id] = f"no answer to its checks ({type(said).__name__})"
+        elif said:
+            found[node.id] = "; ".join(said)
+    begun = [node for node, said in zip(tried, alone, strict=True) if said is not None]
+    return found or _apart(begun, gpu)
 
 
-def alone_on_node(gpu: bool) -> list[str]:
-    """The faults of this machine."""
+def alone_on_node(gpu: bool) -> Iterator[list[str]]:
+    """That it begins, then the faults of this machine."""
+    yield []
     devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())] if gpu else []
-    return [line for device in devices or [torch.device("cpu")] for line in machine.faults(device)]
+    yield [line for device in devices or [torch.device("cpu")] for line in machine.faults(device)]
+
+
+def meets(rank: int, address: str, port: int, gpu: bool) -> Iterator[bool]:
+    """That it begins, then whether a sum with the other one is right."""
+    yield True
+    device = torch.device("cuda", 0) if gpu else torch.device("cpu")
+    yield machine.meets(rank, address, port, device, MEET_S)
 
 
 def listening() -> tuple[str, int]:
@@ -83,27 +99,48 @@ def _apart(tried: list[Node], gpu: bool) -> dict[str, str]:
 
 
 def _met(first: Node, second: Node, gpu: bool) -> bool:
+    """Whether they meet; true as well where one of them was too busy to try."""
     try:
         address, port = ray.get(_task(listening, first, False).remote(), timeout=BOUND_S)
-        device = torch.device("cuda", 0) if gpu else torch.device("cpu")
-        pair = [
-            _task(machine.meets, node, gpu).remote(rank, address, port, device, MEET_S)
-            for rank, node in enumerate((first, second))
-        ]
-        return all(ray.get(pair, timeout=2 * MEET_S))
     except RayError:
         return False
+    pair = [
+        _task(meets, node, gpu, begins=True).remote(rank, address, port, gpu)
+        for rank, node in enumerate((first, second))
+    ]
+    said = _answers(pair, 2 * MEET_S)
+    return None in said or all(one is True for one in said)
 
 
-def _task(function: Any, node: Node, gpu: bool) -> Any:
+def _task(function: Any, node: Node, gpu: bool, begins: bool = False) -> Any:
+    """`begins`: it gives two answers, the first one as soon as it begins."""
     place = NodeAffinitySchedulingStrategy(node.id, soft=False)
     return ray.remote(function).options(
-        num_cpus=0, num_gpus=node.gpus if gpu else 0, max_retries=0, scheduling_strategy=place
+        num_cpus=0,
+        num_gpus=node.gpus if gpu else 0,
+        max_retries=0,
+        scheduling_strategy=place,
+        **({"num_returns": "streaming"} if begins else {}),
     )
 
 
-def _answer(asked: Any, bound_s: float) -> list[str]:
+def _answers(asked: list[Any], bound_s: float) -> list[Any]:
+    """The second answer of each task, all of which run at the same time; the error of one that has begun and gives none
+    within so many seconds, and None of one that has not begun within so many."""
+    begun, _ = ray.wait(asked, num_returns=len(asked), timeout=bound_s, fetch_local=False)
+    found: dict[Any, Any] = {task: _next(task) for task in begun}
+    going = [task for task in begun if not isinstance(found[task], RayError)]
+    ended, _ = ray.wait(going, num_returns=len(going), timeout=bound_s, fetch_local=False) if going else ([], [])
+    found |= {task: _next(task) if task in ended else GetTimeoutError() for task in going}
+    for task in asked:
+        if task not in ended:
+            ray.cancel(task, force=True)
+    return [found.get(task) for task in asked]
+
+
+def _next(task: Any) -> Any:
+    """A task's next answer, which is there, or the error that is there in its place."""
     try:
-        return ray.get(asked, timeout=bound_s)
+        return ray.get(next(task))
     except RayError as error:
-        return [f"no answer to its checks ({type(error).__name__})"]
+        return error
