@@ -176,9 +176,9 @@ def versions(packages: Sequence[str] = ()) -> dict[str, str]:
 
 def ending(error: BaseException) -> tuple[int, str]:
     """The exit code that `cli.main` gives an error, and the line that tells it. Where a signal has come it is the end,
-    whatever it unwinds as: Ray makes an error of its own of it.
+    whatever it unwinds as: Ray makes an error of its own of it. But for a last save that failed after it.
     """
-    if signals.came() or isinstance(error, KeyboardInterrupt):
+    if (signals.came() and not signals.failed()) or isinstance(error, KeyboardInterrupt):
         return signals.code() or 130, "a signal"
     if (known := of_the_user(error)) is not None:
         return 2, str(known)

@@ -145,5 +145,14 @@ def came() -> bool:
 
 def code() -> int:
     """The exit code that the signal asks for which has come in the block that is being handled; 0 where none has."""
+    return next((ending.code for ending in _endings()), 0)
+
+
+def failed() -> bool:
+    """Whether the work that such a signal let go on to its end did not get there: what the command ends with then."""
+    return any(ending.failed for ending in _endings())
+
+
+def _endings() -> Iterator[Ending]:
     handlers = (signal.getsignal(number) for number in _WORDS)
-    return next((handler.code for handler in handlers if isinstance(handler, Ending)), 0)
+    return (handler for handler in handlers if isinstance(handler, Ending))

@@ -17,6 +17,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Tier, Tiers
 from pipelines import cli
 from pipelines.cli import main
+from pipelines.execution import signals
 from pipelines.execution.account import Account
 from pipelines.execution.recording import Recording
 from tests.faults.conftest import Small
@@ -73,6 +74,23 @@ def test_a_signal_is_recorded_as_the_command_ends_whatever_it_unwinds_as(
         signal.signal(signal.SIGINT, usual)
     (run,) = runs.listed(made.files)
     assert (run.exit, run.stopped_by) == (128 + number, "a signal")
+
+
+def test_a_last_save_that_fails_after_a_signal_is_recorded_as_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Pyramid.create(tmp_path / "p", Tiers(), "test")
+
+    def command(arguments: object, given: object) -> int:
+        with Recording(made, Account(), None).kept(), signals.held(saves=True):  # type: ignore[arg-type]
+            signal.raise_signal(signal.SIGTERM)
+            raise UserError("the checkpoint of step 4 was not saved", "make room")
+
+    monkeypatch.setattr(cli, "_command", command)
+    with pytest.raises(UserError):
+        main(["train"])
+    (run,) = runs.listed(made.files)
+    assert (run.exit, run.stopped_by) == (2, "the checkpoint of step 4 was not saved; make room")
 
 
 def test_a_name_that_was_struck_out_of_a_record_stays_out(tmp_path: Path) -> None:
