@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from curation.errors import UserError
 from training.callbacks.base import Quiet, Report
+from training.lines import appended
 
 if TYPE_CHECKING:
     from training.trainer import Progress
@@ -37,7 +38,7 @@ class Log(Quiet):
 
     def __init__(self, folder: Path, sinks: Sequence[Sink] = (), validation: Validated | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / FILE).open("a", encoding="utf-8")
+        self._file = appended(folder / FILE)
         self._sinks, self._validation = sinks, validation
 
     def note(self, kind: str, **values: Any) -> None:

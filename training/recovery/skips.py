@@ -12,6 +12,8 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from training.lines import appended
+
 FILE = "skipped.jsonl"
 
 
@@ -46,7 +48,7 @@ class Skips:
     def add(self, step: int, samples: Collection[int], why: str, write: bool) -> None:
         self.known[step] = frozenset(samples)
         if write:
-            with self._place.open("a", encoding="utf-8") as file:
+            with appended(self._place) as file:
                 file.write(json.dumps({"step": step, "samples": sorted(samples), "why": why}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -120,6 +120,20 @@ def test_a_line_that_is_taken_out_or_of_other_samples_lets_the_step_in(tmp_path:
     with (tmp_path / "skipped.jsonl").open("a") as file:
         file.write('{"step": 7, "samp')
     assert Skips.read(tmp_path) == {6: [9]}
+    for step in (8, 9):
+        skips.add(step, (3,), "why", write=True)
+    assert Skips.read(tmp_path) == {6: [9], 8: [3], 9: [3]}, "a line after the torn one is lost"
+
+
+def test_a_log_that_a_kill_has_torn_loses_no_later_line(tmp_path: Path) -> None:
+    place = tmp_path / "log.jsonl"
+    place.write_text('{"kind": "step", "st')
+    for name in ("first", "second"):
+        log = Log(tmp_path)
+        log.note(name)
+        log.close()
+    torn, *lines = place.read_text().splitlines()
+    assert torn == '{"kind": "step", "st' and [json.loads(line)["kind"] for line in lines] == ["first", "second"]
 
 
 def test_a_spike_is_left_out_also_where_the_run_was_ended_before_it(tmp_path: Path) -> None:
