@@ -116,11 +116,10 @@ class Judge:
     def begin(self, step: int) -> None:
         """Take up what rank 0 reads of the run so far: another rank may see other files."""
         first = self._engine.rank == 0
-        history = _history(self._folder, step, self._window) if first else []
+        losses, norms = _history(self._folder, step, self._window) if first else ([], [])
         known = [[number, *samples] for number, samples in Skips.read(self._folder).items()] if first else []
-        told = shared(self._engine, [value for pair in history for value in pair])
-        self._loss.add(told[::2])
-        self._norm.add(told[1::2])
+        self._loss.add(shared(self._engine, losses))
+        self._norm.add(shared(self._engine, norms))
         flat = [float(value) for row in known for value in (len(row), *row)]
         self._skips = Skips(self._folder, _rows(shared(self._engine, flat)))
 
@@ -235,20 +234,23 @@ def _rows(flat: Sequence[float]) -> dict[int, list[int]]:
     return found
 
 
-def _history(folder: Path, step: int, window: int) -> list[tuple[float, float]]:
-    """Loss and norm of the steps up to `step`, the last `window` of them, as the log has them: exact."""
+def _history(folder: Path, step: int, window: int) -> tuple[list[float], list[float]]:
+    """Losses and norms of the steps up to `step`, of each the last `window` that are finite, as the log has them:
+    exact. A step may have one and not the other."""
     from training.callbacks.log import FILE
 
-    found: dict[int, tuple[float, float]] = {}
+    found: dict[int, tuple[float | None, float | None]] = {}
     try:
         lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return []
+        return [], []
     for line in lines:
         try:
             read = json.loads(line)
         except ValueError:  # a kill has torn it
             continue
-        if read.get("kind") == "step" and read["step"] <= step and None not in (read["loss"], read["norm"]):
+        if read.get("kind") == "step" and read["step"] <= step:
             found[read["step"]] = (read["loss"], read["norm"])
-    return [found[number] for number in sorted(found)][-window:]
+    rows = [found[number] for number in sorted(found)]
+    losses, norms = ([value for row in rows if (value := row[column]) is not None] for column in (0, 1))
+    return losses[-window:], norms[-window:]

@@ -136,6 +136,21 @@ def test_a_log_that_a_kill_has_torn_loses_no_later_line(tmp_path: Path) -> None:
     assert torn == '{"kind": "step", "st' and [json.loads(line)["kind"] for line in lines] == ["first", "second"]
 
 
+def test_what_is_usual_is_read_as_it_was_remembered(tmp_path: Path) -> None:
+    """Of a step whose norm alone is not finite the loss counts; of one that was taken again, its later line."""
+    run, _, _ = Toy(tmp_path, per_step=2).parts()
+    rows = [(1, 1.0, 2.0), (2, 1.5, None), (3, None, None), (4, 9.0, 9.0), (4, 1.2, 2.5)]
+    lines = [json.dumps({"kind": "step", "step": step, "loss": loss, "norm": norm}) for step, loss, norm in rows]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    first, after = (Judge(Two(), run.batches, tmp_path, 2, 6.0) for _ in range(2))  # type: ignore[arg-type]
+    first.begin(4)
+    for _, loss, norm in (*rows[:3], rows[4]):
+        after._loss.add([nan if loss is None else loss])
+        after._norm.add([nan if norm is None else norm])
+    assert (first._loss, first._norm) == (after._loss, after._norm)
+    assert (first._loss.usual, first._norm.usual) == (1.35, 2.25)
+
+
 def test_a_spike_is_left_out_also_where_the_run_was_ended_before_it(tmp_path: Path) -> None:
     """What is usual comes of the log: a run that goes on judges as one that was not ended."""
     source = Faults(0, 30.0)
