@@ -36,11 +36,15 @@ def work(given: Mapping[str, Any]) -> Trained | None:
     order: Order = ray.get(given["order"])
     with suppress(OSError):  # another machine may not have it: then the paths are absolute, or are missed in their turn
         os.chdir(order.folder)
+    there = int(os.environ["WORLD_SIZE"])
     rank = shared_out(order.job.preset.per_step, order.job.preset.context)
     if rank is None:
         return None
     here = Worker.this(rank, int(os.environ["WORLD_SIZE"]))
     with Telling(given["monitor"], here).going_on() as telling:
+        if rank == 0 and (spare := there - here.ranks):
+            count = f"{order.job.preset.per_step} micro-batches a step cannot be shared among {there}"
+            telling.note(f"{spare} of {there} workers are left over: {count}")
         first, last = [telling.pulse.aside], [telling.pulse]
         return train(order.job, telling, lambda: telling.stop, held=True, ahead=first, beside=last)
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,9 @@ from ray.exceptions import RayActorError
 
 from curation.errors import UserError
 from pipelines.cli import main
-from pipelines.training import group, shared
+from pipelines.config.preset import load
+from pipelines.training import group, shared, worker
+from pipelines.training.monitor import Note, Worker
 from pipelines.training.timeouts import Timeouts
 from pipelines.training.worker import usable
 from tests.support import encoded, jobs
@@ -83,6 +87,44 @@ def test_of_the_ranks_that_there_are_as_many_compute_as_can_share_a_step() -> No
     assert [usable(there, 6, 2) for there in (2, 3, 6, 8, 12)] == [2, 2, 6, 6, 12]
     with pytest.raises(UserError, match="4 ranks share a sample, and there are 3"):
         usable(3, 8, 4)
+
+
+@pytest.mark.parametrize("place", ["README.md", "docs/training.md"])
+def test_the_workers_of_the_command_that_is_documented_can_share_its_preset_s_step(place: str) -> None:
+    lines = [line for line in (jobs.ROOT / place).read_text().splitlines() if "ziggurat train" in line]
+    crews = [found for line in lines if (found := re.search(r"--workers (\d+) --min-workers (\d+)", line))]
+    per_step = load("stage1").batches.per_step
+    assert crews
+    for workers in (int(number) for crew in crews for number in crew.groups()):
+        assert usable(workers, per_step, 1) == workers
+
+
+@pytest.mark.parametrize(("there", "rank", "notes"), [(7, 0, 1), (7, 3, 0), (8, 0, 0)])
+def test_workers_that_are_left_over_are_told_once_and_the_first_callback_marks_what_others_do(
+    monkeypatch: pytest.MonkeyPatch, there: int, rank: int, notes: int
+) -> None:
+    """Of seven workers four compute, where a step is of eight micro-batches."""
+    told, given = list[str](), dict[str, Any]()
+    job: Any = SimpleNamespace(preset=SimpleNamespace(per_step=8, context=1))
+
+    def shared_out(per_step: int, context: int) -> int:
+        monkeypatch.setenv("WORLD_SIZE", str(usable(there, per_step, context)))
+        return rank
+
+    def train(job: Any, watch: worker.Telling, stop: Any, **more: Any) -> None:
+        told.extend(event.text for event in watch._events if isinstance(event, Note))
+        given.update(more, telling=watch)
+
+    monkeypatch.setenv("WORLD_SIZE", str(there))
+    monkeypatch.setattr("ray.get", lambda value: value)
+    monkeypatch.setattr(worker, "shared_out", shared_out)
+    monkeypatch.setattr(worker, "train", train)
+    monkeypatch.setattr(Worker, "this", lambda rank, ranks: Worker(rank, ranks, "", "", 0, 0.0))
+    monitor = SimpleNamespace(pulse=SimpleNamespace(remote=lambda pulse: False))
+    worker.work({"order": worker.Order(job, "."), "monitor": monitor})
+    line = "3 of 7 workers are left over: 8 micro-batches a step cannot be shared among 7"
+    assert told == [line] * notes
+    assert given["ahead"] == [given["telling"].pulse.aside] and given["beside"] == [given["telling"].pulse]
 
 
 def test_the_likeliest_cause_of_several_is_told() -> None:
