@@ -23,9 +23,11 @@ from pipelines.training.driver import Driver
 from pipelines.training.group import Crew
 from pipelines.training.monitor import Lost, Pulse, Worker
 from pipelines.training.timeouts import Timeouts
+from training.callbacks.base import Report
 from training.checkpoint.folder import Checkpoints
 from training.recovery.beats import Mark
 from training.recovery.guard import Faulty
+from training.trainer import Progress
 
 NODE = "0" * 56
 WAIT_S = 20.0
@@ -79,9 +81,9 @@ class Notes:
     def note(self, text: str) -> None:
         self.told.append(text)
 
-    def begin(self, *_: Any) -> None: ...
+    def begin(self, progress: Progress, steps: int, validation: float | None, measure: str) -> None: ...
 
-    def step(self, *_: Any) -> None: ...
+    def step(self, progress: Progress, report: Report) -> None: ...
 
 
 @dataclass

@@ -112,11 +112,12 @@ def test_a_run_marks_where_others_validate_and_save(tmp_path: Path) -> None:
         def end(self, progress: Progress, stopped: bool) -> None: ...
 
     Toy(tmp_path).go(1, pulse.aside, Look(), pulse, Then(), saves=False)
-    assert seen == [True, False, True, False, True]
+    assert seen == [True, False, True, False, True, False, True], "a step, and the same before the end"
 
 
 def test_a_run_marks_every_place_at_which_a_rank_may_hang(tmp_path: Path) -> None:
-    """Inputs, loss and backward of two micro-batches, then the update: each is a later mark, of this step."""
+    """Inputs, loss and backward of two micro-batches, then the update: each is a later mark, of this step. Before
+    the end it is as before an update."""
 
     class Look(Kept):
         def before_forward(self, flops: float) -> None:
@@ -135,6 +136,6 @@ def test_a_run_marks_every_place_at_which_a_rank_may_hang(tmp_path: Path) -> Non
     pulse = Pulse()
     Toy(tmp_path).go(2, pulse, Look(), saves=False)
     assert seen == [Mark(*at) for at in ((0, 1), (0, 2), (0, 4), (0, 5), (0, 7), (1, 0))] + [
-        Mark(*at) for at in ((1, 1), (1, 2), (1, 4), (1, 5), (1, 7), (2, 0))
+        Mark(*at) for at in ((1, 1), (1, 2), (1, 4), (1, 5), (1, 7), (2, 0), (2, 1))
     ]
     assert pulse.mark is None
