@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +15,8 @@ from training.lines import appended
 
 if TYPE_CHECKING:
     from training.trainer import Progress
+
+log = logging.getLogger(__name__)
 
 FILE = "log.jsonl"
 
@@ -40,6 +43,7 @@ class Log(Quiet):
         folder.mkdir(parents=True, exist_ok=True)
         self._file = appended(folder / FILE)
         self._sinks, self._validation = sinks, validation
+        self._told = False
 
     def note(self, kind: str, **values: Any) -> None:
         self._write({"kind": kind, **values})
@@ -67,15 +71,26 @@ class Log(Quiet):
         self.note("end", step=progress.step, stopped=stopped, **values)
 
     def close(self) -> None:
-        self._file.close()
+        self._told = self._held(self._file.close)
         for sink in self._sinks:
             sink.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         # JSON has no NaN: what is not finite is null.
         sound = {key: None if isinstance(one, float) and not isfinite(one) else one for key, one in line.items()}
-        self._file.write(json.dumps(sound, default=list) + "\n")
-        self._file.flush()
+        self._told = self._held(lambda: self._file.write(json.dumps(sound, default=list) + "\n"), self._file.flush)
+
+    def _held(self, *actions: Callable[[], object]) -> bool:
+        """Whether a full disk keeps lines back, which is no reason to end a run: they are written once there is room.
+        It is told once."""
+        try:
+            for action in actions:
+                action()
+        except OSError as error:
+            if not self._told:
+                log.warning("the log is not written for now: %s", error)
+            return True
+        return False
 
 
 class TensorBoard:

@@ -21,6 +21,7 @@ from curation.errors import UserError
 from tests.support.disk import mounted
 from tests.support.toy_run import Kept, Toy, bits
 from training.callbacks.averages import Averages
+from training.callbacks.log import Log
 from training.checkpoint import save as saving
 from training.checkpoint.folder import HEAD, Checkpoints, Head
 from training.checkpoint.load import tensors
@@ -218,6 +219,15 @@ def test_a_full_disk_costs_one_save(tmp_path: Path, caplog: pytest.LogCaptureFix
         assert kept.reports[0].step == 2
         beside, others, _ = Toy(tmp_path / "beside").go(6, saves=False)
         assert bits(run, averages) == bits(beside, others)
+
+
+def test_a_full_disk_keeps_the_log_back_and_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with mounted(tmp_path / "disk", 8) as disk:
+        kept, log = Kept(), Log(disk.path)
+        while not caplog.records:
+            log.note("filling", text="x" * 500)
+        Toy(tmp_path / "run").go(3, kept, log, saves=False)
+        assert len(kept.reports) == 3 and caplog.text.count("the log is not written for now: ") == 1
 
 
 def test_the_newest_and_every_so_many_th_are_kept(tmp_path: Path) -> None:
