@@ -161,18 +161,19 @@ def _slowed(run: Any) -> Iterator[None]:
         object.__delattr__(run.method, "loss")
 
 
-def alone_on_node(gpu: bool) -> list[str]:
+def alone_on_node(gpu: bool) -> Iterator[list[str]]:
     """The checks of a node, whose matmul lies where it is the liar's."""
     import torch
 
     from pipelines.training import nodes
 
     if not os.environ.get(LIAR):
-        return nodes.alone_on_node(gpu)
+        yield from nodes.alone_on_node(gpu)
+        return
     product = torch.Tensor.__matmul__
     torch.Tensor.__matmul__ = lambda a, b: product(a, b) + 1  # type: ignore[method-assign]
     try:
-        return nodes.alone_on_node(gpu)
+        yield from nodes.alone_on_node(gpu)
     finally:
         torch.Tensor.__matmul__ = product  # type: ignore[method-assign]
 
