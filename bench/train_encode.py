@@ -27,7 +27,7 @@ from training.data.encoder import Encoder
 from training.data.latent_file import Head
 from training.models.dcae import VideoDcAe
 
-SAMPLES = {"tiny": 24, "f32t4c128": 3}
+SAMPLES = {"tiny": 24, "f32t4c128": 1}
 """Of each autoencoder: the demonstration's of a million weights, and the published one."""
 TABLE = "side_multiple = 32\n[buckets.256px]\n16 = { batch = 1 }\n"
 RECIPE = """
