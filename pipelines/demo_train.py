@@ -26,7 +26,7 @@ from pipelines import cli, demo
 from pipelines.config.modelfile import SHIPPED
 
 FOLDER = Path("demo-train")
-CODER_STEPS, STEPS = 200, 300
+CODER_STEPS, STEPS = 100, 300
 RECIPE = """name = "demo-train"
 [clips]
 min_s = 1.0
@@ -241,8 +241,9 @@ def draw(coded: Curves, curves: Curves, place: Path) -> None:
         axes.plot(steps, [one.validation[step] for step in steps], color="C0", marker="o", label="validation")
     left.set_title("autoencoder")
     right.set_title("transformer")
+    left.legend(loc="lower left")
     for axes in (beside, right):
-        axes.legend()
+        axes.legend(loc="upper right")
     FigureCanvasAgg(figure).print_png(str(place))
 
 

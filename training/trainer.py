@@ -10,7 +10,6 @@ named with its samples.
 from __future__ import annotations
 
 import gc
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +29,6 @@ from training.parallel.base import Engine
 from training.recovery.guard import Finite, Guard, Ruling, Told
 from training.schedule import Schedule
 from training.tally import Tally
-
-log = logging.getLogger(__name__)
 
 MicroBatches = Iterable[tuple[MicroBatch, Any]]
 """With the inputs that were made of them."""
@@ -197,8 +194,6 @@ def _became(ruling: Ruling) -> str:
 
 
 def _check(run: Run, progress: Progress, report: Report) -> None:
-    for note in report.notes:
-        log.warning("%s", note)
     if progress.in_a_row >= run.patience:
         raise UserError(
             f"{progress.in_a_row} steps in a row were skipped, the last: {report.notes[0]}",

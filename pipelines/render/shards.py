@@ -57,7 +57,8 @@ def encode(done: Answer, as_json: bool, out: TextIO) -> None:
         ("prompts that lost their end, too long for the text encoder", account.truncated),
         *((f"not encoded: {why}", count) for why, count in account.failed.items()),
     ]
-    table = Table(title=printable(f"{done.manifest} -> {done.to}"), title_justify="left", show_header=False)
+    console.print(printable(f"{done.manifest} -> {done.to}"), soft_wrap=True)
+    table = Table(show_header=False)
     for name, count in rows:
         if count or not name.startswith((" ", "taken", "prompts")):
             table.add_row(name, f"{count:,}")

@@ -71,15 +71,21 @@ class TrainWatch:
         values = report.values
         parts = [
             f"step {progress.step}/{self._steps}",
-            f"loss {report.loss:.4f}",
+            *self._learnt(report),
             f"norm {report.norm:.3f}",
-            f"{values['tokens_per_s']:,.0f} tokens/s",
             f"waiting {100 * values['waiting']:.1f} %",
             *([f"mfu_dit {100 * values['mfu_dit']:.1f} %"] if "mfu_dit" in values else []),
             *([f"{progress.skipped} skipped"] if progress.skipped else []),
             f"ETA {_span(left)}",
         ]
         return "  ".join(parts)
+
+    def _learnt(self, report: Report) -> list[str]:
+        """The loss, and how fast. An autoencoder's loss is a sum over all that it is made of, and says little."""
+        values = report.values
+        if "part/l1" in values:
+            return [f"L1 {values['part/l1']:.4f}", f"{values['samples_per_s']:,.2f} samples/s"]
+        return [f"loss {report.loss:.4f}", f"{values['tokens_per_s']:,.0f} tokens/s"]
 
 
 def train(done: Trained, as_json: bool) -> None:

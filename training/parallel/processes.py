@@ -23,7 +23,9 @@ class Processes:
 
     def __init__(self, name: str, device: torch.device, precision: Precision) -> None:
         if "RANK" not in os.environ and not dist.is_initialized():
-            raise UserError(f"engine {name} runs in several processes", "start it with torchrun, or take engine single")
+            raise UserError(
+                f"engine {name} runs in several processes", "start it with torchrun or --workers, or take engine single"
+            )
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)

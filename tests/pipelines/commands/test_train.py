@@ -10,7 +10,6 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from curation.shards import folder
 from pipelines.cli import main
 from pipelines.config import preset
 from tests.support import encoded
+from tests.support.face import refused, said
 from tests.support.shard import Shard, shard
 from training.models.mmdit import MMDiT
 from training.models.mmdit import preset as network
@@ -38,18 +38,6 @@ CLI = [sys.executable, "-m", "pipelines.cli"]
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Shard:
     return shard(tmp_path_factory.mktemp("shard"), {encoded.CLIP: 13, encoded.SHORT: 8, encoded.IMAGE: 3}, lost=[4])
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
-    assert main([*arguments, "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(list(arguments)) == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("ziggurat: ")
-    return told
 
 
 def losses(folder: Path) -> dict[int, float]:

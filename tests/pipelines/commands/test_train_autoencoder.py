@@ -31,6 +31,7 @@ from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.latents import Latents
 from pipelines.execution.cluster import Resources
 from tests.support import encoded, images, jobs, media, without_ray
+from tests.support.face import refused, said
 from tests.support.shard import shard
 from tests.support.watch import Silent
 from training.autoencoder.settings import Settings
@@ -74,18 +75,6 @@ def pyramid(curated: Path, tmp_path: Path) -> Path:
     """A copy, to be changed."""
     shutil.copytree(curated, tmp_path / "pyramid")
     return tmp_path / "pyramid"
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
-    assert main([*arguments, "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(list(arguments)) == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("ziggurat: ")
-    return told
 
 
 def log(run: Path) -> list[dict[str, Any]]:

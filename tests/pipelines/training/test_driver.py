@@ -20,13 +20,13 @@ pytest.importorskip("torch")
 from ray.exceptions import RayActorError
 
 from curation.errors import UserError
-from pipelines.cli import main
 from pipelines.config.preset import load
 from pipelines.training import group, shared, worker
 from pipelines.training.monitor import Note, Worker
 from pipelines.training.timeouts import Timeouts
 from pipelines.training.worker import usable
 from tests.support import encoded, jobs
+from tests.support.face import refused
 from tests.support.shard import Shard, shard
 
 SMALL = ("--set", "validation.samples=3", "--set", "validation.every=2", "--steps", "2")
@@ -35,11 +35,6 @@ SMALL = ("--set", "validation.samples=3", "--set", "validation.every=2", "--step
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Shard:
     return shard(tmp_path_factory.mktemp("shard"), {encoded.CLIP: 13, encoded.SHORT: 8})
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(list(arguments)) == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_what_ray_cannot_run_is_refused_before_it_starts(
