@@ -78,7 +78,7 @@ def context_of(engine: Engine, ranks: int, way: Way, heads: int) -> Context:
     if engine.group is None:
         raise UserError(
             f"{ranks} ranks are to share a sample's tokens, engine {engine.name} is one process",
-            "start several with torchrun or --workers, or --set parallel.context=1 where the memory of a GPU holds a whole sample",
+            "start several with torchrun or --workers, or --set parallel.context=1 where a GPU holds a whole sample",
         )
     if engine.ranks % ranks:
         raise UserError(
