@@ -22,9 +22,8 @@ from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import GiveUp, Report, Stage
 
 _BEAT_EVERY_S = 1.0
-_STARTS = 10
-"""Times that a whole pool of workers may die while it starts before the run ends. Ray Data counts those, too, that it
-takes back before they have run, as it does one after the other when a node is lost: seven were seen."""
+_STARTS = 3
+"""Times that a whole pool of workers may die while it starts before the run ends."""
 
 Keep = Callable[[Any], str]
 """Writes a result down where a kill cannot reach it, and names the entry; see `curation.pyramid.commits.journal`."""

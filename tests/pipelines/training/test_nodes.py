@@ -1,28 +1,35 @@
-"""Nodes are tried by a Ray of this machine: one that is sound, one that others use, one that does not answer."""
+"""Nodes are tried by a Ray of this machine: one that is sound, one that others use, one that does not answer. Each test
+in a process of its own, see `tests.support.apart`.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
-import ray
 
 from pipelines.training import nodes
+from tests.support.apart import apart
 
 
-@pytest.fixture(scope="module", autouse=True)
-def machine() -> Iterator[None]:
+@contextmanager
+def machine() -> Iterator[Any]:
     """As one with a GPU, which no check here touches."""
+    import ray
+
     ray.init(
         "local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20
     )
-    yield
-    ray.shutdown()
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 def sound(gpu: bool) -> Iterator[list[str]]:
@@ -45,32 +52,52 @@ def wrong(gpu: bool) -> Iterator[list[str]]:
     yield ["memory does not hold", "a product is wrong"]
 
 
-def found(check: Any, monkeypatch: pytest.MonkeyPatch, bound_s: float) -> list[str]:
-    monkeypatch.setattr(nodes, "alone_on_node", check)
-    monkeypatch.setattr(nodes, "BOUND_S", bound_s)
+def found(check: Any, bound_s: float) -> list[str]:
+    nodes.alone_on_node, nodes.BOUND_S = check, bound_s
     (node,) = nodes.nodes((), gpu=True)
     return list(nodes.faulty([node], gpu=True).values())
 
 
+def failing() -> dict[str, list[str]]:
+    with machine():
+        bounds = {"sound": 60.0, "wrong": 60.0, "silent": 10.0, "dies": 60.0}
+        return {check: found(globals()[check], bound_s) for check, bound_s in bounds.items()}
+
+
 @pytest.mark.slow
-def test_a_node_that_fails_or_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(sound, monkeypatch, 60.0) == []
-    assert found(wrong, monkeypatch, 60.0) == ["memory does not hold; a product is wrong"]
-    assert found(silent, monkeypatch, 10.0) == ["no answer to its checks (GetTimeoutError)"]
-    (died,) = found(dies, monkeypatch, 60.0)
+def test_a_node_that_fails_or_does_not_answer_is_named() -> None:
+    said = apart(failing)
+    (died,) = said.pop("dies")
     assert died.startswith("no answer to its checks (")
+    assert said == {
+        "sound": [],
+        "wrong": ["memory does not hold; a product is wrong"],
+        "silent": ["no answer to its checks (GetTimeoutError)"],
+    }
 
 
-def test_a_node_on_which_others_compute_is_not_faulty_and_no_check_waits_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    busy: Any = ray.remote(num_gpus=1, num_cpus=0)(type("Busy", (), {"here": lambda self: True}))
-    other = busy.remote()
-    assert ray.get(other.here.remote())
-    assert found(silent, monkeypatch, 2.0) == []
-    ray.kill(other)
-    told = found(wrong, monkeypatch, 60.0)
-    assert told == ["memory does not hold; a product is wrong"], "the check that came too late still holds the node"
+def used_by_others() -> tuple[list[str], list[str]]:
+    """What is found while others compute there, and after."""
+    with machine() as ray:
+        busy: Any = ray.remote(num_gpus=1, num_cpus=0)(type("Busy", (), {"here": lambda self: True}))
+        other = busy.remote()
+        assert ray.get(other.here.remote())
+        meanwhile = found(silent, 2.0)
+        ray.kill(other)
+        return meanwhile, found(wrong, 60.0)
+
+
+def test_a_node_on_which_others_compute_is_not_faulty_and_no_check_waits_there() -> None:
+    meanwhile, after = apart(used_by_others)
+    assert meanwhile == []
+    assert after == ["memory does not hold; a product is wrong"], "the check that came too late still holds the node"
+
+
+def meet() -> bool:
+    with machine():
+        (node,) = nodes.nodes((), gpu=False)
+        return nodes._met(node, node, gpu=False)
 
 
 def test_two_processes_of_this_machine_meet() -> None:
-    (node,) = nodes.nodes((), gpu=False)
-    assert nodes._met(node, node, gpu=False)
+    assert apart(meet)
