@@ -1,7 +1,8 @@
 """Latents as training reads them: any samples of a manifest, by number, from what `ziggurat encode` has written.
 
 `LatentStore` is a `Source` (`encoded`): rows are taken by Lance's row ids at the version that was the latest when it
-was opened, found through one map from a sample's number. It writes nothing.
+was opened, found through one map from a sample's number. It writes nothing. Where an `encode` beside it has merged that
+version's files away, it goes on with the latest one: a sample's rows are equal in all of them.
 """
 
 from __future__ import annotations
@@ -9,31 +10,30 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from curation.errors import UserError
+from curation.pyramid.storage.retry import retrying
 from curation.shards.manifest import Manifest
 from training.data.encoded import Encoded
 from training.data.latent_file import DATASET, HEAD, READ, Head, encoded_of
-from training.models.base import LatentSpec, TextStates
+from training.models.base import LatentSpec
 
 if TYPE_CHECKING:
     import lance
 
 
-@dataclass(frozen=True)
 class LatentStore:
-    """See the module. `rows`: the row id of each sample by number, -1 where there is none."""
+    """See the module. `rows`: the row id in `dataset` of each sample by number, -1 where there is none."""
 
-    uri: str
-    head: Head
-    rows: np.ndarray
-    dataset: lance.LanceDataset
-    empty: TextStates
+    def __init__(self, uri: str, head: Head, rows: np.ndarray, dataset: lance.LanceDataset) -> None:
+        self.uri, self.head = uri, head
+        self.empty = head.encoders.empty
+        self._missing = np.flatnonzero(rows < 0)
+        self._at = rows, dataset
 
     @classmethod
     def open(cls, uri: str, manifest: Manifest, storage_options: Mapping[str, str] | None = None) -> Self:
@@ -54,7 +54,7 @@ class LatentStore:
             dataset = lance.dataset(f"{uri}/{DATASET}", storage_options=options)
         except (ValueError, OSError) as error:
             raise UserError(f"{uri}/{DATASET} cannot be read ({str(error)[:120]})", "encode again") from error
-        return cls(uri, head, _rows(dataset, head.by, manifest.samples, uri), dataset, head.encoders.empty)
+        return cls(uri, head, _rows(dataset, head.by, manifest.samples, uri), dataset)
 
     @property
     def spec(self) -> LatentSpec:
@@ -62,8 +62,8 @@ class LatentStore:
 
     @property
     def missing(self) -> np.ndarray:
-        """The samples of the manifest that have no latents here."""
-        return np.flatnonzero(self.rows < 0)
+        """The samples of the manifest that had no latents here when it was opened."""
+        return self._missing
 
     def check(self, autoencoder: str, text: str | None = None) -> None:
         """UserError where the latents were made by other encoders than those with these fingerprints; `text` None:
@@ -75,18 +75,51 @@ class LatentStore:
                 raise UserError(cause, "encode with this model to another place, or train with the model of these")
 
     def read(self, samples: Sequence[int]) -> list[Encoded]:
-        wanted = self.rows[list(samples)] if len(samples) else np.empty(0, np.int64)
-        if (wanted < 0).any():
-            lacking = [number for number, row in zip(samples, wanted, strict=True) if row < 0]
-            told = f"{len(lacking)} samples have no latents at {self.uri}, {lacking[0]} for one"
-            raise UserError(told, "run the same `ziggurat encode` again, it does what is missing")
-        if not len(wanted):
+        if not len(samples):
             return []
+        numbers = [int(number) for number in samples]
+        try:
+            return self._read(numbers)
+        except UserError:
+            raise
+        except (OSError, RuntimeError, ValueError):
+            self._follow()
+        return retrying(f"cannot read {self.uri}", lambda: self._read(numbers))
+
+    def _read(self, samples: Sequence[int]) -> list[Encoded]:
+        rows, dataset = self._at
+        wanted = rows[samples]
+        if lacking := [number for number, row in zip(samples, wanted, strict=True) if row < 0]:
+            raise self._lacks(lacking)
         unique, places = np.unique(wanted, return_inverse=True)
-        rows = self.dataset._take_rows(unique.tolist(), list(READ)).to_pylist()
-        found = {row["sample"]: row for row in rows}
-        assert len(rows) == len(unique) and all(int(number) in found for number in samples), places
-        return [encoded_of(found[int(number)], self.head.encoders) for number in samples]
+        taken = dataset._take_rows(unique.tolist(), list(READ)).to_pylist()
+        found = {row["sample"]: row for row in taken}
+        assert len(taken) == len(unique) and all(number in found for number in samples), places
+        return [encoded_of(found[number], self.head.encoders) for number in samples]
+
+    def _lacks(self, lacking: Sequence[int]) -> UserError:
+        first = lacking[0]
+        if first in self._missing:
+            told = f"{len(lacking)} samples have no latents at {self.uri}, {first} for one"
+            return UserError(told, "run the same `ziggurat encode` again, it does what is missing")
+        told = f"sample {first} has no latents at {self.uri} any more: it was taken down since the run began"
+        return UserError(told, "the same command goes on without it")
+
+    def _follow(self) -> None:
+        """Read from the latest version from now on."""
+        rows, dataset = self._at
+        newest = retrying(f"cannot read {self.uri}", lambda: _newest(dataset))
+        if newest.version != dataset.version:
+            found = retrying(f"cannot read {self.uri}", lambda: _rows(newest, self.head.by, len(rows), self.uri))
+            self._at = found, newest
+
+    def __reduce__(self) -> tuple[type[LatentStore], tuple[Any, ...]]:
+        return LatentStore, (self.uri, self.head, *self._at)
+
+
+def _newest(dataset: lance.LanceDataset) -> lance.LanceDataset:
+    """The latest version; the one given stays as it is for those who read it."""
+    return dataset.checkout_version(dataset.latest_version)
 
 
 def _rows(dataset: lance.LanceDataset, by: str, samples: int, uri: str) -> np.ndarray:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
+import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +172,48 @@ def test_a_reader_keeps_what_it_has_opened(tmp_path: Path) -> None:
     lance.dataset(str(tmp_path / DATASET)).optimize.compact_files()
     assert_same(store.read([2])[0], encoded(2))
     assert_same(LatentStore.open(str(tmp_path), MANIFEST).read([2])[0], encoded(2))
+
+
+def only_the_latest(place: Path) -> None:
+    """As `encode` leaves a place that it has merged, or removed from, a while ago."""
+    dataset = lance.dataset(str(place / DATASET))
+    dataset.optimize.compact_files()
+    dataset.cleanup_old_versions(older_than=timedelta(microseconds=1), delete_unverified=True)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_reader_goes_on_with_the_latest_version_where_its_own_is_gone(tmp_path: Path, sent: bool) -> None:
+    """It reads what it has opened as long as that is there; also where a process has got it from another."""
+    store = LatentStore.open(written(tmp_path, [3, 0, 1]), MANIFEST)
+    lance.write_dataset(
+        lance.dataset(str(tmp_path / DATASET)).to_table().slice(0, 1), tmp_path / DATASET, mode="append"
+    )
+    only_the_latest(tmp_path)
+    store = pickle.loads(pickle.dumps(store)) if sent else store
+    for _ in range(2):
+        for found, number in zip(store.read([1, 3]), (1, 3), strict=True):
+            assert_same(found, encoded(number))
+    assert store.missing.tolist() == [2, 4, 5, 6, 7, 8]
+
+
+def test_a_sample_that_is_taken_down_while_training_reads_is_told(tmp_path: Path) -> None:
+    store = LatentStore.open(written(tmp_path, [3, 0, 1]), MANIFEST)
+    lance.dataset(str(tmp_path / DATASET)).delete("sample = 0")
+    only_the_latest(tmp_path)
+    with pytest.raises(UserError, match=r"sample 0 has no latents at .* any more") as error:
+        store.read([3, 0])
+    assert "without it" in error.value.remedy
+    assert_same(store.read([3])[0], encoded(3))
+    with pytest.raises(UserError, match="5 for one"):
+        store.read([5])
+
+
+def test_a_place_that_is_gone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    store = LatentStore.open(written(tmp_path, [3, 0, 1]), MANIFEST)
+    shutil.rmtree(tmp_path / DATASET / "data")
+    with pytest.raises(UserError, match="cannot read"):
+        store.read([3])
 
 
 def test_nothing_or_something_else_is_refused(tmp_path: Path) -> None:
