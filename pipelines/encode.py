@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from curation.shards.manifest import Frozen
 from curation.shards.takedown import forgotten
 from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.latents import Latents
+from pipelines.encoding.placed import placed
 from pipelines.execution.cluster import Resources
 from pipelines.execution.ray_data import Delivery, StageSpec, run, start_coordinator
 from pipelines.frames.stored import still_there
@@ -66,10 +67,7 @@ class Job:
 
     @property
     def placed(self) -> tuple[ModelSpec, float]:
-        """The model on the device that a worker has, and the GPUs of a worker."""
-        if self.model.device == "cpu" or (self.model.device == "auto" and not self.resources.gpus):
-            return replace(self.model, device="cpu"), 0.0
-        return replace(self.model, device="cuda"), 1.0
+        return placed(self.model, self.resources)
 
     def stage(self, name: str, make: Any, **options: Any) -> StageSpec:
         """A stage with a worker's share of processors: one a thread, but no more than a machine has."""

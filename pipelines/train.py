@@ -115,8 +115,9 @@ def _trained(
     progress = Progress()
     if found := resume(job.checkpoints, head.identity, engine, averages):
         progress, before = found
-        if before.missing != head.missing:
-            watch.note(f"{head.missing} samples are left out, {before.missing} when it was saved: batches differ")
+        if not head.leaves_out_as(before):
+            others = before.missing if before.missing != head.missing else "others"
+            watch.note(f"{head.missing} samples are left out, {others} when it was saved: batches differ")
     validation = job.validation(engine, parts, averages)
     shown = _Shown(watch, preset.steps, validation)
     callbacks = [*ahead, *assemble.callbacks(job, engine, head, averages, validation), shown, *beside]

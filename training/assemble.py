@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -130,10 +131,16 @@ class Job(BaseJob):
 
     source: Source
     preset: Preset
+    streams: bool = False
+    """Whether samples are encoded while they are asked for: then all that may wait is asked for at once."""
 
     @property
     def trains(self) -> str:
         return "flow_matching"
+
+    @property
+    def readers(self) -> int:
+        return self.preset.ahead if self.streams else 1
 
     def parts(self, engine: Engine) -> Parts:
         shared = context(self, engine)
@@ -237,6 +244,7 @@ def head(job: BaseJob, engine: Engine, parts: Parts) -> Head:
         method=job.trains,
         settings=preset.record,
         missing=len(frozenset(job.missing)),
+        left_out=sha256(" ".join(map(str, sorted(frozenset(job.missing)))).encode()).hexdigest()[:16],
         engine=engine.name,
         ranks=engine.ranks,
         torch=torch.__version__,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ from curation.pyramid.storage.files import Files
 from pipelines.commands import train_job
 from pipelines.config import modelfile
 from pipelines.execution import signals
+from pipelines.execution.cluster import Resources, joined
 from pipelines.execution.recording import Record
 from pipelines.training.account import Course, Followed, Silent
+from pipelines.training.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from pipelines.train import Trained, Watch
-    from pipelines.training.timeouts import Timeouts
     from training.assemble import BaseJob
 
 GRACE_S = 900.0
@@ -37,10 +38,10 @@ PACKAGES = ("torch", "colossalai", "triton", "peft", "diffusers", "transformers"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The arguments of `ziggurat train`. `latents`: None for a preset that trains on frames. `steps`, `changes`: of the
-    preset. `workers`: processes on Ray, at `address`
-    or a local one, of which `least` are enough and which are started again `restarts` times; None: this process alone,
-    or those of `torchrun`."""
+    """The arguments of `ziggurat train`. `latents`: None for a preset that trains on frames, or with `stream`, so many
+    workers that encode meanwhile. `steps`, `changes`: of the preset. `workers`: processes on Ray, at `address` or a
+    local one, of which `least` are enough and which are started again `restarts` times; None: this process alone, or
+    those of `torchrun`."""
 
     manifest: str
     latents: str | None
@@ -54,16 +55,22 @@ class Request:
     least: int | None = None
     restarts: int = RESTARTS
     address: str | None = None
+    stream: int | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def joined(self, threads: int) -> AbstractContextManager[Resources]:
+        """The Ray of the run, with room on this machine for all of it, so many threads each."""
+        return joined(self.address, ((self.workers or 0) + (self.stream or 0)) * threads, self.timeouts.job)
 
 
-def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> Trained:
+def train(request: Request, watch: Watch) -> Trained:
     """Train, from the newest checkpoint in the folder where there is one. A signal ends it after the step: it saves,
-    and KeyboardInterrupt follows. `timeouts`: of a run on Ray, the usual ones where there are none.
+    and KeyboardInterrupt follows.
 
-    UserError: what `pipelines.train.train` raises; with workers, also what `pipelines.training.driver` does.
+    UserError: what `pipelines.train.train` raises; with workers, also what `pipelines.training.driver` does; with a
+    stream, what `pipelines.encoding.stream` does.
     """
-    if request.workers is not None:
-        _check_workers(request)
+    _check_ray(request)
     model = modelfile.load(request.model)
     with ExitStack() as stack:
         found = train_job.made(request, model, watch if train_job.is_first() else Silent(), stack)
@@ -78,7 +85,7 @@ def train(request: Request, watch: Watch, timeouts: Timeouts | None = None) -> T
         watch = Followed(watch, course)
         record = stack.enter_context(_recorded(job, course))
         if request.workers is not None:
-            return _on_ray(request, job, course, watch, request.workers, timeouts, record)
+            return _on_ray(request, job, course, watch, request.workers, record)
         from pipelines.train import train as run
 
         stack.enter_context(signals.held(GRACE_S, saves=True))
@@ -93,9 +100,15 @@ def _recorded(job: BaseJob, course: Course) -> AbstractContextManager[Record | N
     return record.kept()
 
 
-def _check_workers(request: Request) -> None:
-    if "RANK" in os.environ:
-        raise UserError("torchrun has started the processes already", "leave --workers out, or start without torchrun")
+def _check_ray(request: Request) -> None:
+    """UserError: what asks for a Ray contradicts how this process was started, or itself."""
+    if request.stream is not None and request.latents is not None:
+        raise UserError("--latents says where samples are, and --stream who encodes them", "leave one of them out")
+    asked = "--stream" if request.workers is None else "--workers"
+    if "RANK" in os.environ and (request.workers, request.stream) != (None, None):
+        raise UserError("torchrun has started the processes already", f"leave {asked} out, or start without torchrun")
+    if request.workers is None:
+        return
     if request.engine == "single" and request.workers != 1:
         raise UserError("engine single is one process", "name another --engine, or none")
     if request.least is not None and request.workers is not None and request.least > request.workers:
@@ -108,32 +121,21 @@ def _on_ray(
     course: Course,
     watch: Watch,
     workers: int,
-    timeouts: Timeouts | None,
     record: Record | None,
 ) -> Trained:
-    from pipelines.execution.cluster import joined
-    from pipelines.training.timeouts import Timeouts
-    from training.data.batches import check_ranks
-
-    context = job.preset.context
-    least = request.least or workers
-    for option, count in (("--workers", workers), ("--min-workers", least)):
-        if count % context:
-            raise UserError(f"{context} ranks share a sample, and {option} {count} is no multiple", "change it")
-    check_ranks(job.preset.per_step, workers // context, context)
-    timeouts, threads = timeouts or Timeouts(), job.model.threads
-    with joined(request.address, workers * threads, timeouts.job) as there:
+    threads = job.model.threads
+    with request.joined(threads) as there:
         from pipelines.training.driver import check_room, train_on_ray
         from pipelines.training.group import Crew
 
         if record is not None:
             record.joined(there)
         gpu = job.model.device.startswith("cuda") or (job.model.device == "auto" and there.gpus > 0)
-        crew = Crew(workers, least, request.restarts, gpu, threads)
+        crew = Crew(workers, request.least or workers, request.restarts, gpu, threads)
         if request.address is None:
             check_room(crew, there.gpus)
         reads = [] if "://" in course.data else [Path(course.data).absolute()]
         with signals.held(GRACE_S, saves=True):
             return train_on_ray(
-                replace(job, folder=job.folder.absolute()), crew, watch, signals.came, course, timeouts, reads
+                replace(job, folder=job.folder.absolute()), crew, watch, signals.came, course, request.timeouts, reads
             )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipelines.train import Watch
     from training.assemble import BaseJob
     from training.data.latents import LatentStore
+    from training.presets import Preset, RunPreset
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,27 @@ def made(request: Request, model: ModelFile, watch: Watch, stack: ExitStack) -> 
     """
     if preset.method_of(request.preset) == "autoencoder":
         return _of_autoencoder(request, model, watch, stack)
-    return _of_transformer(request, model, watch)
-
-
-def _of_transformer(request: Request, model: ModelFile, watch: Watch) -> Made:
-    chosen = preset.load(request.preset, _changes(request))
-    if request.latents is None:
+    chosen = preset.load(request.preset, _changes(request)).preset(request.preset)
+    if request.latents is None and request.stream is None:
         raise UserError(
             f"preset {request.preset} trains on latents, and none were given",
-            "--latents URI, where `ziggurat encode` has put the manifest's",
+            "--latents URI, where `ziggurat encode` has put the manifest's; or --stream N, to encode meanwhile",
         )
     need_torch()
+    _check_crew(request, chosen)
+    if request.latents is None:
+        return _streamed(request, model, chosen, watch, stack)
+    return _of_latents(request, request.latents, model, chosen, watch)
+
+
+def _of_latents(request: Request, latents: str, model: ModelFile, chosen: Preset, watch: Watch) -> Made:
     from curation.pyramid.storage import about, address
     from curation.shards import folder
     from training.assemble import Job
     from training.data.latents import LatentStore
 
     pyramid, frozen = folder.opened(request.manifest)
-    place, options = address.located(request.latents)
+    place, options = address.located(latents)
     source = LatentStore.open(place, frozen.manifest, about.options(place, options))
     missing, gone = set(source.missing.tolist()), _forgotten(frozen, pyramid, watch)
     if missing - gone:
@@ -69,7 +73,7 @@ def _of_transformer(request: Request, model: ModelFile, watch: Watch) -> Made:
         frozen=frozen,
         source=source,
         model=model.spec,
-        preset=chosen.preset(request.preset),
+        preset=chosen,
         folder=Path(request.to),
         missing=missing | gone,
         latents=source.head.by,
@@ -78,12 +82,50 @@ def _of_transformer(request: Request, model: ModelFile, watch: Watch) -> Made:
     return Made(job, place)
 
 
+def _streamed(request: Request, model: ModelFile, chosen: Preset, watch: Watch, stack: ExitStack) -> Made:
+    """`stack` ends the encoders, and a Ray that was started for them."""
+    from curation.shards import folder
+    from pipelines.config.recipe import limits_of
+    from pipelines.encoding.placed import placed
+    from pipelines.encoding.stream import Wanted, check_room, streaming
+    from training.assemble import Job
+    from training.data.fitting import check_buckets
+    from training.data.latent_file import Head
+
+    assert request.stream is not None
+    pyramid, frozen = folder.opened(request.manifest)
+    gone = _forgotten(frozen, pyramid, watch)
+    there = stack.enter_context(request.joined(model.spec.threads))
+    spec, gpus = placed(model.spec, there)
+    check_room(request.stream, request.workers or 0, gpus, there)
+    wanted = Wanted(frozen, pyramid, spec, limits_of(pyramid))
+    watch.note(f"{request.stream} workers of Ray encode while training asks for samples")
+    source = stack.enter_context(streaming(wanted, request.stream, gpus))
+    check_buckets(frozen, source.spec)
+    manifest = frozen.manifest
+    job = Job(
+        frozen=frozen,
+        source=source,
+        streams=True,
+        model=model.spec,
+        preset=chosen,
+        folder=Path(request.to),
+        missing=gone,
+        latents=Head(manifest.name, manifest.sha256, pyramid.uri, model.name, source.encoders).by,
+        engine=request.engine,
+    )
+    return Made(job, pyramid.uri)
+
+
 def _of_autoencoder(request: Request, model: ModelFile, watch: Watch, stack: ExitStack) -> Made:
     """`stack` ends the sandboxes that its frames come through."""
     chosen = autoencoder_preset.load(request.preset, _changes(request))
-    if request.latents is not None:
-        raise UserError(f"preset {request.preset} trains on frames, not on latents", "leave --latents out")
+    for option, given in (("--latents", request.latents), ("--stream", request.stream)):
+        if given is not None:
+            raise UserError(f"preset {request.preset} trains on frames, not on latents", f"leave {option} out")
     need_torch()
+    settings = chosen.preset(request.preset)
+    _check_crew(request, settings)
     from curation.shards import folder
     from pipelines.config.recipe import limits_of
     from pipelines.frames.clips import PyramidClips
@@ -91,7 +133,6 @@ def _of_autoencoder(request: Request, model: ModelFile, watch: Watch, stack: Exi
     from training.autoencoder.perception import Files
 
     pyramid, frozen = folder.opened(request.manifest)
-    settings = chosen.preset(request.preset)
     gone, unwanted = _forgotten(frozen, pyramid, watch), set(settings.leave_out)
     samples = frozen.manifest.samples
     if beyond := sorted(number for number in unwanted if number >= samples):
@@ -112,6 +153,19 @@ def _of_autoencoder(request: Request, model: ModelFile, watch: Watch, stack: Exi
         engine=request.engine,
     )
     return Made(job, pyramid.uri)
+
+
+def _check_crew(request: Request, chosen: RunPreset) -> None:
+    """UserError: a step of the preset cannot be shared among the workers."""
+    from training.data.batches import check_ranks
+
+    if request.workers is None:
+        return
+    context = chosen.context
+    for option, count in (("--workers", request.workers), ("--min-workers", request.least or request.workers)):
+        if count % context:
+            raise UserError(f"{context} ranks share a sample, and {option} {count} is no multiple", "change it")
+    check_ranks(chosen.per_step, request.workers // context, context)
 
 
 def is_first() -> bool:

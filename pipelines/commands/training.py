@@ -98,6 +98,12 @@ def train(
         str | None,
         typer.Option(metavar="URI", help="Where `encode` has put the manifest's latents; an autoencoder takes none."),
     ] = None,
+    stream: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Instead: so many workers of Ray encode while training asks for samples."
+        ),
+    ] = None,
     model: ModelOption = "tiny",
     preset: Annotated[
         str,
@@ -135,9 +141,23 @@ def train(
     from pipelines.render import training as render_training
 
     if workers is None:
-        _refuse(context, {"least", "restarts", "address"}, "without --workers: then no Ray is started")
+        _refuse(context, {"least", "restarts"}, "without --workers: then no Ray starts any")
+        if stream is None:
+            _refuse(context, {"address"}, "without --workers and --stream: then no Ray is started")
     request = Request(
-        manifest, latents, model, preset, to, steps, tuple(changes or ()), engine, workers, least, restarts, address
+        manifest,
+        latents,
+        model,
+        preset,
+        to,
+        steps,
+        tuple(changes or ()),
+        engine,
+        workers,
+        least,
+        restarts,
+        address,
+        stream,
     )
     render_training.train(run(request, render_training.TrainWatch(as_json)), as_json)
 

@@ -1,8 +1,9 @@
-"""`training.data.clips.Clips` out of a pyramid: what the autoencoder's training reads, sample by sample.
+"""`training.data.clips.Clips` out of a pyramid: what the autoencoder's training reads, and an encoder that streams,
+sample by sample.
 
     sample numbers -> rows of the manifest -> stored bytes -> [sandbox] -> frames
 
-The trainer's readers call `read` from several threads. Each borrows a sandbox for as long, so no more clips are decoded
+Readers call `read` from several threads. Each borrows a sandbox for as long, so no more clips are decoded
 at once than there are sandboxes, and nothing is kept between two calls.
 """
 
@@ -26,15 +27,20 @@ from curation.shards.manifest import Frozen
 from pipelines.frames.stored import Stored, fitted, is_dead, still_there, stored
 from pipelines.stages.results import why_of
 
+LEAVE_OUT = "to go on without it add {sample} to frames.leave_out"
 TRIES = 2
 """Of a clip that the sandbox gives no frames of: a machine short of memory may have ended the decoder."""
 
 
 class PyramidClips:
-    """`Clips` of a manifest. `sandboxes`: how many decode at once. Close it; pickled, it starts anew elsewhere."""
+    """`Clips` of a manifest. `sandboxes`: how many decode at once. `remedy`: for a clip that gives no frames, with
+    `{sample}` for its number. Close it; pickled, it starts anew elsewhere.
+    """
 
-    def __init__(self, pyramid: Pyramid, frozen: Frozen, limits: Limits, sandboxes: int = 1) -> None:
-        self._settings = pyramid, frozen, limits, sandboxes
+    def __init__(
+        self, pyramid: Pyramid, frozen: Frozen, limits: Limits, sandboxes: int = 1, remedy: str = LEAVE_OUT
+    ) -> None:
+        self._settings = pyramid, frozen, limits, sandboxes, remedy
         self._media = still_there(pyramid, frozen.manifest.versions.get("media"))
         # Last in, first out: where one keeps up, the others are never started.
         self._free: LifoQueue[Sandbox] = LifoQueue()
@@ -78,9 +84,8 @@ class PyramidClips:
         return frames
 
     def _told(self, sample: int, row: Mapping[str, Any], why: Verdict) -> UserError:
-        pyramid, *_ = self._settings
+        pyramid, *_, remedy = self._settings
         named = f"sample {sample}, clip {row['clip_id']},"
         if is_dead(row, tombstones.read(pyramid.files)):
             return UserError(f"{named} was taken down since the run began", "the same command goes on without it")
-        without = f"to go on without it add {sample} to frames.leave_out"
-        return UserError(f"{named} has no frames: {why_of(why)}", without)
+        return UserError(f"{named} has no frames: {why_of(why)}", remedy.format(sample=sample))

@@ -35,36 +35,15 @@ from pipelines.encoding.display import EncodeDisplay
 from pipelines.encoding.latents import JOURNAL, Latents
 from pipelines.execution.cluster import Resources
 from pipelines.progress.watch import Watch
-from tests.support import images, jobs, media, store, without_ray
+from tests.support import small_pyramid, store, without_ray
 from tests.support.watch import Silent
 from training.data.encoder import Encoder
 from training.data.latents import LatentStore
 
-RECIPE = jobs.WITHOUT_TEXT + "[images]\nfrom_folders = true\n"
-TABLE = """
-side_multiple = 32
-[buckets.128px]
-1 = { batch = 4, p = 1.0 }
-8 = { batch = 2, p = 1.0 }
-"""
-
 
 @pytest.fixture(scope="module")
 def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pyramid of two videos, three clips, and two images, and the manifests "one" and "two"."""
-    place = tmp_path_factory.mktemp("curated")
-    videos = place / "videos"
-    videos.mkdir()
-    media.scenes(videos / "a.mp4", (2.5, 3), sources=("testsrc2", "mandelbrot"), crf=28)
-    media.make(videos / "b.mp4", seconds=2.5, fps=50, source="gradients")
-    for number in range(2):
-        images.save(videos / f"{number}.png", images.picture(200 + number, 150))
-    (place / "table.toml").write_text(TABLE)
-    without_ray.curate(videos, place / "pyramid", jobs.recipe(place, RECIPE))
-    for name in ("one", "two"):
-        wanted = () if name == "one" else ("--kind", "video")
-        freeze(Request(str(place / "pyramid"), name, wanted, preset=str(place / "table.toml"), without_captions=True))
-    return place
+    return small_pyramid.curated(tmp_path_factory.mktemp("curated"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,7 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
 
     def go() -> None:
         try:
-            found["trained"] = asdict(train(request, watch, timeouts))
+            found["trained"] = asdict(train(replace(request, timeouts=timeouts), watch))
         except UserError as error:
             found["refused"] = str(error)
         except BaseException as error:

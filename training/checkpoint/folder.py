@@ -77,14 +77,15 @@ class Identity:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """`progress`: how far the run was. `parts`: what was saved of each weight. `network`: the transformer's preset, or
-    where `method` is "autoencoder" that one's. `settings`: the training preset as it was in force. `missing`: samples
-    that were left out. `files`: sizes in bytes.
+    where `method` is "autoencoder" that one's. `settings`: the training preset as it was in force. `missing`: how many
+    samples were left out, `left_out`: which, in one word, "" in an older checkpoint. `files`: sizes in bytes.
     """
 
     identity: Identity
     network: str
     settings: Mapping[str, Any]
     missing: int
+    left_out: str = ""
     engine: str
     ranks: int
     torch: str
@@ -97,6 +98,11 @@ class Head:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
+
+    def leaves_out_as(self, other: Head) -> bool:
+        """Whether both are of the same samples, as far as an older checkpoint tells."""
+        known = bool(self.left_out and other.left_out)
+        return self.missing == other.missing and (not known or self.left_out == other.left_out)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -214,6 +214,7 @@ def test_what_does_not_fit_is_one_line(
         return refused(capsys, "train", manifest, *SMALL, "--to", str(tmp_path / "run"), *more)
 
     assert "preset tiny_autoencoder trains on frames, not on latents; leave --latents out" in told("--latents", "x")
+    assert "preset tiny_autoencoder trains on frames, not on latents; leave --stream out" in told("--stream", "1")
     assert "preset tiny trains on latents, and none were given; --latents URI" in told("--preset", "tiny")
     assert f"{tmp_path}/gone" in told(manifest=f"{tmp_path}/gone#all")
     odd = told(manifest=f"{curated}#odd")

@@ -45,11 +45,16 @@ def test_what_ray_cannot_run_is_refused_before_it_starts(
 
     for option in (("--restarts", "1"), ("--min-workers", "1"), ("--address", "auto")):
         assert f"{option[0]} has no effect without --workers" in told(*option)
+    assert "and --stream who encodes them; leave one of them out" in refused(
+        capsys, *toy.arguments, "--to", str(tmp_path / "run"), "--stream", "1"
+    )
     assert "--min-workers 3 is more than --workers 2" in told("--workers", "2", "--min-workers", "3")
     assert "engine single is one process" in told("--workers", "2", "--engine", "single")
     assert "2 micro-batches a step cannot be shared among 3 ranks" in told("--workers", "3")
     monkeypatch.setenv("RANK", "0")
-    assert "torchrun has started the processes already" in told("--workers", "2")
+    assert "torchrun has started the processes already; leave --workers out" in told("--workers", "2")
+    without_latents = ["train", toy.manifest, "--model", toy.model, "--to", str(tmp_path / "run")]
+    assert "already; leave --stream out" in refused(capsys, *without_latents, "--stream", "1")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
