@@ -75,12 +75,13 @@ class Sound:
         if self._packets.stream is None:
             return None
         start = moment_of(self._timeline, self._packets.video, clip.start_frame)
-        seconds = clip.frames / pace.rate
-        packets = self._packets.between(start, seconds)
+        speed = _speed(clip, pace)
+        # Of what is not stretched as much is taken as the clip lasts, which is up to `_UNHEARD_S` more than its source.
+        packets = self._packets.between(start, float(clip.frames / pace.fps) * speed)
         with open_media(self._path) as (container, _):
             stream = cast(AudioStream, container.streams[self._packets.stream.index])
             encoder: _Encoder | None = None
-            for piece in pieces(packets, stream, Window(start.time_s, _speed(clip, pace))):
+            for piece in pieces(packets, stream, Window(start.time_s, speed)):
                 encoder = encoder or _Encoder(piece.form, round(clip.frames / pace.fps * piece.form.rate))
                 encoder.put(piece.position, piece.samples)
         return encoder.close() if encoder is not None else None

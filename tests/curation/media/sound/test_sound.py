@@ -173,6 +173,15 @@ def test_a_source_that_is_played_slower_keeps_its_sound_in_sync_to_the_end(tmp_p
     assert -frame_s <= first <= 0 and -frame_s <= last <= 0.001, found.apart_s
 
 
+@pytest.mark.parametrize("frames", [131, 139])
+def test_a_source_that_is_hardly_slower_sounds_without_a_hole(frames: int, tmp_path: Path) -> None:
+    """30.03 becomes 30: what is not stretched lasts some milliseconds longer than its pictures did."""
+    path = flashes.write(tmp_path / "source.mp4", fps="3003/100", seconds=24)
+    *inner, _ = sounds(path, replace(WHOLE, clips=ClipPlan(frames=frames, max_fps=30.0)))
+    assert len(inner) >= 4 and {one.fps for one in inner if one} == {30.0}
+    assert [one.comment for one in inner if one] == [""] * len(inner)
+
+
 def test_joined_films_have_the_sound_of_their_own_part(tmp_path: Path) -> None:
     """The second film's stamps begin again: the same times stand twice in the file."""
     one = flashes.write(tmp_path / "one.ts", seconds=4)
