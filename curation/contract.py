@@ -181,10 +181,13 @@ class Facts:
 
     @property
     def bpp(self) -> float | None:
-        """Bits per displayed pixel and frame (report, section 2.1.1); None of an image."""
-        if self.bit_rate is None or self.fps is None:
+        """Bits per coded pixel and frame (report, section 2.1.1): pixels that are no squares count as they are coded.
+        None of an image, and where a damaged header gives no size.
+        """
+        pixels = self.coded_width * self.coded_height
+        if self.bit_rate is None or not self.fps or not pixels:
             return None
-        return self.bit_rate / (self.width * self.height * self.fps)
+        return self.bit_rate / (pixels * self.fps)
 
     @property
     def aspect(self) -> float:
@@ -207,7 +210,8 @@ class Crop:
 class Span:
     """A piece of one shot. Source frames `start_frame` up to `end_frame` (exclusive), in the order shown, from 0.
 
-    `start_s` and `end_s` count from the source's first frame; `key_s` is where a decoder must start to reach the clip.
+    `start_s` and `end_s` count from the source's first frame: when its first picture is shown, and when the one after
+    its last is; `key_s` is where a decoder must start to reach the clip.
     `width`, `height`, `fps`, `frames`: as encoded. `first_check`, `last_check`, `all_check`: what the pictures that it
     was measured on were (see `media.frames.checksum`); the cutting pass must meet them. `ended_by`: an `Ending`.
     `conversion`: what was done to its light and fields, None where nothing was. `kind`: of an image, the whole picture

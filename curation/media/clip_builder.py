@@ -106,8 +106,8 @@ class OpenClip:
         self._motion.push(*self._scored.for_motion(view(y, inside)))
         self._jitter.push(small_bgr(view(y, inside), view(u, inside, 2), view(v, inside, 2)))
 
-    def close(self, end_frame: int, ending: Ending) -> ClipMeasure | None:
-        """The finished clip, or None where it is shorter than the plan's minimum."""
+    def close(self, end_frame: int, end_s: float, ending: Ending) -> ClipMeasure | None:
+        """The finished clip, whose last picture ends at `end_s`; None where it is shorter than the plan's minimum."""
         if self.frames < self._least or self._last is None:
             return None
         assert len(self._checks) == end_frame - self._start_frame, "a clip holds every source frame between its ends"
@@ -121,7 +121,7 @@ class OpenClip:
         return ClipMeasure(
             shot=self._shot,
             start_s=self._start_s,
-            end_s=self._start_s + self.frames / self._cadence.rate,
+            end_s=end_s,
             start_frame=self._start_frame,
             end_frame=end_frame,
             key_s=self._key_s,

@@ -7,6 +7,7 @@ come before them.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 
@@ -28,6 +29,8 @@ from curation.media.shots.table import make
 from curation.media.stream.rates import RateRun, cadence
 from curation.media.stream.timeline import Timeline
 
+_NO_GAP = 1.5
+"""Intervals from one picture to the next within which none was lost."""
 MIN_SIDE = 16
 """A smaller picture is one macroblock or less: nothing to measure, and nothing that H.264 encodes well."""
 
@@ -125,10 +128,17 @@ class Segment:
 
     def _close(self, end_frame: int, ending: Ending) -> Iterator[ClipMeasure]:
         if self._clip is not None:
-            measured = self._clip.close(end_frame, ending)
+            measured = self._clip.close(end_frame, self._end_s(end_frame), ending)
             self._clip = None
             if measured is not None:
                 yield measured
+
+    def _end_s(self, end_frame: int) -> float:
+        """When the last picture before `end_frame` ends: with the next one, or where a gap follows after its time."""
+        times = self._timeline.times
+        last = float(times[end_frame - 1])
+        step = float(times[end_frame]) - last if end_frame < len(times) else math.inf
+        return last + (step if step <= _NO_GAP * self._run.interval else self._run.interval)
 
     def _end_shot(self, end_frame: int) -> None:
         if end_frame > self._shot_start:

@@ -101,8 +101,8 @@ class Account:
                 self.reasons[row["reason"]] += 1
         if result.clips is not None and not result.refreshed:
             self.clips += result.clips.num_rows
-            lengths = zip(result.clips["start_s"].to_pylist(), result.clips["end_s"].to_pylist(), strict=True)
-            self.clip_hours += sum(end - start for start, end in lengths if end is not None) / 3600
+            lengths = zip(result.clips["frames"].to_pylist(), result.clips["fps"].to_pylist(), strict=True)
+            self.clip_hours += sum(frames / fps for frames, fps in lengths if fps is not None) / 3600
 
 
 def _of_data(why: str) -> bool:

@@ -168,7 +168,7 @@ class Probe:
         columns = {*self._tiers.effective(tier)} - self._unknown
         kept = [clip_from_row(row) for row in rows if self._tiers.reaches(tier, merge.values(row), columns)]
         probed.kept += len(kept)
-        probed.kept_s += sum(clip.end_s - clip.start_s for clip in kept if clip.end_s is not None)
+        probed.kept_s += sum(clip.frames / clip.fps for clip in kept if clip.fps is not None)
         for clips in segments(kept):
             with probed.spent("cut"):
                 done = self._sandbox.cut(path, name, clips, self._recipe.plan, self._recipe.encoding)

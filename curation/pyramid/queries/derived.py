@@ -59,11 +59,11 @@ _NULL = " + (width - width) + (height - height)"
 DERIVED: Mapping[str, Derived] = MappingProxyType(
     {
         "duration_s": Derived(
-            ("start_s", "end_s"),
+            ("frames", "fps"),
             pa.float64(),
-            lambda start, end: end - start,
-            pc.field("end_s") - pc.field("start_s"),
-            "end_s - start_s",
+            lambda frames, fps: frames / fps,
+            pc.field("frames").cast(pa.float64(), safe=False) / pc.field("fps"),
+            "cast(frames as double) / fps",
         ),
         "pixels": Derived(_SIZE, pa.int64(), _product, _LONG[0] * _LONG[1], "cast(width as bigint) * height"),
         "short_side": Derived(
@@ -74,7 +74,9 @@ DERIVED: Mapping[str, Derived] = MappingProxyType(
         ),
     }
 )
-"""`duration_s`: seconds. `pixels`, `short_side`, `long_side`: of the clip as it is cut, upright."""
+"""Of the clip as it is cut. `duration_s`: seconds; it may be a little slower than its source. `pixels`, `short_side`,
+`long_side`: upright.
+"""
 
 DURATION = "duration_s"
 

@@ -59,6 +59,8 @@ def whole_video(pyramid: Pyramid, video_id: str, count: int, plan: str = "plan-1
             "end_frame": index * 50 + 50,
             "start_s": index * 2.0,
             "end_s": index * 2.0 + 3.0,
+            "frames": 75,
+            "fps": 25.0,
             "motion": float(index),
             "motion_by": "motion-1",
             "sharpness": 20.0,

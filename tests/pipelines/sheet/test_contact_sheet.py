@@ -91,7 +91,7 @@ def told(row: dict[str, Any], tier: str = "high") -> list[tuple[str, str]]:
 
 def test_a_clip_in_the_tier_misses_nothing() -> None:
     assert told(clip("a"), "low") == []
-    assert told(clip("a", aesthetic=5.0, end_s=3.0), "high") == []
+    assert told(clip("a", aesthetic=5.0, frames=72), "high") == []
 
 
 def test_each_missed_range_says_its_numbers_and_the_loosest_tier_that_sets_it() -> None:
@@ -100,7 +100,7 @@ def test_each_missed_range_says_its_numbers_and_the_loosest_tier_that_sets_it() 
         ("low", "text_area 0.21 > 0.1"),
         ("high", "aesthetic: weights missing"),
     ]
-    assert told(clip("a", motion=0.4, aesthetic=4.999, end_s=2.5)) == [
+    assert told(clip("a", motion=0.4, aesthetic=4.999, frames=60)) == [
         ("high", "motion 0.4 < 0.5"),
         ("high", "aesthetic 4.999 < 5"),
         ("high", "duration_s 2.5 < 3"),

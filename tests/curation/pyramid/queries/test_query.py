@@ -47,7 +47,7 @@ def generated(rows: int, seed: int = 0) -> list[dict[str, Any]]:
             "end_s": start + float(rng.choice([2.0, 2.5, 8.0, 7.9999])),
             "width": int(rng.choice([0, 640, 1280, 2**31 - 1, -(2**31)])),
             "height": int(rng.choice([360, 720, 1280, 2**31 - 1])) if index % 11 else None,
-            "frames": int(rng.integers(0, 200)),
+            "frames": int(rng.choice([48, 60, 192, int(rng.integers(0, 200))])),
             "start_frame": int(rng.integers(-(2**62), 2**62)),
             "fps": float(rng.choice([23.976, 24.0, 29.97])),
             "kind": [None, "video", "video", "image"][index % 4],
@@ -71,7 +71,7 @@ def measures(row: dict[str, Any]) -> dict[str, Any]:
     sides = row["width"], row["height"]
     whole = None not in sides
     return {
-        "duration_s": None if row["end_s"] is None else row["end_s"] - row["start_s"],
+        "duration_s": None if row["fps"] is None else row["frames"] / row["fps"],
         "pixels": sides[0] * sides[1] if whole else None,
         "short_side": min(sides) if whole else None,
         "long_side": max(sides) if whole else None,

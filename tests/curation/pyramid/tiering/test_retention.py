@@ -38,6 +38,8 @@ def filled(pyramid: Pyramid) -> Pyramid:
             "aesthetic_why": why,
             "start_s": 10.0,
             "end_s": 10.0 + seconds,
+            "frames": round(seconds * 24),
+            "fps": 24.0,
         }
         for index, (motion, aesthetic, why, seconds) in enumerate(rows)
     ]

@@ -32,7 +32,7 @@ def agrees(pyramid: Pyramid) -> bool:
     """Whether every row's tier is the strictest one that admits it."""
     now = Pyramid.open(pyramid.uri)
     table = now.dataset("clips").to_table()
-    rows = [row | {"duration_s": row["end_s"] - row["start_s"]} for row in table.to_pylist()]
+    rows = [row | {"duration_s": row["frames"] / row["fps"]} for row in table.to_pylist()]
     assert rows
     return all(row["tier"] == now.tiers.highest(row) for row in rows)
 
