@@ -301,6 +301,10 @@ def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
         return _complain(error, given)
     except (typer.Abort, KeyboardInterrupt):
         return 130
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click's answer to `| head`
+            return 128 + signal.SIGPIPE
+        raise
     except Exception as error:
         from curation.pyramid.storage.retry import of_the_user
 

@@ -100,6 +100,8 @@ def found(name: str, filter_: str) -> type:
         if colon:
             made = importlib.import_module(module)
             for part in attribute.split("."):
+                if not hasattr(made, part):
+                    raise UserError(f"the filter {name}: {module} has no {attribute}", "write package.module:Class")
                 made = getattr(made, part)
         else:
             made = _announced(name, filter_).load()

@@ -60,7 +60,8 @@ class Listing(Iterator[Entry]):
         if count := self.tally.repeated:
             told.append(f"{count} rows name a video again with other columns: those of the first row were kept")
         if count := sum(self.tally.passed_over[kind] for kind in PICTURE_EXTENSIONS):
-            told.append(f"{count} pictures in folders were passed over: {FROM_FOLDERS} in the recipe takes them")
+            what = "picture in a folder was" if count == 1 else "pictures in folders were"
+            told.append(f"{count} {what} passed over: {FROM_FOLDERS} in the recipe takes them")
         return told
 
 

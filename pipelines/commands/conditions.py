@@ -59,11 +59,13 @@ def _split(argument: str) -> list[str]:
 
 
 def _value(column: str, text: str, is_text: bool) -> Any:
+    if text == "null":
+        return None
     if is_text:
-        return None if text == "null" else text
+        return text
     number = number_or_range(text)
     if number is None:
-        raise UserError(f"--{column} {text!r} is not a range", "write low..high, low.., ..high or a number")
+        raise UserError(f"--{column} {text!r} is not a range", "write low..high, low.., ..high, a number or null")
     if column == "fps" and isinstance(number, float):  # 29.97 is 30000/1001
         return number * (1 - _SAME_RATE), number * (1 + _SAME_RATE)
     return number

@@ -117,7 +117,7 @@ def _typed(own: Own, text: str) -> Any:
         return text
     number = number_or_range(text)
     if number is None:
-        raise UserError(f"--{own.name} {text!r} is not a range", "write low..high, low.., ..high or a number")
+        raise UserError(f"--{own.name} {text!r} is not a range", "write low..high, low.., ..high, a number or null")
     return number
 
 

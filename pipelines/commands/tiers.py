@@ -121,6 +121,8 @@ def moved(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> tuple[Pyram
 
 def _bound(column: str, given: Any) -> Bound:
     """A bound as a command line gives it: a range, a number for both its ends, the name of a kind."""
+    if given is None:
+        raise UserError(f"a tier bounds no {column} by null", "write low..high, or --unset " + column)
     if given == (None, None):
         return Range()
     return bound(column, given if column == kinds.COLUMN or isinstance(given, tuple) else (given, given))

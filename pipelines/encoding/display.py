@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.status import Status
 
+from curation.printable import printable
 from pipelines.encoding.account import EncodeAccount
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.looks import looking
@@ -37,7 +38,7 @@ class EncodeDisplay:
         """`now`: the clock, in seconds."""
         self._account, self._out, self._json, self._stall_s, self._now = account, out, as_json, stall_s, now
         self._estimate = Estimate(now)
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False, highlight=False)
         self._status: Status | None = None
         self._stage = ""
         self._began = self._logged = now()
@@ -81,14 +82,14 @@ class EncodeDisplay:
             self._emit({"event": "progress", "stage": stage, **now, "eta_s": left})
             return
         if stalled:
-            self._console.print(f"[yellow]{stalled}", highlight=False)
+            self._console.print(printable(stalled), style="yellow")
         eta = "unknown" if left is None else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         line = f"{stage} {self._estimate.done}/{self._estimate.total}, {now['samples_per_s']:.2f} samples/s, ETA {eta}"
         if self._status is not None:
             self._status.update(line)
         elif self._now() - self._logged >= LOG_EVERY_S:
             self._logged = self._now()
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def _emit(self, event: dict[str, Any]) -> None:
         print(json.dumps(event), file=self._out, flush=True)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.contract import Reason
+from curation.printable import printable
 from curation.pyramid.history.census import Census
 from curation.reasons import REASONS
 from pipelines.execution.account import Account
@@ -156,18 +157,16 @@ class Display:
             }
             self._emit({"event": "summary", **fields})
             return
-        console = Console(file=self._out, width=max(100, self._screen.width))
+        console = Console(file=self._out, width=max(100, self._screen.width), markup=False, highlight=False)
         for notice in notices:
-            console.print(f"[yellow]note: {notice}", highlight=False)
+            console.print(f"note: {printable(notice)}", style="yellow")
         console.print(_inputs(self.account))
         console.print(_results(self.account))
         console.print(_holds(now))
         if losses := ", ".join(f"{count} {what}" for what, count in self.account.losses.items()):
-            console.print(
-                f"[yellow]exit code 1: lost by a fault of Ziggurat, its set-up or the storage: {losses}",
-                highlight=False,
-            )
-            console.print("[yellow]`ziggurat why PYRAMID NAME` tells what happened to each", highlight=False)
+            told = f"exit code 1: lost by a fault of Ziggurat, its set-up or the storage: {losses}"
+            console.print(told, style="yellow")
+            console.print("`ziggurat why PYRAMID NAME` tells what happened to each", style="yellow")
 
 
 def _inputs(account: Account) -> Table:

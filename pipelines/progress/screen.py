@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
 from curation.printable import printable
 from pipelines.execution.account import Account
@@ -30,7 +30,7 @@ class Screen:
 
     def __init__(self, account: Account, estimate: Estimate, console: Console | None = None) -> None:
         self._account, self._at = account, estimate
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, markup=False, highlight=False)
         self._live: Live | None = None
         self._logged = time.monotonic()
         self.all_listed = False
@@ -56,24 +56,24 @@ class Screen:
     def searching(self, what: str) -> None:
         """One line that moves, while the driver looks for something."""
         if self._live is not None:
-            self._live.update(Spinner("dots", f"{escape(what)} ..."), refresh=True)
+            self._live.update(Spinner("dots", Text(f"{what} ...")), refresh=True)
 
     def show(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any], stalled: str | None) -> None:
         """The stage with its workers, and the figures of `Display.figures`; `stalled` is a line that stays."""
         if stalled:
-            self._console.print(f"[yellow]{escape(printable(stalled))}", highlight=False)
+            self._console.print(printable(stalled), style="yellow")
         if self._live is not None:
             self._live.update(self.table(heartbeats, figures), refresh=True)
         elif time.monotonic() - self._logged >= LOG_EVERY_S:
             self._logged = time.monotonic()
             videos = [self._videos()] if self._account.inputs else []
             line = ", ".join((self._stage(), *videos, self._eta()))
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def table(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any]) -> Table:
         table = Table.grid(padding=(0, 2))
-        names = (escape(printable(heartbeat.item[-40:])) for heartbeat in heartbeats[:2])
-        table.add_row(f"[bold]{self._stage()}", f"{len(heartbeats)} working", *names)
+        names = (printable(heartbeat.item[-40:]) for heartbeat in heartbeats[:2])
+        table.add_row(Text(self._stage(), style="bold"), f"{len(heartbeats)} working", *names)
         table.add_row(
             self._videos() if self._account.inputs else "",
             f"{figures['clips']} clips, {figures['cut']} cut",

@@ -22,7 +22,7 @@ def doctor(found: Health, as_json: bool) -> None:
         for finding in findings:
             print(json.dumps(asdict(finding)))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     width = max(len(finding.name) for finding in findings) + 2
     for index, finding in enumerate(findings):
         if index == 0 or finding.section != findings[index - 1].section:

@@ -91,7 +91,7 @@ def cost(found: ShapeCost, as_json: bool) -> None:
     for name, value in rows.items():
         if value is not None:
             table.add_row(name, _text(value))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def report(found: tables.Report, as_json: bool) -> None:
@@ -102,7 +102,7 @@ def report(found: tables.Report, as_json: bool) -> None:
             for row in rows:
                 print(json.dumps({"table": name, **asdict(row)}))
         else:
-            Console(width=140).print(_table(title, rows))
+            Console(width=140, markup=False).print(_table(title, rows))
 
 
 def _table(title: str, rows: Sequence[Any]) -> Table:

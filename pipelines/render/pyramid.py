@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import filesize
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from curation.contract import SCORES, Kind, Reason, scores_among
 from curation.printable import printable
@@ -96,14 +96,14 @@ def why(found: History, as_json: bool) -> None:
             for row in rows:
                 print(json.dumps({"kind": kind, **row}, default=str))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     for row in found.videos:
         _tell_video(console, row)
     for row in found.clips:
         _tell_clip(console, row)
         for other in (one for one in found.captions if one["clip_id"] == row["clip_id"]):
             said = _cell(other["caption"] or other["why"])
-            console.print(f"  caption by {other['by']}, not in force: {said}", markup=False)
+            console.print(f"  caption by {other['by']}, not in force: {said}")
     if found.cut:
         console.print("more match; give a longer name")
 
@@ -121,7 +121,7 @@ def runs(found: Sequence[Run], one: bool, as_json: bool) -> None:
 
 def searching(as_json: bool) -> Callable[[str], AbstractContextManager[Any]]:
     """Shows a person what takes its time."""
-    return (lambda what: nullcontext()) if as_json else Console(stderr=True).status
+    return (lambda what: nullcontext()) if as_json else Console(stderr=True, markup=False).status
 
 
 def dry_run(found: DryRun, as_json: bool, out: TextIO) -> None:
@@ -250,7 +250,7 @@ def _tiers(found: TierTable) -> None:
         for loss in row.losses:
             bounds = f"{loss.column} {shown(loss.range)}{_mark(before.get((row.tier, loss.column)), loss.range)}"
             table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
-        Console(width=max(Console().width, 120)).print(table)
+        Console(width=max(Console().width, 120), markup=False).print(table)
     gone = [one for one in found.moved if one.now is None]
     for one in gone:
         print(f"moved: {one.tier} has no range of its own for {one.column} now; the recipe has {shown(one.before)}")
@@ -266,26 +266,30 @@ def _mark(one: Moved | None, in_force: Bound) -> str:
 def _nulls(reasons: Mapping[str, int]) -> str:
     """Counts by reason, the most frequent ones; a user's own filter may give another for each clip."""
     ordered = sorted(reasons.items(), key=lambda pair: -pair[1])
-    told = [f"{count} {escape(why)}" for why, count in ordered[:MOST_REASONS]]
+    told = [f"{count} {printable(why)}" for why, count in ordered[:MOST_REASONS]]
     if rest := sum(count for _, count in ordered[MOST_REASONS:]):
         told.append(f"{rest} for other reasons")
     return ", ".join(told) or "0"
 
 
 def _tell_video(console: Console, row: Mapping[str, Any]) -> None:
-    console.print(f"[bold]video {row['video_id']}[/]  {row['status']}")
+    console.print(_headed(f"video {row['video_id']}", f"  {row['status']}"))
     if row["reason"]:
         measured = "" if row["measured"] is None else f", measured {row['measured']:.6g}"
         console.print(f"  {row['reason']}: {REASONS[Reason(row['reason'])]}{measured}")
     if row["detail"]:
-        console.print(f"  detail: {printable(row['detail'])}", markup=False)
+        console.print(f"  detail: {printable(row['detail'])}")
     for uri in row["uris"] or ():
-        console.print(f"  {printable(uri)}", markup=False)
+        console.print(f"  {printable(uri)}")
     facts = ("duration_s", "fps", "width", "height", "codec", "profile", "bpp", "bytes", "clips")
     console.print("  " + ", ".join(f"{name} {_cell(row[name])}" for name in facts if row[name] not in (None, "")))
     console.print(
         f"  settled {row['finished_at']} by job {row['job']}, attempt {row['attempts']}, {row['fingerprint']}"
     )
+
+
+def _headed(name: str, rest: str) -> Text:
+    return Text(name, style="bold").append(Text(rest, style="not bold"))
 
 
 def _tell_making(console: Console, row: Mapping[str, Any]) -> None:
@@ -298,29 +302,28 @@ def _tell_making(console: Console, row: Mapping[str, Any]) -> None:
     if row["ended_by"]:
         said.append(f"ends by {row['ended_by']}")
     if said:
-        console.print(f"  {', '.join(said)}", markup=False)
+        console.print(f"  {', '.join(said)}")
 
 
 def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     size = f"{row['width']}x{row['height']}"
     if kind_of(row) == Kind.IMAGE:
         whole = " from {2}x{3}".format(*row["crop"]) if row["crop"] else ""
-        console.print(f"[bold]image {row['clip_id']}[/]  {size}{whole}")
+        console.print(_headed(f"image {row['clip_id']}", f"  {size}{whole}"))
         if row["conversion"]:
-            console.print(f"  {row['conversion']}", markup=False)
+            console.print(f"  {row['conversion']}")
     else:
-        console.print(
-            f"[bold]clip {row['clip_id']}[/]  {row['start_s']:.3f} to {row['end_s']:.3f} s (shot {row['shot']}, "
-            f"frames {row['start_frame']} to {row['end_frame']}), {size}, {row['fps']:.5g} fps"
-        )
+        where = f"frames {row['start_frame']} to {row['end_frame']}"
+        place = f"  {row['start_s']:.3f} to {row['end_s']:.3f} s (shot {row['shot']}, {where}), {size}, "
+        console.print(_headed(f"clip {row['clip_id']}", f"{place}{row['fps']:.5g} fps"))
         _tell_making(console, row)
     scores = scores_among(row.keys())
     width = max(map(len, scores), default=0)
     for score in scores:
         value, why, by = row[score], row[f"{score}_why"], row[f"{score}_by"]
-        because = escape(f"({_cell(why)})") if value is None and why else ""
+        because = f"({_cell(why)})" if value is None and why else ""
         console.print(f"  {score:{width}} {_cell(value):>10}  {' '.join(filter(None, (by, because)))}")
-    uncut = escape(printable(f"not cut {row['media_why'] or ''}".strip()))
+    uncut = printable(f"not cut {row['media_why'] or ''}".strip())
     media = f"cut, sha256 {row['media']}" if row["media"] else uncut
     console.print(f"  tier {row['tier'] or 'none'}; {media}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -161,6 +162,21 @@ def test_a_full_standard_output_is_one_line(pyramid: Path, command: tuple[str, .
     assert "no space left" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", [("query", "--json"), ("query", "--videos", "--json"), ("tiers",), ("runs",)])
+def test_a_reader_that_has_gone_is_no_loss(pyramid: Path, command: tuple[str, ...]) -> None:
+    """As `query | head`: code 1 would mean that something was lost."""
+    made = Pyramid.open(pyramid)
+    Committer(made).commit(whole_video(made, "v1", 300))
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "pipelines.cli", command[0], str(pyramid), *command[1:]]
+    try:
+        done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=jobs.ROOT)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_errors_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["query", str(tmp_path / "none"), "--json"]) == 2
     event = json.loads(capsys.readouterr().out)
@@ -175,6 +191,9 @@ def test_conditions_are_typed_values() -> None:
         "frames": 48.0,
     }
     assert conditions(["--tier=a", "--media", "null"]) == {"tier": "a", "media": None}
+    assert conditions(["--motion", "null", "--fps", "null", "--duration-s", "null"]) == dict.fromkeys(
+        ("motion", "fps", "duration_s")
+    )
 
 
 @pytest.mark.parametrize(

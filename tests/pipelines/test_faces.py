@@ -54,5 +54,24 @@ def test_whatever_prints_is_noticed(source: str) -> None:
     assert list(writers(source))
 
 
+def consoles(source: str) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "Console":
+            yield node
+
+
+@pytest.mark.parametrize("path", sorted(PIPELINES.rglob("*.py")), ids=lambda path: str(path.relative_to(PIPELINES)))
+def test_no_text_is_taken_for_markup(path: Path) -> None:
+    """Names of files, tiers and filters, and a recipe's own `[images]`, are shown as they are. A console that is asked
+    for its width alone prints nothing.
+    """
+    source = path.read_text()
+    for call in consoles(source.replace("Console().width", "0")):
+        marks = [word.value for word in call.keywords if word.arg == "markup"]
+        assert [isinstance(mark, ast.Constant) and mark.value is False for mark in marks] == [True], (
+            f"line {call.lineno}"
+        )
+
+
 def test_what_says_print_and_prints_nothing_is_let_be() -> None:
     assert MODULES and not list(writers("'It does not print.'\nfingerprint = printable(imprint.printed, done.stdout)"))

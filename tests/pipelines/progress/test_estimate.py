@@ -17,6 +17,10 @@ from pipelines.progress.screen import Screen
 from pipelines.progress.stalls import Stalls
 
 
+def shown_on(out: io.StringIO) -> Console:
+    return Console(file=out, force_terminal=True, width=160, markup=False, highlight=False)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0
@@ -114,7 +118,7 @@ def test_a_stage_without_a_worker_is_told_unless_results_come() -> None:
 
 def test_a_screen_that_went_out_in_a_failure_lights_again() -> None:
     out = io.StringIO()
-    screen = Screen(Account(), Estimate(Clock()), Console(file=out, force_terminal=True, width=160))
+    screen = Screen(Account(), Estimate(Clock()), shown_on(out))
     with pytest.raises(RuntimeError), screen.lit():
         raise RuntimeError
     screen.searching("said to nobody")
@@ -128,7 +132,7 @@ def test_the_screen_says_stage_videos_and_the_time_to_come() -> None:
     estimate, account, out = Estimate(clock), Account(inputs=10, done=4), io.StringIO()
     estimate.plan(("measure", "aesthetic"))
     run(clock, estimate, "measure", 4, each=60.0, clips=1, of=10)
-    screen = Screen(account, estimate, Console(file=out, force_terminal=True, width=160))
+    screen = Screen(account, estimate, shown_on(out))
     figures = Display(account, out, as_json=True, stall_s=1.0).figures()
     with screen.lit():
         screen.searching("looking up what is settled")
