@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ from training.parallel.base import Engine
 from training.trainer import Progress
 
 THREADS = 8
+PAUSES_S = (1.0, 4.0, 16.0)
+PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ECONNRESET, errno.EHOSTDOWN, errno.ENETDOWN}
+"""Errors that a disk or a share gives now and not a moment later."""
 SEEN_S = 30.0
 """How long a share may take to show a checkpoint that another machine has found."""
 _T = TypeVar("_T")
@@ -106,15 +110,28 @@ def tensors(path: Path, part: str = WEIGHT, under: str = "") -> dict[str, Tensor
 
 
 def _read(path: Path, into: Mapping[str, Tensor], engine: Engine | None) -> None:
+    """Fill these tensors. A fault of the disk or the share is tried again: DCP tells all ranks of it, so all do."""
     group = engine.group if engine is not None else None
-    try:
-        reader = HuggingFaceStorageReader(str(path), thread_count=THREADS)
-        load(dict(into), storage_reader=reader, process_group=group, no_dist=group is None)
-    except (SafetensorError, OSError, ValueError, KeyError, CheckpointException) as error:
-        if isinstance(error, CheckpointException) and error.failures:
-            error = next(iter(error.failures.values()))[0]
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be read: {reason}", "remove it, an earlier one is then taken") from error
+    for pause_s in (*PAUSES_S, None):
+        try:
+            reader = HuggingFaceStorageReader(str(path), thread_count=THREADS)
+            load(dict(into), storage_reader=reader, process_group=group, no_dist=group is None)
+            return
+        except (SafetensorError, OSError, ValueError, KeyError, CheckpointException) as error:
+            causes = _causes(error)
+            passes = any(isinstance(one, OSError) and one.errno in PASSING for one in causes)
+            if passes and pause_s is not None:
+                time.sleep(pause_s)
+                continue
+            reason = (str(causes[0]).splitlines() or [type(causes[0]).__name__])[0]
+            remedy = "give the same command again" if passes else "remove it, an earlier one is then taken"
+            raise UserError(f"{path} cannot be read: {reason}", remedy) from error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """What has failed, on whichever ranks; the error itself where DCP has not wrapped it."""
+    failures = error.failures.values() if isinstance(error, CheckpointException) else ()
+    return [failure[0] for failure in failures] or [error]
 
 
 def _count(shape: tuple[int, ...]) -> int:

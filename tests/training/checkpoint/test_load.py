@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,34 @@ def test_what_is_not_as_saved_is_refused(saved: Toy, tmp_path: Path, spoil: Call
     with pytest.raises(UserError, match=words) as told:
         toy.go(3)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "times", "words"),
+    [
+        (errno.ESTALE, 2, ""),
+        (errno.EIO, 99, "cannot be read: .*; give the same command again"),
+        (errno.EACCES, 1, "cannot be read: .*; remove it"),
+    ],
+)
+def test_a_fault_of_the_disk_that_passes_is_waited_for(
+    saved: Toy, monkeypatch: pytest.MonkeyPatch, number: int, times: int, words: str
+) -> None:
+    """Inside of DCP, which wraps what a rank meets; and it is no reason to remove a checkpoint."""
+    real, met, paused = load.HuggingFaceStorageReader.read_data, [], []
+
+    def read_data(self: Any, plan: Any, planner: Any) -> Any:
+        met.append(number)
+        if len(met) <= times:
+            raise OSError(number, "a fault of the share")
+        return real(self, plan, planner)
+
+    monkeypatch.setattr(load.HuggingFaceStorageReader, "read_data", read_data)
+    monkeypatch.setattr(load.time, "sleep", paused.append)
+    expected = nullcontext() if not words else pytest.raises(UserError, match=words)
+    with expected:
+        assert tensors(saved.checkpoints.at(2))
+    assert paused == list(load.PAUSES_S[: 0 if number == errno.EACCES else times])
 
 
 def test_averages_that_were_not_saved_begin_with_the_weights(saved: Toy, tmp_path: Path) -> None:
