@@ -99,7 +99,7 @@ def _streamed(request: Request, model: ModelFile, chosen: Preset, watch: Watch, 
     spec, gpus = placed(model.spec, there)
     check_room(request.stream, request.workers or 0, gpus, there)
     wanted = Wanted(frozen, pyramid, spec, limits_of(pyramid))
-    watch.note(f"{request.stream} workers of Ray encode while training asks for samples")
+    watch.note(f"encoded while training asks for samples, workers of Ray: {request.stream}")
     source = stack.enter_context(streaming(wanted, request.stream, gpus))
     check_buckets(frozen, source.spec)
     manifest = frozen.manifest

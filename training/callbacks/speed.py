@@ -1,4 +1,6 @@
-"""How fast a step was: tokens and samples a second, the share of it that was waiting, MFU and memory."""
+"""How fast a step was: tokens and samples a second, the share of it that was waiting, MFU; of a GPU its memory and its
+clock, for one that is too hot or short of power is slow and says so nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,16 @@ class Speed(Quiet):
             values["mfu_step"] = mfu(report.flops, report.seconds, self._ranks, self._gpu)
         if self._device.type == "cuda":
             values["memory_gib"] = torch.cuda.max_memory_allocated(self._device) / 2**30
+            if (clock := clock_mhz(self._device)) is not None:
+                values["clock_mhz"] = clock
+
+
+def clock_mhz(device: torch.device) -> float | None:
+    """Of the GPU's processors, now; None where NVIDIA's management library (`nvidia-ml-py`) cannot be asked."""
+    try:
+        return float(torch.cuda.clock_rate(device))
+    except (ImportError, RuntimeError):
+        return None
 
 
 def gpu_of(device: torch.device) -> Gpu | None:

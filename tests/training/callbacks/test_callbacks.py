@@ -110,6 +110,23 @@ def test_losses_by_time_are_the_means_of_their_samples(tmp_path: Path) -> None:
             assert values[name] == pytest.approx(own.mean().item(), rel=1e-6)
 
 
+def test_a_gpu_tells_its_memory_and_its_clock_where_it_can_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(device: torch.device) -> int:
+        raise ModuleNotFoundError("pynvml")
+
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 << 30)
+    for asked, wanted in ((lambda device: 1980, {"clock_mhz": 1980.0}), (unknown, {})):
+        monkeypatch.setattr(torch.cuda, "clock_rate", asked)
+        kept, speed = Kept(), Speed(CPU, 1)
+        speed._device = torch.device("cuda")
+        Toy(tmp_path / str(len(wanted))).go(1, speed, kept, saves=False)
+        values = kept.reports[0].values
+        assert values["memory_gib"] == 3.0
+        assert {name: value for name, value in values.items() if name == "clock_mhz"} == wanted
+
+
 def test_speeds(tmp_path: Path) -> None:
     kept = Kept()
     Toy(tmp_path).go(2, Speed(CPU, 1, Gpu("toy", 1e9, "")), kept, saves=False)
