@@ -113,7 +113,7 @@ def test_losses_by_time_are_the_means_of_their_samples(tmp_path: Path) -> None:
 def test_a_gpu_tells_its_memory_and_its_clock_where_it_can_be_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(device: torch.device) -> int:
+    def unknown(device: Any) -> int:
         raise ModuleNotFoundError("pynvml")
 
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 << 30)
