@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from curation.contract import Reason
@@ -42,6 +44,14 @@ def test_low_bits_per_pixel() -> None:
     # Nearly all of the file is the video stream: the file's own size gives about the same number.
     assert number == pytest.approx(path.stat().st_size * 8 / (640 * 360 * 24 * 4), rel=0.35)
     assert number is not None and number < 0.02
+
+
+def test_bits_are_those_of_a_pixel_as_it_is_coded() -> None:
+    """Of 240x180 that is shown as 320x180: pixels that a player makes cost no bits."""
+    facts = measured(media.sample("anamorphic.mp4")).facts
+    assert (facts.width, facts.height) == (320, 180) and facts.bit_rate and facts.fps
+    assert facts.bpp == pytest.approx(facts.bit_rate / (240 * 180 * facts.fps))
+    assert replace(facts, coded_width=0).bpp is None
 
 
 def test_constrained_baseline() -> None:

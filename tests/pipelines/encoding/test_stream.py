@@ -21,10 +21,11 @@ import torch
 from curation.errors import UserError
 from curation.media.plan import Limits
 from curation.shards import folder
-from pipelines.config import modelfile
-from pipelines.encoding.stream import Refused, SampleEncoder, Stream, Wanted, check_room
+from pipelines.config import modelfile, preset
+from pipelines.encoding.stream import Refused, SampleEncoder, Stream, Wanted, _same, check_room
 from pipelines.execution.cluster import Resources
 from tests.support import jobs, small_pyramid, without_ray
+from training.assemble import Job
 from training.data.encoded import Encoded
 from training.data.latents import LatentStore
 
@@ -150,6 +151,52 @@ def test_an_actor_with_other_encoders_and_a_clip_that_is_damaged_are_refused(cur
     told = damaged.encode(2, (about.autoencoder, about.text))
     assert isinstance(told, Refused) and told.cause.startswith("sample 2, clip ") and "damaged" in told.cause
     assert "--latents" in told.remedy
+
+
+def test_what_is_drawn_for_a_sample_is_keyed_by_the_manifest_s_seed(
+    curated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `encode` does: the autoencoder of this model draws nothing, HunyuanVideo's does."""
+    asked: list[tuple[int, str, int, int]] = []
+
+    def encoded(number: int, row: Any, frames: Any, seed: int) -> tuple[Encoded, str]:
+        asked.append((number, row["clip_id"], len(frames), seed))
+        return drawn(number), ""
+
+    about: Any = SimpleNamespace(autoencoder="a", text="t")
+    encoder = SampleEncoder(wanted(curated))
+    monkeypatch.setattr(encoder, "_ready", lambda: (encoded, about))
+    frozen = wanted(curated).frozen
+    rows = frozen.samples.to_pylist()
+    for number in (3, 1):
+        assert not isinstance(encoder.encode(number, ("a", "t")), Refused)
+    assert asked == [
+        (number, rows[number]["clip_id"], rows[number]["bucket_frames"], frozen.manifest.seed) for number in (3, 1)
+    ]
+
+
+@pytest.mark.usefixtures("answers")
+def test_encoders_that_differ_are_refused_before_the_first_sample(curated: Path) -> None:
+    about = SampleEncoder(wanted(curated)).about()
+    assert not isinstance(about, Refused)
+    assert _same([about, replace(about)]) == about
+    for other in (replace(about, autoencoder="x"), replace(about, text="x"), replace(about, empty_pooled=b"")):
+        with pytest.raises(UserError, match="one encoder has other weights"):
+            _same([about, other])
+    with pytest.raises(UserError, match="no weights"):
+        _same([about, Refused("no weights", "get them")])
+
+
+def test_all_that_may_wait_is_asked_for_at_once(curated: Path) -> None:
+    frozen = wanted(curated).frozen
+    stored = Job(
+        frozen=frozen,
+        source=Stream(SimpleNamespace(autoencoder="a"), []),  # type: ignore[arg-type]
+        model=wanted(curated).model,
+        preset=preset.load("tiny", ["batches.ahead=5"]).preset("tiny"),
+        folder=curated,
+    )
+    assert stored.readers == 1 and replace(stored, streams=True).readers == 5
 
 
 def test_room_for_encoders_is_asked_before_they_start() -> None:
