@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from curation.errors import UserError
@@ -86,7 +87,7 @@ def _start(cpus: int | None, environment: Mapping[str, Any] | None = None) -> No
     local |= environment or {}
     for left in reversed(range(_STARTS)):
         try:
-            with _on_loopback(), _ended_on_failure():
+            with _on_loopback(), _ended_on_failure(), _in_sessions_of_their_own():
                 _init("a local Ray", "see `ziggurat doctor`; RAY_TMPDIR sets its folder", address="local", **local)
             return
         except UserError as error:
@@ -156,6 +157,21 @@ def _on_loopback() -> Iterator[None]:
             del os.environ[_CLUSTERS]
         else:
             os.environ[_CLUSTERS] = before
+
+
+@contextmanager
+def _in_sessions_of_their_own() -> Iterator[None]:
+    """Start Ray's processes where a signal to the whole group of this process, as `timeout` sends, does not reach them:
+    it is answered here, and Ray is needed until what is under way is kept. Killed, this process takes them along.
+    """
+    from ray._private import services
+
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
 
 
 def _check_temporary() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +30,7 @@ from pipelines.encoding.stream import Refused, SampleEncoder, Stream, Wanted, _s
 from pipelines.execution.cluster import Resources
 from tests.support import jobs, small_pyramid, without_ray
 from training.assemble import Job
+from training.checkpoint.folder import Checkpoints
 from training.data.encoded import Encoded
 from training.data.latents import LatentStore
 
@@ -217,6 +222,27 @@ def test_a_run_learns_the_same_from_a_stream_as_from_latents(curated: Path, late
         done = jobs.run(*train, *data, "--steps", str(steps), "--to", str(tmp_path / run))
         assert done.code == 0, done.error
     assert losses(tmp_path / "b") == losses(tmp_path / "a") and len(losses(tmp_path / "a")) == 3
+
+
+def test_a_run_whose_whole_group_is_terminated_saves(curated: Path, tmp_path: Path) -> None:
+    """As `timeout` sends it: Ray, of which samples are asked, lasts until the step is done."""
+    manifest = small_pyramid.frozen(curated, "ended", table=_batches_of_one(curated))
+    arguments = ("train", manifest, "--model", "tiny", *RUN, "--stream", "1", "--steps", "100000", "--json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *arguments, "--to", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(jobs.ROOT)},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    steps = sum(1 for _, line in zip(range(4), process.stdout, strict=False) if '"step"' in line)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, error = process.communicate(timeout=300)
+    assert steps >= 3 and process.returncode == 143, error
+    assert error.endswith("ziggurat: terminated; the same command goes on where it stopped\n")
+    assert Checkpoints(tmp_path / "run" / "checkpoints").whole()
 
 
 def _batches_of_one(curated: Path) -> str:
