@@ -72,11 +72,11 @@ def alone_on_node(gpu: bool) -> Iterator[list[str]]:
     yield [line for device in devices or [torch.device("cpu")] for line in machine.faults(device)]
 
 
-def meets(rank: int, address: str, port: int, gpu: bool) -> Iterator[bool]:
+def meets(rank: int, address: str, port: int, gpu: bool, bound_s: float) -> Iterator[bool]:
     """That it begins, then whether a sum with the other one is right."""
     yield True
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")
-    yield machine.meets(rank, address, port, device, MEET_S)
+    yield machine.meets(rank, address, port, device, bound_s)
 
 
 def listening() -> tuple[str, int]:
@@ -105,7 +105,7 @@ def _met(first: Node, second: Node, gpu: bool) -> bool:
     except RayError:
         return False
     pair = [
-        _task(meets, node, gpu, begins=True).remote(rank, address, port, gpu)
+        _task(meets, node, gpu, begins=True).remote(rank, address, port, gpu, MEET_S)
         for rank, node in enumerate((first, second))
     ]
     said = _answers(pair, 2 * MEET_S)
