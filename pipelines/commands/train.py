@@ -111,7 +111,7 @@ def _check_ray(request: Request) -> None:
         return
     if request.engine == "single" and request.workers != 1:
         raise UserError("engine single is one process", "name another --engine, or none")
-    if request.least is not None and request.workers is not None and request.least > request.workers:
+    if request.least is not None and request.least > request.workers:
         raise UserError(f"--min-workers {request.least} is more than --workers {request.workers}", "lower it")
 
 

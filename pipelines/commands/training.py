@@ -144,21 +144,8 @@ def train(
         _refuse(context, {"least", "restarts"}, "without --workers: then no Ray starts any")
         if stream is None:
             _refuse(context, {"address"}, "without --workers and --stream: then no Ray is started")
-    request = Request(
-        manifest,
-        latents,
-        model,
-        preset,
-        to,
-        steps,
-        tuple(changes or ()),
-        engine,
-        workers,
-        least,
-        restarts,
-        address,
-        stream,
-    )
+    on_ray = workers, least, restarts, address, stream
+    request = Request(manifest, latents, model, preset, to, steps, tuple(changes or ()), engine, *on_ray)
     render_training.train(run(request, render_training.TrainWatch(as_json)), as_json)
 
 

@@ -35,6 +35,7 @@ AT_ONCE = 2
 """Samples in an actor's hands: one is decoded while another is encoded."""
 PATIENCE_S = 1800.0
 """For one sample, with those before it; longer than any takes, for else a rank would wait for ever."""
+_DOCTOR = "see `ziggurat doctor`"
 _REMEDY = "`ziggurat encode` leaves out what fails: train on what it writes, with --latents"
 
 
@@ -138,8 +139,7 @@ class Stream:
                 told, "see whether the encoders' nodes are there (`ray status`), and give it again"
             ) from error
         except RayError as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"sample {number} could not be encoded: {said}", "see `ziggurat doctor`") from error
+            raise UserError(f"sample {number} could not be encoded: {_said(error)}", _DOCTOR) from error
         finally:
             with self._lock:
                 self._asked.subtract(index for index, _ in coming.values())
@@ -199,13 +199,15 @@ def streaming(wanted: Wanted, count: int, gpus: float) -> Iterator[Stream]:
 def _same(asked: Sequence[Any]) -> Encoders:
     """Who the actors' encoders are."""
     import ray
-    from ray.exceptions import GetTimeoutError
+    from ray.exceptions import GetTimeoutError, RayError
 
     try:
         answers: list[Encoders | Refused] = ray.get(list(asked), timeout=PATIENCE_S)
     except GetTimeoutError as error:
         told = f"{len(asked)} encoders did not start within {PATIENCE_S / 60:.0f} minutes"
         raise UserError(told, "there may be no room for so many (`ray status`): lower --stream") from error
+    except RayError as error:
+        raise UserError(f"an encoder could not be started: {_said(error)}", _DOCTOR) from error
     for answer in answers:
         if isinstance(answer, Refused):
             raise UserError(answer.cause, answer.remedy)
@@ -214,6 +216,12 @@ def _same(asked: Sequence[Any]) -> Encoders:
     if any(answer != first for answer in answers):
         raise _other_encoders()
     return first
+
+
+def _said(error: Exception) -> str:
+    """Of what happened in an actor Ray gives a traceback, whose last line says it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
 
 
 def _other_encoders() -> UserError:

@@ -3,8 +3,8 @@ sample by sample.
 
     sample numbers -> rows of the manifest -> stored bytes -> [sandbox] -> frames
 
-Readers call `read` from several threads. Each borrows a sandbox for as long, so no more clips are decoded
-at once than there are sandboxes, and nothing is kept between two calls.
+Readers call `read` from several threads. Each borrows a sandbox for as long, so no more clips are decoded at once than
+there are sandboxes, and nothing is kept between two calls.
 """
 
 from __future__ import annotations

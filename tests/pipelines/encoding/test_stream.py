@@ -21,6 +21,7 @@ import pickle
 
 import ray
 import torch
+from ray.exceptions import RayError
 
 from curation.errors import UserError
 from curation.media.plan import Limits
@@ -190,6 +191,26 @@ def test_encoders_that_differ_are_refused_before_the_first_sample(curated: Path)
             _same([about, other])
     with pytest.raises(UserError, match="no weights"):
         _same([about, Refused("no weights", "get them")])
+
+
+def test_what_breaks_in_an_actor_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives its traceback, the whole of it."""
+
+    def broken(answer: Any, timeout: float | None = None) -> Any:
+        raise RayError('ray::SampleEncoder.about()\n  File "x.py", line 1\nRuntimeError: no kernel image\n')
+
+    monkeypatch.setattr(ray, "get", broken)
+    about: Any = SimpleNamespace(autoencoder="a", text="t")
+    for call, told in (
+        (lambda: _same(["asked"]), "an encoder could not be started: RuntimeError: no kernel image"),
+        (
+            lambda: Stream(about, [Actor(drawn)]).read([7]),
+            "sample 7 could not be encoded: RuntimeError: no kernel image",
+        ),
+    ):
+        with pytest.raises(UserError) as error:
+            call()
+        assert error.value.cause.startswith(told) and "\n" not in error.value.cause
 
 
 def test_all_that_may_wait_is_asked_for_at_once(curated: Path) -> None:
