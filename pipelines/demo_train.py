@@ -241,9 +241,9 @@ def draw(coded: Curves, curves: Curves, place: Path) -> None:
         axes.plot(steps, [one.validation[step] for step in steps], color="C0", marker="o", label="validation")
     left.set_title("autoencoder")
     right.set_title("transformer")
-    left.legend(loc="lower left")
-    for axes in (beside, right):
-        axes.legend(loc="upper right")
+    left.legend(loc="lower center")
+    beside.legend(loc="lower right")
+    right.legend(loc="upper right")
     FigureCanvasAgg(figure).print_png(str(place))
 
 

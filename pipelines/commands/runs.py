@@ -6,14 +6,18 @@ from pathlib import Path
 
 from curation.pyramid.history import runs as records
 from curation.pyramid.history.runs import Run
+from curation.pyramid.storage import about
 from curation.pyramid.storage.files import Files
 from curation.pyramid.tiering.retier import opened
-
-_TRAINING = "checkpoints"
 
 
 def runs(place: str, name: str | None = None) -> list[Run]:
     """All of them, the newest last; or the one that `name`, its id or the beginning of it, means. `place`: a pyramid,
     or the folder of a training run. UserError: neither is there."""
-    files = Files(place) if Path(place, _TRAINING).is_dir() else opened(place).files
+    files = Files(place) if _holds_records_alone(place) else opened(place).files
     return records.listed(files) if name is None else [records.find(files, name)]
+
+
+def _holds_records_alone(place: str) -> bool:
+    """Whether it is no pyramid and has records: of training, which may have ended before its first checkpoint."""
+    return Path(place, records.FOLDER).is_dir() and not Path(place, about.FILE).exists()

@@ -286,6 +286,18 @@ def test_a_run_keeps_a_record_that_says_how_it_ended(
     assert "steps: 100000" in capsys.readouterr().out
 
 
+def test_a_run_that_ends_before_its_first_checkpoint_has_a_record_too(
+    toy: Shard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(
+        capsys, *toy.arguments, *SMALL, "--set", "network.recompute_double=99", "--to", str(tmp_path / "run")
+    )
+    assert "99 of 2 blocks cannot be recomputed" in told and not (tmp_path / "run" / "checkpoints").exists()
+    (record,) = said(capsys, "runs", str(tmp_path / "run"))
+    assert record["state"] == "failed (2)" and "99 of 2 blocks" in record["stopped_by"]
+    assert "is not a pyramid" in refused(capsys, "runs", str(tmp_path))
+
+
 def test_the_presets_are_the_report_s_tables() -> None:
     """Spec sections 4.3 to 4.6."""
     names = ("stage1", "stage1_i2v", "stage2_i2v", "high_compression")
