@@ -21,7 +21,7 @@ from curation.errors import UserError
 from curation.inputs import uris
 from curation.pyramid.storage import address
 from curation.pyramid.storage.files import is_remote, options
-from curation.pyramid.storage.retry import explained
+from curation.retry import explained
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

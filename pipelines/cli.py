@@ -306,7 +306,7 @@ def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
             return 128 + signal.SIGPIPE
         raise
     except Exception as error:
-        from curation.pyramid.storage.retry import of_the_user
+        from curation.retry import of_the_user
 
         if (inner := of_the_user(error)) is not None:
             return _complain(inner, given)

@@ -28,8 +28,8 @@ from curation.pyramid.history.failures import LASTING, PASSING
 from curation.pyramid.history.ledger import Known, Ledger
 from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.lookup import chunks
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 from curation.rows import attempt_fingerprint, frame_fingerprints, nameless_id, video_row
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe

@@ -32,8 +32,8 @@ from curation.pyramid.storage.about import About
 from curation.pyramid.storage.datasets import BESIDE, BYTES, NAMES, create, of_space, schema
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.lookup import chunks, firsts, select
-from curation.pyramid.storage.retry import explained, retrying
 from curation.pyramid.tiering.tiers import Tiers
+from curation.retry import explained, retrying
 
 _LATER_S = 1.0
 _TIMES = 10

@@ -16,8 +16,8 @@ from pathlib import Path
 from curation.errors import UserError
 from curation.pyramid.storage.datasets import NAMES
 from curation.pyramid.storage.files import Files, is_remote
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 from curation.shards.manifest import FOLDER, Frozen, Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")

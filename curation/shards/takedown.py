@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.errors import UserError
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 from curation.shards import folder
 from curation.shards.manifest import FOLDER, Frozen
 

@@ -23,7 +23,7 @@ from curation.media.plan import Encode, MediaPlan, ShotPlan
 from curation.media.sandbox.cell import confine
 from curation.media.shots import table
 from curation.pyramid.storage import about
-from curation.pyramid.storage.retry import explained
+from curation.retry import explained
 from pipelines.config.filters import ready
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import packages, selftest

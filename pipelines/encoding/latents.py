@@ -28,8 +28,8 @@ from curation.pyramid.storage import about, address
 from curation.pyramid.storage.datasets import STORAGE_VERSION, create
 from curation.pyramid.storage.files import Files, is_remote, options
 from curation.pyramid.storage.locks import only
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.storage.transaction import committed, written_again
+from curation.retry import retrying
 from training.data.latent_file import DATASET, HEAD, ROWS, Head
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.storage.retry import explained
+from curation.retry import explained
 from pipelines.execution.attempts import Attempts, Pace
 from pipelines.execution.cluster import Resources
 from pipelines.execution.coordinator import Coordinator

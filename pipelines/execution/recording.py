@@ -22,8 +22,8 @@ from curation.pyramid.history import runs
 from curation.pyramid.history.runs import Run
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
-from curation.pyramid.storage.retry import of_the_user, retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import of_the_user, retrying
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
 from pipelines.progress.watch import Watch

@@ -19,8 +19,8 @@ from curation.pyramid.history.failures import failure, reason_of
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.fragments import write_media_fragments
 from curation.pyramid.storage.locks import writing
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 from pipelines.stages.base import Report
 from pipelines.stages.results import CutDone, CutOrder, Place, our_fault
 

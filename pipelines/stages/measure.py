@@ -22,8 +22,8 @@ from curation.pyramid.history.ledger import Known
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.fragments import write_samples_fragments
 from curation.pyramid.storage.locks import writing
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 from curation.rows import attempt_fingerprint, clips_table, frame_columns, nameless_id, video_row
 from pipelines.stages.base import Claim, Report
 from pipelines.stages.results import MeasureDone, Place, SameContent, our_fault

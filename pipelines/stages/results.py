@@ -20,7 +20,7 @@ import pyarrow as pa
 from curation.contract import CLIPS, Clip, Reason, Source, Verdict
 from curation.media.plan import MediaPlan
 from curation.pyramid.commits.commit import Batch
-from curation.pyramid.storage.retry import explained
+from curation.retry import explained
 from curation.rows import videos_table
 
 

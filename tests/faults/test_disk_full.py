@@ -10,8 +10,8 @@ from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch
 from curation.pyramid.commits.journal import Journal
 from curation.pyramid.storage.fragments import write_samples_fragments
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 from pipelines.config.recipe import load
 from tests.faults.conftest import Small
 from tests.support import disk, jobs

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from curation.pyramid.commits.commit import Committer
-from curation.pyramid.storage.retry import explained
 from curation.pyramid.store import Pyramid
+from curation.retry import explained
 from pipelines.cli import main
 from tests.curation.pyramid.build import TIERS, whole_video
 from tests.faults.conftest import Small

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from curation.errors import UserError
-from curation.pyramid.storage.retry import retrying
+from curation.retry import retrying
 from curation.shards.manifest import Manifest
 from training.data.encoded import Encoded
 from training.data.latent_file import DATASET, HEAD, READ, Head, encoded_of

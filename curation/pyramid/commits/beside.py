@@ -17,9 +17,9 @@ from curation.contract import CAPTIONS
 from curation.pyramid.commits import tail
 from curation.pyramid.storage.datasets import of_space
 from curation.pyramid.storage.lookup import chunks, select
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.storage.transaction import committed, write
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

@@ -38,10 +38,10 @@ from curation.pyramid.storage.files import is_remote
 from curation.pyramid.storage.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.storage.lookup import chunks, select
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.storage.transaction import committed, rows_at
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Tiers
+from curation.retry import retrying
 
 __all__ = ["Batch", "Committed", "Committer", "write_media_fragments", "write_samples_fragments"]
 

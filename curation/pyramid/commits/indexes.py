@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from curation.pyramid.queries import access
 from curation.pyramid.storage.datasets import BESIDE
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

@@ -24,9 +24,9 @@ from curation.pyramid.commits.commit import Batch, Committer, joined
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.storage.lookup import chunks, select
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 
 FOLDER = "journal"
 ENTRY = ".arrow"

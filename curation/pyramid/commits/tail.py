@@ -20,10 +20,10 @@ from curation.errors import UserError
 from curation.pyramid.commits import indexes
 from curation.pyramid.lifecycle.compaction import TARGET_ROWS, plan
 from curation.pyramid.storage.datasets import BESIDE
-from curation.pyramid.storage.retry import is_conflict, retrying
 from curation.pyramid.storage.transaction import written_again
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from curation.retry import is_conflict, retrying
 
 EVERY = 32
 """Versions after which the tail is tended."""

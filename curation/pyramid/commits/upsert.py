@@ -33,10 +33,10 @@ from curation.pyramid.queries import access
 from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.datasets import schema
 from curation.pyramid.storage.lookup import select
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.storage.transaction import committed, rows_at, write
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

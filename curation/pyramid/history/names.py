@@ -38,9 +38,9 @@ from curation.pyramid.history.failures import TRIED_AGAIN
 from curation.pyramid.history.search import identity, is_known
 from curation.pyramid.storage.files import is_remote
 from curation.pyramid.storage.locks import writing
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

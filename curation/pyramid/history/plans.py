@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from curation.media.plan import MediaPlan
 from curation.pyramid.storage.files import Files
-from curation.pyramid.storage.retry import retrying
+from curation.retry import retrying
 
 FOLDER = "plans"
 

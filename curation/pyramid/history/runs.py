@@ -22,7 +22,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from curation.errors import UserError
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
-from curation.pyramid.storage.retry import retrying
+from curation.retry import retrying
 
 FOLDER = "runs"
 BEAT_S = 10.0

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

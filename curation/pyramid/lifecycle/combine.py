@@ -29,9 +29,9 @@ from curation.pyramid.history import plans, runs
 from curation.pyramid.storage.datasets import BESIDE
 from curation.pyramid.storage.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.storage.lookup import chunks, select
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from curation.retry import retrying
 
 FILE = "merging.json"
 

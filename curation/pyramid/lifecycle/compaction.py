@@ -31,9 +31,9 @@ import numpy as np
 from curation.contract import BLOB_FIELD
 from curation.pyramid.queries.access import SCAN_ROWS
 from curation.pyramid.storage.fragments import read_ticket, write_media_fragments, write_samples_fragments
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.storage.transaction import committed, rows_at
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

@@ -27,8 +27,8 @@ from curation.pyramid.history import runs
 from curation.pyramid.storage.columns import missing, writable
 from curation.pyramid.storage.datasets import BESIDE, NAMES, create
 from curation.pyramid.storage.locks import only_holder
-from curation.pyramid.storage.retry import explained, retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import explained, retrying
 
 if TYPE_CHECKING:
     import lance

@@ -32,9 +32,9 @@ from curation.pyramid.storage.datasets import BESIDE, BYTES, NAMES
 from curation.pyramid.storage.files import is_remote
 from curation.pyramid.storage.locks import only_holder
 from curation.pyramid.storage.lookup import chunks, select
-from curation.pyramid.storage.retry import is_conflict, retrying
 from curation.pyramid.storage.transaction import rows_at
 from curation.pyramid.store import Pyramid
+from curation.retry import is_conflict, retrying
 
 if TYPE_CHECKING:
     import lance

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

@@ -17,7 +17,7 @@ from curation.contract import (
     clips_schema,
     embeddings_schema,
 )
-from curation.pyramid.storage.retry import explained
+from curation.retry import explained
 
 STORAGE_VERSION = "2.2"
 """Lance file format: the first one with blob v2, under which small and large clips are both stored well."""

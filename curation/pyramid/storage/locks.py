@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 from curation.errors import UserError
 from curation.pyramid.storage.files import is_remote
-from curation.pyramid.storage.retry import retrying
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     from curation.pyramid.store import Pyramid

@@ -36,13 +36,13 @@ from curation.pyramid.storage.datasets import BYTES, NAMES
 from curation.pyramid.storage.files import Files, is_remote
 from curation.pyramid.storage.locks import alone, only_holder
 from curation.pyramid.storage.lookup import chunks, select
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.storage.transaction import committed, rows_at, written_again
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from curation.pyramid.takedown.leftovers import Swept, clips_in_files, holding, sweep
 from curation.pyramid.takedown.subject import ends
 from curation.pyramid.takedown.tombstones import Work
+from curation.retry import retrying
 from curation.rows import nameless_id
 
 STRUCK = "[taken down]"

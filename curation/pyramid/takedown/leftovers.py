@@ -23,8 +23,8 @@ from curation.pyramid.commits import journal
 from curation.pyramid.history import names, runs
 from curation.pyramid.storage.datasets import NAMES
 from curation.pyramid.storage.files import Files, is_remote, options
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
+from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance

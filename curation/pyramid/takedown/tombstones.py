@@ -27,7 +27,7 @@ from typing import Any
 
 from curation.errors import UserError
 from curation.pyramid.storage.files import Files
-from curation.pyramid.storage.retry import retrying
+from curation.retry import retrying
 
 FOLDER = "forgotten"
 MANY = 32

@@ -23,9 +23,9 @@ from curation.pyramid.queries import conditions
 from curation.pyramid.queries.derived import stored
 from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.lookup import chunks
-from curation.pyramid.storage.retry import retrying
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import FACTS, Tiers
+from curation.retry import retrying
 
 _COMMIT_ROWS = 20_000
 _log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from curation.errors import UserError
 from curation.pyramid.commits.commit import Committer
 from curation.pyramid.history import names
 from curation.pyramid.history.ledger import Ledger
-from curation.pyramid.storage.retry import of_the_user
 from curation.pyramid.store import Pyramid
+from curation.retry import of_the_user
 from pipelines.cli import main
 from pipelines.config.adoption import choose
 from tests.curation.pyramid.build import whole_video

@@ -11,11 +11,11 @@ import lance
 import pyarrow as pa
 import pytest
 
+from curation import retry
 from curation.contract import CLIPS
 from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.lifecycle.upkeep import upkeep
-from curation.pyramid.storage import retry
 from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.fragments import write_media_fragments
 from curation.pyramid.store import Pyramid

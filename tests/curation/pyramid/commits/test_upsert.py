@@ -21,9 +21,9 @@ from curation.contract import CLIPS
 from curation.pyramid.commits import indexes
 from curation.pyramid.commits import upsert as upsert_module
 from curation.pyramid.commits.upsert import Upsert, publish
-from curation.pyramid.storage.retry import is_conflict
 from curation.pyramid.storage.transaction import committed, write
 from curation.pyramid.store import Pyramid
+from curation.retry import is_conflict
 from tests.curation.pyramid.build import TIERS
 
 Action = Callable[[lance.LanceDataset], object]
