@@ -156,11 +156,16 @@ def _of_autoencoder(request: Request, model: ModelFile, watch: Watch, stack: Exi
 
 
 def _check_crew(request: Request, chosen: RunPreset) -> None:
-    """UserError: a step of the preset cannot be shared among the workers."""
+    """UserError: a step of the preset cannot be shared among the workers, or their engine is not installed. On a
+    cluster the workers say so themselves, for this machine computes nothing.
+    """
     from training.data.batches import check_ranks
+    from training.parallel.engines import check_installed, default
 
     if request.workers is None:
         return
+    if request.address is None:
+        check_installed(request.engine or default(request.workers))
     context = chosen.context
     for option, count in (("--workers", request.workers), ("--min-workers", request.least or request.workers)):
         if count % context:

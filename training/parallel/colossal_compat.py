@@ -54,10 +54,20 @@ def load(device: torch.device) -> Colossal:
             plugins = importlib.import_module("colossalai.booster.plugin")
             accelerator = importlib.import_module("colossalai.accelerator")
     except ImportError as error:
-        raise UserError(f"engine colossal lacks a package: {error}", f"{PIP}, or take engine fsdp2") from error
+        raise _lacking(str(error)) from error
     if device.type == "cpu":
         _use_cpu(accelerator)
     return Colossal(booster.Booster, plugins.LowLevelZeroPlugin)
+
+
+def check_installed() -> None:
+    """UserError: it is not there. Imports nothing, so it can be asked before anything is started."""
+    if find_spec("colossalai") is None:
+        raise _lacking("No module named 'colossalai'")
+
+
+def _lacking(what: str) -> UserError:
+    return UserError(f"engine colossal lacks a package: {what}", f"{PIP}, or take engine fsdp2")
 
 
 @contextmanager

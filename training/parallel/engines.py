@@ -45,6 +45,14 @@ def default(ranks: int) -> str:
     return "single" if ranks == 1 else "colossal-2"
 
 
+def check_installed(name: str) -> None:
+    """UserError: what the engine stands on is not installed here."""
+    if name.startswith("colossal"):
+        from training.parallel import colossal_compat
+
+        colossal_compat.check_installed()
+
+
 def engine(name: str, device: torch.device, precision: Precision) -> Engine:
     """The engine of that name. UserError: none of that name, what it stands on is not installed, or it was not started
     as it must be."""

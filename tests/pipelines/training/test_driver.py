@@ -28,6 +28,7 @@ from pipelines.training.worker import usable
 from tests.support import encoded, jobs
 from tests.support.face import refused
 from tests.support.shard import Shard, shard
+from training.parallel import colossal_compat
 
 SMALL = ("--set", "validation.samples=3", "--set", "validation.every=2", "--steps", "2")
 
@@ -51,6 +52,9 @@ def test_what_ray_cannot_run_is_refused_before_it_starts(
     assert "--min-workers 3 is more than --workers 2" in told("--workers", "2", "--min-workers", "3")
     assert "engine single is one process" in told("--workers", "2", "--engine", "single")
     assert "2 micro-batches a step cannot be shared among 3 ranks" in told("--workers", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(colossal_compat, "find_spec", lambda name: None)
+        assert "engine colossal lacks a package" in told("--workers", "2")
     monkeypatch.setenv("RANK", "0")
     assert "torchrun has started the processes already; leave --workers out" in told("--workers", "2")
     without_latents = ["train", toy.manifest, "--model", toy.model, "--to", str(tmp_path / "run")]
