@@ -32,6 +32,7 @@ from av.video.frame import PictureType
 from curation.contract import Clip
 from curation.media import cut as cutting
 from curation.media.plan import Encode, Limits, MediaPlan
+from curation.media.sound.track import Track
 from curation.rows import clip_from_row
 
 Costs = dict[str, float]
@@ -74,7 +75,7 @@ class _Bare:
 
     costs: ClassVar[Costs] = {}
 
-    def __init__(self, clip: Clip, encode: Encode, like: av.VideoFrame) -> None:
+    def __init__(self, clip: Clip, encode: Encode, like: av.VideoFrame, sound: Track | None = None) -> None:
         self._clip, self._encode = clip, encode
         self._frames: list[av.VideoFrame] = []
 
