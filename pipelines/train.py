@@ -31,6 +31,7 @@ from training.parallel.base import Engine
 from training.parallel.engines import default
 from training.parallel.engines import engine as engine_named
 from training.recovery.guard import Judge
+from training.room import told_of_memory
 from training.sampling.exact import exact
 from training.trainer import Progress, Run
 from training.trainer import train as loop
@@ -53,7 +54,8 @@ class Watch(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """How far a run came. `began`: the step that it went on from; `step` of `steps`, fewer where it was asked to stop.
-    `loss`: of the last step; `first`, `last`: what validation measures, at this start and end, None without."""
+    `loss`: of the last step; `first`, `last`: what validation measures, at this start and end, None without.
+    `unsampled`: steps whose samples could not be made."""
 
     folder: str
     checkpoint: str | None
@@ -67,6 +69,7 @@ class Trained:
     last: float | None
     measure: str
     rank: int
+    unsampled: tuple[int, ...] = ()
 
 
 def train(
@@ -134,7 +137,8 @@ def _trained(
         patience=preset.patience,
         guard=Judge(engine, batches, job.folder, preset.window, preset.deviations, parts.method.context.ranks),
     )
-    ended = loop(run, progress, callbacks, stop)
+    with told_of_memory(job, engine, parts, batches):
+        ended = loop(run, progress, callbacks, stop)
     newest = job.checkpoints.newest()
     return Trained(
         folder=str(job.folder),
