@@ -52,11 +52,27 @@ class RunPreset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampleSettings:
+    """Videos that are made of each checkpoint whose step is a multiple of `every`. `size`: as 256x256, width first."""
+
+    every: int
+    prompts: tuple[str, ...]
+    size: str
+    frames: int
+    fps: int
+    motion: int
+    steps: int
+    guidance: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preset(RunPreset):
     """The transformer's. `recompute`: double and single blocks that are computed again in the backward pass, None for
     all of them. `offload`: their inputs wait on the host.
     `new_latent`: in- and output may start anew where the weights to start from are of another autoencoder or of Flux.
-    `lora`: None trains all weights. `attention`: how ranks that share a sequence meet in it.
+    `lora`: None trains all weights. `attention`: how ranks that share a sequence meet in it. `samples`: None makes
+    none.
     """
 
     conditions: Mapping[Kind, float]
@@ -67,6 +83,7 @@ class Preset(RunPreset):
     new_latent: bool
     lora: LoraSpec | None
     attention: Way
+    samples: SampleSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

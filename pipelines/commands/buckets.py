@@ -31,9 +31,7 @@ def search(
     networks, before the steps begin.
     """
     model = modelfile.load(model_name)
-    sampler = networks.sampler(model)
-    for each in networks.notes(model):
-        note(each)
+    sampler = networks.sampler(model, None, note)
     from training.data.bucket_table import load
     from training.models.build import trainable
     from training.models.mmdit import MMDiT

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
@@ -23,7 +22,9 @@ from pipelines.training.account import Course, Followed, Silent
 from pipelines.training.timeouts import Timeouts
 
 if TYPE_CHECKING:
+    from pipelines.commands.train_job import Made
     from pipelines.train import Trained, Watch
+    from pipelines.training.sampled import Samples
     from training.assemble import BaseJob
 
 GRACE_S = 900.0
@@ -58,9 +59,10 @@ class Request:
     stream: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
-    def joined(self, threads: int) -> AbstractContextManager[Resources]:
+    def joined(self, threads: int, samples: bool = False) -> AbstractContextManager[Resources]:
         """The Ray of the run, with room on this machine for all of it, so many threads each."""
-        return joined(self.address, ((self.workers or 0) + (self.stream or 0)) * threads, self.timeouts.job)
+        processes = (self.workers or 0) + (self.stream or 0) + samples
+        return joined(self.address, processes * threads, self.timeouts.job)
 
 
 def train(request: Request, watch: Watch) -> Trained:
@@ -84,12 +86,20 @@ def train(request: Request, watch: Watch) -> Trained:
         )
         watch = Followed(watch, course)
         record = stack.enter_context(_recorded(job, course))
-        if request.workers is not None:
-            return _on_ray(request, job, course, watch, request.workers, record)
-        from pipelines.train import train as run
-
+        there = None
+        if request.workers is not None or request.stream is not None or found.samples is not None:
+            there = stack.enter_context(request.joined(job.model.threads, found.samples is not None))
+        if record is not None and there is not None:
+            record.joined(there)
+        samples = None if there is None or found.samples is None else _samples(found, request, there, watch)
+        run = _run_of(request, found, course, there)
         stack.enter_context(signals.held(GRACE_S, saves=True))
-        return run(job, watch, signals.came)
+        done = run(samples or watch)
+        if samples is not None:
+            done = samples.finished(done)
+        if record is not None:
+            record.exit = 1 if done.unsampled else 0
+        return done
 
 
 def _recorded(job: BaseJob, course: Course) -> AbstractContextManager[Record | None]:
@@ -115,27 +125,27 @@ def _check_ray(request: Request) -> None:
         raise UserError(f"--min-workers {request.least} is more than --workers {request.workers}", "lower it")
 
 
-def _on_ray(
-    request: Request,
-    job: BaseJob,
-    course: Course,
-    watch: Watch,
-    workers: int,
-    record: Record | None,
-) -> Trained:
-    threads = job.model.threads
-    with request.joined(threads) as there:
-        from pipelines.training.driver import check_room, train_on_ray
-        from pipelines.training.group import Crew
+def _samples(found: Made, request: Request, there: Resources, watch: Watch) -> Samples:
+    """What sees to a run's samples."""
+    from pipelines.training.sampled import Samples
 
-        if record is not None:
-            record.joined(there)
-        gpu = job.model.device.startswith("cuda") or (job.model.device == "auto" and there.gpus > 0)
-        crew = Crew(workers, request.least or workers, request.restarts, gpu, threads)
-        if request.address is None:
-            check_room(crew, there.gpus)
-        reads = [] if "://" in course.data else [Path(course.data).absolute()]
-        with signals.held(GRACE_S, saves=True):
-            return train_on_ray(
-                replace(job, folder=job.folder.absolute()), crew, watch, signals.came, course, request.timeouts, reads
-            )
+    assert found.samples is not None
+    return Samples(watch, found.job.checkpoints, train_job.plan(request, found, there), signals.came)
+
+
+def _run_of(request: Request, found: Made, course: Course, there: Resources | None) -> Callable[[Watch], Trained]:
+    """Who trains: this process, or workers of the Ray that was joined. UserError: it has no room for them."""
+    job, count = found.job, request.workers
+    if count is None or there is None:
+        from pipelines.train import train as here
+
+        return lambda watch: here(job, watch, signals.came)
+    from pipelines.training.driver import check_room, train_on_ray
+    from pipelines.training.group import Crew
+
+    gpu = job.model.device.startswith("cuda") or (job.model.device == "auto" and there.gpus > 0)
+    crew = Crew(count, request.least or count, request.restarts, gpu, job.model.threads)
+    if request.address is None:
+        check_room(crew, there.gpus)
+    placed, timeouts = replace(job, folder=job.folder.absolute()), request.timeouts
+    return lambda watch: train_on_ray(placed, crew, watch, signals.came, course, timeouts, found.reads)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from curation.shards.manifest import Frozen
     from pipelines.commands.train import Request
     from pipelines.config.modelfile import ModelFile
+    from pipelines.execution.cluster import Resources
+    from pipelines.sampling.wish import Wish
     from pipelines.train import Watch
+    from pipelines.training.sampled import Plan
     from training.assemble import BaseJob
     from training.data.latents import LatentStore
     from training.presets import Preset, RunPreset
@@ -27,10 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A job, and the path or URI of the data that it reads."""
+    """A job, and the path or URI of the data that it reads. `samples`: what its checkpoints are sampled with."""
 
     job: BaseJob
     data: str
+    samples: Wish | None = None
+
+    @property
+    def reads(self) -> list[Path]:
+        """What every node must see beside the run's own folder."""
+        places = [self.data, *([] if self.samples is None else [self.samples.model])]
+        return [Path(place).absolute() for place in places if "://" not in place and Path(place).exists()]
 
 
 def made(request: Request, model: ModelFile, watch: Watch, stack: ExitStack) -> Made:
@@ -47,9 +57,27 @@ def made(request: Request, model: ModelFile, watch: Watch, stack: ExitStack) -> 
         )
     need_torch()
     _check_crew(request, chosen)
+    samples = _samples(request, chosen, watch)
     if request.latents is None:
-        return _streamed(request, model, chosen, watch, stack)
-    return _of_latents(request, request.latents, model, chosen, watch)
+        found = _streamed(request, model, chosen, watch, stack)
+    else:
+        found = _of_latents(request, request.latents, model, chosen, watch)
+    return replace(found, samples=samples)
+
+
+def _samples(request: Request, chosen: Preset, watch: Watch) -> Wish | None:
+    """What the run's checkpoints are sampled with. UserError: it asks for what the model cannot make."""
+    if chosen.samples is None:
+        return None
+    if "RANK" in os.environ:
+        remedy = "--set samples.every=0, and `ziggurat sample --run` when there is a checkpoint"
+        raise UserError("torchrun has started the processes already, and samples are made on Ray", remedy)
+    from pipelines.sampling.job import prepared
+    from pipelines.training.sampled import wish_of
+
+    wish = wish_of(chosen.samples, request.model)
+    prepared(wish, watch.note)
+    return wish
 
 
 def _of_latents(request: Request, latents: str, model: ModelFile, chosen: Preset, watch: Watch) -> Made:
@@ -97,8 +125,9 @@ def _streamed(request: Request, model: ModelFile, chosen: Preset, watch: Watch, 
     gone = _forgotten(frozen, pyramid, watch)
     there = stack.enter_context(request.joined(model.spec.threads))
     spec, gpus = placed(model.spec, there)
+    _check_apart(request, gpus, "encoders")
     check_room(request.stream, request.workers or 0, gpus, there)
-    wanted = Wanted(frozen, pyramid, spec, limits_of(pyramid))
+    wanted = Wanted(frozen, pyramid, spec, limits_of(pyramid), chosen.context)
     watch.note(f"encoded while training asks for samples, workers of Ray: {request.stream}")
     source = stack.enter_context(streaming(wanted, request.stream, gpus))
     check_buckets(frozen, source.spec)
@@ -171,6 +200,26 @@ def _check_crew(request: Request, chosen: RunPreset) -> None:
         if count % context:
             raise UserError(f"{context} ranks share a sample, and {option} {count} is no multiple", "change it")
     check_ranks(chosen.per_step, request.workers // context, context)
+
+
+def plan(request: Request, found: Made, there: Resources) -> Plan:
+    """How checkpoints are sampled on the Ray that was joined. UserError: there is no GPU for it."""
+    from pipelines.encoding.placed import placed
+    from pipelines.training.sampled import Plan, check_room
+    from training.presets import Preset
+
+    job = found.job
+    assert found.samples is not None and isinstance(job.preset, Preset) and job.preset.samples is not None
+    _, gpus = placed(job.model, there)
+    _check_apart(request, gpus, "samples")
+    check_room(gpus, (request.workers or 0) + (request.stream or 0), there)
+    return Plan(found.samples, job.preset.samples.every, gpus, job.model.threads)
+
+
+def _check_apart(request: Request, gpus: float, what: str) -> None:
+    """UserError: Ray knows nothing of the GPU that this process computes on, and would give it away."""
+    if gpus and request.workers is None:
+        raise UserError(f"training and its {what} would be given one GPU", "add --workers 1: Ray gives each its own")
 
 
 def is_first() -> bool:

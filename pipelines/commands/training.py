@@ -28,6 +28,15 @@ def sample(
     ],
     prompts: Annotated[list[str] | None, typer.Argument(help="What the videos show, one each.")] = None,
     model: ModelOption = "tiny",
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a training run: its transformer in the place of the model's."),
+    ] = None,
+    at_step: Annotated[int | None, typer.Option(min=0, help="The run's checkpoint; the newest by default.")] = None,
+    averages: Annotated[
+        bool | None,
+        typer.Option("--averages/--no-averages", help="The EMA of the run's weights; by default where there is one."),
+    ] = None,
     resolution: Annotated[str, typer.Option(help="Pixel budget: 256px, 768px, 720p.")] = "256px",
     aspect: Annotated[str, typer.Option(help="Width to height: 16:9, 1:1, 9:16 and others.")] = "16:9",
     size: Annotated[str | None, typer.Option(metavar="WxH", help="An exact size instead.")] = None,
@@ -73,6 +82,8 @@ def sample(
         if done.changed:
             raise typer.Exit(1)
         return
+    if run is None:
+        _refuse(context, {"at_step", "averages"}, "without --run")
     if search_steps is None:
         _refuse(context, {"candidates", "metric"}, "without --search-steps")
     if size is not None:
@@ -146,7 +157,10 @@ def train(
             _refuse(context, {"address"}, "without --workers and --stream: then no Ray is started")
     on_ray = workers, least, restarts, address, stream
     request = Request(manifest, latents, model, preset, to, steps, tuple(changes or ()), engine, *on_ray)
-    render_training.train(run(request, render_training.TrainWatch(as_json)), as_json)
+    done = run(request, render_training.TrainWatch(as_json))
+    render_training.train(done, as_json)
+    if done.unsampled:
+        raise typer.Exit(1)
 
 
 @app.command()

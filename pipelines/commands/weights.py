@@ -43,14 +43,7 @@ def weights(
     from training.checkpoint.folder import Checkpoints, Head, step_of
     from training.checkpoint.state import AVERAGE
 
-    checkpoints = Checkpoints(Path(run, CHECKPOINTS))
-    whole = checkpoints.whole()
-    if not whole:
-        raise UserError(f"{run} holds no whole checkpoint", "give the folder that `ziggurat train` was given with --to")
-    chosen = whole[-1] if step is None else checkpoints.at(step)
-    if chosen not in whole:
-        steps = ", ".join(str(step_of(path)) for path in whole)
-        raise UserError(f"{run} holds no checkpoint of step {step}", f"choose from {steps}")
+    chosen = Checkpoints(Path(run, CHECKPOINTS)).chosen(step)
     head = Head.read(chosen)
     if head.method == "autoencoder":
         if layout != AUTOENCODER_LAYOUT:

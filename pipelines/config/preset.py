@@ -140,6 +140,33 @@ class ParallelSection(Section):
     attention: Literal["all_to_all", "ring"] = "all_to_all"
 
 
+class SamplesSection(Section):
+    """Videos of `prompts`, made of each checkpoint whose step is a multiple of `every` (0: of none) by a task of Ray
+    beside training, which takes a GPU of its own where there are any. `size`: width x height. `steps`: from noise to
+    video."""
+
+    every: Annotated[int, Field(ge=0)] = 0
+    prompts: tuple[str, ...] = ()
+    size: str = "256x256"
+    frames: _Positive = 32
+    fps: Annotated[int, Field(ge=1, le=120)] = 24
+    motion: int = 4
+    steps: _Positive = 50
+    guidance: float = 7.5
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _asked(self) -> Self:
+        if self.every and not self.prompts:
+            raise ValueError('every without prompts: write for example prompts = ["a red fox runs over snow"]')
+        return self
+
+
 class LogSection(Section):
     """Beside `log.jsonl`. `tensorboard`: event files, where the package is installed. `wandb`: a project to send to."""
 
@@ -218,6 +245,16 @@ class PresetFile(RunFile):
     network: NetworkSection = NetworkSection()
     lora: LoraSection = LoraSection()
     parallel: ParallelSection = ParallelSection()
+    samples: SamplesSection = SamplesSection()
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        if self.samples.every % self.checkpoints.every:
+            raise ValueError(
+                f"samples.every = {self.samples.every} is no multiple of checkpoints.every = {self.checkpoints.every}: "
+                "checkpoints are what is sampled"
+            )
+        return self
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:
@@ -235,7 +272,7 @@ class PresetFile(RunFile):
         """What `training` takes. Needs torch. UserError: a condition or a schedule that makes no sense."""
         from training.condition import weights_of
         from training.lora.spec import LoraSpec
-        from training.presets import Preset
+        from training.presets import Preset, SampleSettings
 
         network, lora = self.network, self.lora
         return Preset(
@@ -250,6 +287,7 @@ class PresetFile(RunFile):
             lora=LoraSpec(**lora.model_dump()) if lora.rank else None,
             context=self.parallel.context,
             attention=self.parallel.attention,
+            samples=SampleSettings(**self.samples.model_dump()) if self.samples.every else None,
         )
 
 

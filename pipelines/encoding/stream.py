@@ -21,6 +21,7 @@ from curation.errors import UserError
 from curation.media.plan import Limits
 from curation.pyramid.store import Pyramid
 from curation.shards.manifest import Frozen
+from pipelines.encoding.once import Once
 from pipelines.execution.cluster import Resources
 from pipelines.frames.clips import PyramidClips
 from training.data.encoded import Encoded
@@ -41,12 +42,15 @@ _REMEDY = "`ziggurat encode` leaves out what fails: train on what it writes, wit
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an actor is to encode. `model`: with the device that it has."""
+    """What an actor is to encode. `model`: with the device that it has. `context`: ranks that share each sample, and
+    all ask for it.
+    """
 
     frozen: Frozen
     pyramid: Pyramid
     model: ModelSpec
     limits: Limits
+    context: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class SampleEncoder:
         self._clips = PyramidClips(wanted.pyramid, wanted.frozen, wanted.limits, AT_ONCE, _REMEDY)
         self._encoder: Encoder | None = None
         self._about: Encoders | None = None
+        self._once: Once[int, Encoded | Refused] = Once(wanted.context)
 
     def about(self) -> Encoders | Refused:
         """Who its encoders are."""
@@ -77,6 +82,9 @@ class SampleEncoder:
         """The sample of this number. Refused: it cannot be decoded, or this process, started again on another machine,
         has other encoders than those `made` tells of.
         """
+        return self._once.get(number, lambda: self._encoded(number, made))
+
+    def _encoded(self, number: int, made: tuple[str, str]) -> Encoded | Refused:
         wanted = self._wanted
         try:
             encoder, about = self._ready()
@@ -104,8 +112,9 @@ class Stream:
     there. Threads may call `read` at once.
     """
 
-    def __init__(self, encoders: Encoders, actors: Sequence[Any]) -> None:
-        self._encoders, self._actors = encoders, tuple(actors)
+    def __init__(self, encoders: Encoders, actors: Sequence[Any], context: int = 1) -> None:
+        """`context`: ranks that share each sample; they ask the same actor for it."""
+        self._encoders, self._actors, self._context = encoders, tuple(actors), context
         self._asked: Counter[int] = Counter()
         self._lock = threading.Lock()
         # Ranks begin at different actors, and each goes on with the one of which it waits for the least.
@@ -139,7 +148,7 @@ class Stream:
                 told, "see whether the encoders' nodes are there (`ray status`), and give it again"
             ) from error
         except RayError as error:
-            raise UserError(f"sample {number} could not be encoded: {_said(error)}", _DOCTOR) from error
+            raise UserError(f"sample {number} could not be encoded: {said(error)}", _DOCTOR) from error
         finally:
             with self._lock:
                 self._asked.subtract(index for index, _ in coming.values())
@@ -150,11 +159,13 @@ class Stream:
         with self._lock:
             turn = next(self._turn)
             index = min(range(count), key=lambda one: (self._asked[one], (one - turn) % count))
+            if self._context > 1:
+                index = number % count
             self._asked[index] += 1
         return index, self._actors[index].encode.remote(number, made)
 
     def __reduce__(self) -> tuple[type[Stream], tuple[Any, ...]]:
-        return Stream, (self._encoders, self._actors)
+        return Stream, (self._encoders, self._actors, self._context)
 
 
 def check_room(encoders: int, trainers: int, gpus: float, there: Resources) -> None:
@@ -190,7 +201,7 @@ def streaming(wanted: Wanted, count: int, gpus: float) -> Iterator[Stream]:
     kept = ray.put(wanted)
     actors = [actor.options(**options).remote(kept) for _ in range(count)]
     try:
-        yield Stream(_same([one.about.remote() for one in actors]), actors)
+        yield Stream(_same([one.about.remote() for one in actors]), actors, wanted.context)
     finally:
         for one in actors:
             ray.kill(one)
@@ -207,7 +218,7 @@ def _same(asked: Sequence[Any]) -> Encoders:
         told = f"{len(asked)} encoders did not start within {PATIENCE_S / 60:.0f} minutes"
         raise UserError(told, "there may be no room for so many (`ray status`): lower --stream") from error
     except RayError as error:
-        raise UserError(f"an encoder could not be started: {_said(error)}", _DOCTOR) from error
+        raise UserError(f"an encoder could not be started: {said(error)}", _DOCTOR) from error
     for answer in answers:
         if isinstance(answer, Refused):
             raise UserError(answer.cause, answer.remedy)
@@ -218,7 +229,7 @@ def _same(asked: Sequence[Any]) -> Encoders:
     return first
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """Of what happened in an actor Ray gives a traceback, whose last line says it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines.config.modelfile import ModelFile
 from pipelines.sampling import networks, pictures, samples_file
 from pipelines.sampling.folder import SampleFolder
 from pipelines.sampling.job import Job, prepared
@@ -58,7 +57,7 @@ def run(wish: Wish, to: str, watch: Watch) -> Samples:
     networks.need_torch()
     job = prepared(wish, watch.note)
     folder = SampleFolder(to)
-    sampler = _loaded(job.model, watch)
+    sampler = _loaded(job, watch)
     making = _Making(folder, watch)
     making.all_of(job, sampler)
     return making.finish()
@@ -74,12 +73,12 @@ def again(source: str, to: str, watch: Watch) -> Samples:
     for line in lines:
         line.check_sources()
     folder = SampleFolder(to)
-    making, sampler, loaded = _Making(folder, watch), None, None
+    making, sampler, held = _Making(folder, watch), None, None
     changed: list[str] = []
     for line in lines:
         job = prepared(Wish.of_line(line), watch.note)
-        if sampler is None or job.model != loaded:
-            sampler, loaded = _loaded(job.model, watch), job.model
+        if sampler is None or held != (job.model, job.chosen):
+            sampler, held = _loaded(job, watch), (job.model, job.chosen)
         (made,) = making.all_of(job, sampler)
         if made.sha256 != line.sha256:
             changed.append(made.file)
@@ -92,12 +91,9 @@ def _why(old: Line, new: Line) -> str:
     return f": {', '.join(changed)}" if changed else ", as another machine may give"
 
 
-def _loaded(model: ModelFile, watch: Watch) -> Sampler:
-    with networks.room_for(f"model {model.name}"):
-        sampler = networks.sampler(model)
-    for note in networks.notes(model):
-        watch.note(note)
-    return sampler
+def _loaded(job: Job, watch: Watch) -> Sampler:
+    with networks.room_for(f"model {job.model.name}"):
+        return networks.sampler(job.model, job.chosen, watch.note)
 
 
 class _Making:
@@ -183,6 +179,7 @@ def _line(job: Job, name: str, content: bytes, request: Request, sampled: Sample
         seed=sampled.seeds[0],
         model=_model_name(wish.model),
         model_sha256=samples_file.of_model(job.model),
+        run=_run_part(job),
         torch=torch.__version__,
         device=torch.cuda.get_device_name() if device.startswith("cuda") else device,
         kind=str(request.kind),
@@ -201,6 +198,18 @@ def _line(job: Job, name: str, content: bytes, request: Request, sampled: Sample
         guidance=samples_file.Scales(**asdict(job.settings.guidance)),
         search=None if search is None else samples_file.SearchPart(**asdict(search), metrics=wish.metrics),
         found=None if sampled.found is None else _plain(asdict(sampled.found)),
+    )
+
+
+def _run_part(job: Job) -> samples_file.RunPart | None:
+    if job.chosen is None or job.wish.run is None:
+        return None
+    chosen = job.chosen
+    return samples_file.RunPart(
+        folder=job.wish.run.folder.absolute(),
+        step=chosen.step,
+        averages=chosen.averages,
+        sha256=chosen.sha256,
     )
 
 

@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from training.sampling.denoise import Settings
     from training.sampling.sampler import Request
     from training.sampling.search import Search
+    from training.sampling.trained import Chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A wish, checked: the request without seeds, and how to walk."""
+    """A wish, checked: the request without seeds, and how to walk. `chosen`: the checkpoint of a run that the
+    transformer is taken from, None for the model's own.
+    """
 
     wish: Wish
     model: modelfile.ModelFile
+    chosen: Chosen | None
     request: Request
     settings: Settings
     search: Search | None
@@ -49,7 +53,7 @@ def prepared(wish: Wish, note: Callable[[str], None]) -> Job:
     spec, settings, search = networks.latent_spec(model), _settings(wish), _search(wish)
     if search is not None:
         search.check(settings.steps)
-    job = Job(wish, model, _request(wish, spec, note), settings, search)
+    job = Job(wish, model, networks.chosen(model, wish.run), _request(wish, spec, note), settings, search)
     seeds.checked(job.seeds)
     if wish.via_image:
         if len(wish.prompts) > 1:

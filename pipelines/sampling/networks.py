@@ -5,38 +5,53 @@ The door from the command line to `training.models.build`; torch is not imported
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from curation.errors import UserError
 from pipelines.config.modelfile import ModelFile, QualitySection
+from pipelines.sampling.wish import OfRun
 
 if TYPE_CHECKING:
     from training.models.base import LatentSpec
     from training.models.flux_image import ImageModel
     from training.quality.score import VBenchScorer
     from training.sampling.sampler import Sampler
+    from training.sampling.trained import Chosen
 
 
-def sampler(model: ModelFile) -> Sampler:
-    """All that sampling needs. UserError: a package, a file, a preset or a device that is not there."""
+def sampler(model: ModelFile, chosen: Chosen | None, note: Callable[[str], None]) -> Sampler:
+    """All that sampling needs, with a run's transformer where one was chosen. `note` hears what a person should know of
+    it, as of weights that are random. UserError: a package, a file, a preset or a device that is not there.
+    """
     need_torch()
     from training.models import build
     from training.sampling.sampler import Sampler
+    from training.sampling.trained import weights
 
-    made = build.networks(model.spec)
+    own, told = (None, None) if chosen is None else weights(chosen, model.spec.denoiser)
+    made = build.networks(model.spec, own)
+    if told is not None:
+        note(told)
+    for name, section in (("transformer", model.denoiser), ("autoencoder", model.autoencoder)):
+        if section.path is None and not (own is not None and name == "transformer"):
+            note(f"the {name}'s weights are random (seed {section.seed}): no picture is meant")
     return Sampler(made.denoiser, made.autoencoder, made.text, made.device, made.dtype, model.run.threads)
 
 
-def notes(model: ModelFile) -> tuple[str, ...]:
-    """What a person should know of the model's networks: those whose weights are random."""
-    sections = (("transformer", model.denoiser), ("autoencoder", model.autoencoder))
-    return tuple(
-        f"the {name}'s weights are random (seed {section.seed}): no picture is meant"
-        for name, section in sections
-        if section.path is None
-    )
+def chosen(model: ModelFile, run: OfRun | None) -> Chosen | None:
+    """The checkpoint of a run that is to be sampled. UserError: there is none, or it is not the one of the line."""
+    if run is None:
+        return None
+    need_torch()
+    from training.sampling.trained import chosen as chosen_of
+
+    found = chosen_of(run.folder, model.spec.denoiser, run.step, run.averages)
+    if run.sha256 not in (None, found.sha256):
+        told = f"the checkpoint of step {found.step} in {run.folder} is not the one that was sampled"
+        raise UserError(told, "the run was begun anew there; sample it with --run")
+    return found
 
 
 def latent_spec(model: ModelFile) -> LatentSpec:

@@ -42,6 +42,15 @@ class Scales(_Part):
     whole_steps: int
 
 
+class RunPart(_Part):
+    """The training run whose transformer has made a video: which checkpoint, and the SHA-256 of its head."""
+
+    folder: Path
+    step: int
+    averages: bool
+    sha256: str
+
+
 class SearchPart(_Part):
     """`training.sampling.search.Search`, and the metrics that judged."""
 
@@ -62,6 +71,7 @@ class Line(_Part):
     seed: int = Field(ge=0)
     model: str
     model_sha256: str
+    run: RunPart | None = None
     torch: str
     device: str
     kind: str

@@ -10,10 +10,23 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.sampling.samples_file import Line
+from pipelines.sampling.samples_file import Line, RunPart
 
 METRICS = ("aesthetic_quality", "imaging_quality")
 """VBench's metrics that judge candidates where none are named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfRun:
+    """The folder of a training run, whose transformer takes the place of the model's. `step`: of the checkpoint, None
+    for the newest; `averages`: its EMA, None where there is one. `sha256`: of the checkpoint's head, where a line has
+    it.
+    """
+
+    folder: Path
+    step: int | None = None
+    averages: bool | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +35,7 @@ class Wish:
 
     prompts: tuple[str, ...]
     model: str
+    run: OfRun | None = None
     resolution: str
     aspect: str
     size: str | None
@@ -52,7 +66,12 @@ class Wish:
             "references": tuple(map(Path, given["reference"] or ())),
             "metrics": tuple(given["metric"] or METRICS),
         }
-        return cls(**lists, **{field.name: given[field.name] for field in fields(cls) if field.name not in lists})
+        run = given["run"]
+        made = {
+            **lists,
+            "run": None if run is None else OfRun(folder=Path(run), step=given["at_step"], averages=given["averages"]),
+        }
+        return cls(**made, **{field.name: given[field.name] for field in fields(cls) if field.name not in made})
 
     @classmethod
     def of_line(cls, line: Line) -> Wish:
@@ -61,6 +80,7 @@ class Wish:
         return cls(
             prompts=(line.prompt,),
             model=line.model,
+            run=None if line.run is None else _of_run(line.run),
             resolution="256px",
             aspect="16:9",
             size=f"{line.width}x{line.height}",
@@ -83,3 +103,7 @@ class Wish:
             candidates=1 if search is None else search.candidates,
             metrics=() if search is None else search.metrics,
         )
+
+
+def _of_run(part: RunPart) -> OfRun:
+    return OfRun(folder=part.folder, step=part.step, averages=part.averages, sha256=part.sha256)

@@ -53,11 +53,20 @@ def frozen(buckets: Mapping[Bucket, int], seed: int = 42) -> Frozen:
 
 
 class Memory:
-    """A `Source` of drawn latents, the same for the same number; `reads` counts calls. `lost`: samples it lacks."""
+    """A `Source` of drawn latents, the same for the same number; `reads` counts calls. `lost`: samples it lacks.
+    `widths`: of the states of a text encoder.
+    """
 
-    def __init__(self, samples: pa.Table, spec: LatentSpec = SPEC, lost: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        samples: pa.Table,
+        spec: LatentSpec = SPEC,
+        lost: Sequence[int] = (),
+        widths: tuple[int, int] = (WIDTH, POOLED),
+    ) -> None:
         self.spec, self._lost, self.reads = spec, set(lost), 0
-        self.empty = TextStates(torch.zeros(1, WORDS, WIDTH), torch.zeros(1, POOLED))
+        self._width, self._pooled = widths
+        self.empty = TextStates(torch.zeros(1, WORDS, self._width), torch.zeros(1, self._pooled))
         self._buckets = [Bucket.of(row) for row in samples.to_pylist()]
 
     def read(self, samples: Sequence[int]) -> list[Encoded]:
@@ -72,7 +81,9 @@ class Memory:
         t, h, w = self.spec.size(bucket.frames, bucket.height, bucket.width)
         latent = self._drawn((self.spec.channels, t, h, w), draw)
         head, tail = (self._end(h, w, draw) if bucket.frames > 1 else None for _ in range(2))
-        return Encoded(sample, latent, head, tail, self._drawn((WORDS, WIDTH), draw), self._drawn((POOLED,), draw))
+        return Encoded(
+            sample, latent, head, tail, self._drawn((WORDS, self._width), draw), self._drawn((self._pooled,), draw)
+        )
 
     def _end(self, h: int, w: int, draw: torch.Generator) -> Tensor:
         return self._drawn((self.spec.channels, 1, h, w), draw)

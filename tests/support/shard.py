@@ -33,6 +33,10 @@ dtype = "float32"
 """
 
 
+READS = (384, 384)
+"""Widths of the states of the text encoder that ships in a package."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """`manifest`, `latents`, `model`: what the command is given."""
@@ -53,13 +57,15 @@ def fingerprint() -> str:
     return build.autoencoder_fingerprint(build.autoencoder(spec, torch.device("cpu"), torch.float32))
 
 
-def shard(place: Path, buckets: Mapping[Bucket, int], lost: Collection[int] = ()) -> Shard:
-    """So many samples of each bucket; `lost`: those without latents."""
+def shard(place: Path, buckets: Mapping[Bucket, int], lost: Collection[int] = (), reads: bool = False) -> Shard:
+    """So many samples of each bucket; `lost`: those without latents. `reads`: the model's transformer is one that its
+    text encoder writes for, so that what is trained can be sampled."""
+    widths = READS if reads else (encoded.WIDTH, encoded.POOLED)
     pyramid = Pyramid.create(place / "pyramid", Tiers((Tier("all"),)), "test")
     frozen = encoded.frozen(buckets)
     manifest, table = frozen.manifest.sealed(frozen.samples)
     folder.put(pyramid.files, manifest, table)
-    source = encoded.Memory(frozen.samples)
+    source = encoded.Memory(frozen.samples, widths=widths)
     empty = source.empty
     head = Head(
         manifest.name,
@@ -72,8 +78,8 @@ def shard(place: Path, buckets: Mapping[Bucket, int], lost: Collection[int] = ()
             encoded.SPEC,
             "float32",
             "float32",
-            (encoded.WORDS, encoded.WIDTH),
-            (encoded.POOLED,),
+            (encoded.WORDS, widths[0]),
+            (widths[1],),
             tensors.to_bytes(empty.tokens_BMD),
             tensors.to_bytes(empty.pooled_BP),
         ),
@@ -85,5 +91,5 @@ def shard(place: Path, buckets: Mapping[Bucket, int], lost: Collection[int] = ()
     numbers = [number for number in range(len(samples)) if number not in lost]
     rows = [row(samples[one.sample], one, "", head.by) for one in source.read(numbers)]
     lance.write_dataset(pa.Table.from_pylist(rows, schema=ROWS), str(latents / DATASET))
-    (place / "model.toml").write_text(MODEL)
+    (place / "model.toml").write_text(MODEL.replace("tiny_dcae", "tiny_embedded") if reads else MODEL)
     return Shard(f"{place / 'pyramid'}#{manifest.name}", str(latents), str(place / "model.toml"))

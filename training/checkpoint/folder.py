@@ -12,6 +12,7 @@ word. DCP's own index is a pickle, so it is not used: a checkpoint that someone 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -150,6 +151,18 @@ class Checkpoints:
     def newest(self) -> Path | None:
         return next(iter(reversed(self.whole())), None)
 
+    def chosen(self, step: int | None) -> Path:
+        """That of a step, None for the newest. UserError: there is no such whole one."""
+        whole = self.whole()
+        if not whole:
+            remedy = "give the folder that `ziggurat train` was given with --to"
+            raise UserError(f"{self.folder.parent} holds no whole checkpoint", remedy)
+        found = whole[-1] if step is None else self.at(step)
+        if found not in whole:
+            steps = ", ".join(str(step_of(path)) for path in whole)
+            raise UserError(f"{self.folder.parent} holds no checkpoint of step {step}", f"choose from {steps}")
+        return found
+
     def at(self, step: int) -> Path:
         """Where the checkpoint of that step is, or will be."""
         return self.folder / f"step-{step:010}"
@@ -200,6 +213,11 @@ class Checkpoints:
         os.rename(path, aside)
         _sync(self.folder)
         return aside
+
+
+def sha256_of(path: Path) -> str:
+    """Of a checkpoint's head, which has the time that it was made: no two checkpoints have one."""
+    return hashlib.sha256((path / HEAD).read_bytes()).hexdigest()
 
 
 def step_of(path: Path) -> int:

@@ -23,10 +23,7 @@ def read(path: Path | str, averages: bool = False) -> Adapter:
     if (path / HEAD).is_file():
         return _of_checkpoint(path, averages)
     if (path / CHECKPOINTS).is_dir():
-        newest = Checkpoints(path / CHECKPOINTS).newest()
-        if newest is None:
-            raise UserError(f"{path} has no whole checkpoint yet", "wait for its first one")
-        return _of_checkpoint(newest, averages)
+        return _of_checkpoint(Checkpoints(path / CHECKPOINTS).chosen(None), averages)
     if averages:
         raise UserError(f"{path} is no checkpoint, it has no averages", "leave --averages out")
     return files.load(path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from training.models.text.embedded import EmbeddedText
     from training.models.text.t5_clip import T5Clip
     from training.models.text.tokenizer import TooLong
-    from training.models.weights import Allowed
+    from training.models.weights import Allowed, Tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +84,17 @@ class Networks:
     dtype: torch.dtype
 
 
-def networks(spec: ModelSpec) -> Networks:
-    """All networks that sampling needs. UserError: a package, a file, a preset or a device that is not there."""
+def networks(spec: ModelSpec, weights: Tensors | None = None) -> Networks:
+    """All networks that sampling needs. `weights`: the transformer's, in the place of those that the spec names.
+    UserError: a package, a file, a preset or a device that is not there.
+    """
     from training import ops
 
     ops.use_kernels(spec.kernels)
     device, dtype = device_of(spec), dtype_of(spec)
     autoencoder_ = autoencoder(spec.autoencoder, device, dtype)
     text_ = text(spec.text, device, dtype)
-    denoiser_ = denoiser(spec.denoiser, autoencoder_.spec, text_.widths, device, dtype)
+    denoiser_ = denoiser(spec.denoiser, autoencoder_.spec, text_.widths, device, dtype, weights=weights)
     return Networks(denoiser_, autoencoder_, text_, device, dtype)
 
 
@@ -144,9 +146,11 @@ def denoiser(
     device: torch.device,
     dtype: torch.dtype,
     allowed: Allowed | None = None,
+    weights: Tensors | None = None,
 ) -> MMDiT:
     """The transformer, in evaluation mode, without gradients; `widths`: channels of the two texts. `allowed`: what its
-    weights may lack or have too much of (`convert.NEW_LATENT`); None: they must fit.
+    weights may lack or have too much of (`convert.NEW_LATENT`); None: they must fit. `weights`: in the place of the
+    spec's.
     """
     from training.models.convert import load_mmdit
     from training.models.mmdit import MMDiT, preset
@@ -164,13 +168,14 @@ def denoiser(
             f"the text encoder gives {widths[0]} and {widths[1]}",
             "choose a preset of that text encoder, or its encoder in [text]",
         )
-    if spec.path is None:
+    if weights is None and spec.path is None:
         torch.manual_seed(spec.seed)
         made = MMDiT(config).to(device, dtype)
     else:
+        source = weights or locate(str(spec.path), "the transformer")
         with torch.device("meta"):
             made = MMDiT(config).to(dtype)
-        load_mmdit(made, locate(spec.path, "the transformer"), allowed=allowed, device=device)
+        load_mmdit(made, source, allowed=allowed, device=device)
     if spec.compile:
         made.compile_blocks()
     return made.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -122,6 +123,34 @@ def test_each_is_asked_for_once_of_the_actor_that_has_least(curated: Path) -> No
     assert [len(actor.asked) for actor in actors] == [2, 2, 2]
     assert not any(stream._asked.values()), "what has been given is still counted as asked for"
     assert stream.read([]) == []
+
+
+@pytest.mark.usefixtures("answers")
+def test_ranks_that_share_samples_ask_one_actor_for_each(curated: Path) -> None:
+    about: Any = SimpleNamespace(autoencoder="a", text="t")
+    actors = [Actor(drawn) for _ in range(3)]
+    for rank in range(2):
+        stream = Stream(about, actors, context=2)
+        stream._turn = itertools.count(rank)
+        assert [one.sample for one in stream.read([4, 2, 9, 7])] == [4, 2, 9, 7]
+    assert [sorted(actor.asked) for actor in actors] == [[9, 9], [4, 4, 7, 7], [2, 2]]
+    assert pickle.loads(pickle.dumps(Stream(about, [], 2)))._context == 2
+
+
+def test_an_actor_encodes_once_what_ranks_share(curated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def encoded(number: int, row: Any, frames: Any, seed: int) -> tuple[Encoded, str]:
+        made.append(number)
+        return drawn(number), ""
+
+    about: Any = SimpleNamespace(autoencoder="a", text="t")
+    for context, times in ((1, 4), (2, 2), (4, 1)):
+        encoder = SampleEncoder(replace(wanted(curated), context=context))
+        monkeypatch.setattr(encoder, "_ready", lambda: (encoded, about))
+        made.clear()
+        answers = [encoder.encode(3, ("a", "t")) for _ in range(4)]
+        assert made == [3] * times and all(isinstance(one, Encoded) and one.sample == 3 for one in answers)
 
 
 @pytest.mark.usefixtures("answers")

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,14 @@ def test_two_prompts_become_two_videos_a_sheet_and_lines(tmp_path: Path, capsys:
     assert sheet is not None and sheet.shape[0] > 2 * 64
 
 
+def test_the_lines_of_python_in_the_documentation_make_a_video() -> None:
+    page = (jobs.ROOT / "docs" / "models.md").read_text()
+    (lines,) = [part.split("\n\n")[0] for part in page.split("From Python:\n\n")[1:]]
+    found: dict[str, Any] = {}
+    exec(textwrap.dedent(lines), found)
+    assert found["made"].videos_BTHW3.shape == (1, 8, 64, 96, 3)
+
+
 def test_the_same_seed_gives_the_same_file_to_the_byte_whatever_the_threads(tmp_path: Path) -> None:
     """Threads that the machine grants, and others at work: neither changes a bit of what is written."""
     start = image(tmp_path / "start.png", 120, 64)
@@ -85,7 +94,7 @@ def test_the_latent_is_the_same_to_the_bit_whatever_the_threads() -> None:
     from training.sampling.denoise import Settings
     from training.sampling.sampler import Request
 
-    sampler, before = networks.sampler(modelfile.load("tiny")), torch.get_num_threads()
+    sampler, before = networks.sampler(modelfile.load("tiny"), None, print), torch.get_num_threads()
     latents: list[bytes] = []
     try:
         for threads in (1, 2, 3):

@@ -140,7 +140,7 @@ def test_what_holds_no_adapter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "young" / "checkpoints").mkdir(parents=True)
     for path, averages, says in (
         (tmp_path / "full", False, "of a run that trained all weights"),
-        (tmp_path / "young", False, "has no whole checkpoint yet"),
+        (tmp_path / "young", False, "holds no whole checkpoint"),
         (tmp_path, False, "holds no adapter"),
         (tmp_path, True, "is no checkpoint, it has no averages"),
     ):
