@@ -1,9 +1,10 @@
-"""`make bench`: every benchmark on this machine, in one go, and its tables in docs/performance.md.
+"""`make bench`: every benchmark on this machine, one after the other, and its tables in docs/performance.md.
 
-    python -m bench --videos DIR [--rows 10000000] [--copies 1 4]
+    python -m bench --videos DIR [--parts curate query ...] [--rows 10000000] [--copies 1 4]
 
-Each benchmark runs alone, one after the other, in a process of its own; this module only puts their tables together
-with the machine and the date. What a machine cannot measure is written "not measured".
+Each runs alone, in a process of its own, and leaves its tables in `bench/results/PART.md` with the day and the machine.
+The page is put together from these, so that a part may be measured again by itself. What a machine cannot measure is
+written "not measured"; what figures mean and how they came about is in docs/costs.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,32 +24,71 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "bench" / "results"
 
+TITLES = {
+    "curate": "Curation",
+    "query": "Queries",
+    "growth": "Growth",
+    "models": "Models",
+    "train": "Training",
+}
+"""The parts of the page, in order. Shots have a page of their own."""
+SHOTS = "shots"
 
-def main() -> int:
+OPS = (
+    "attention, forward, in Triton",
+    "attention, forward, in Gluon",
+    "attention, backward, in Triton",
+    "attention, backward, in Gluon",
+    "merge_partial",
+    "qk_norm_rope",
+    "layernorm_modulate",
+    "gate_residual_layernorm_modulate",
+    "bias_gelu_tanh",
+    "relu_linear_attention",
+    "adamw",
+)
+
+ABOUT = """# Performance
+
+Written by `make bench`, each part on the day and the machine that it names. Machines are shared and noisy, so figures
+are CPU-seconds and ratios within one run; raw numbers are in `bench/results/`. What bounds them, which goals are not
+met, and what single parts cost is in [costs](costs.md); how well shots are found in [shots](shots.md). GPU decoding and
+encoding (NVDEC, NVENC) and CLIP on a GPU: not measured.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=(SHOTS, *TITLES), default=(SHOTS, *TITLES))
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--copies", nargs="+", default=["1", "4"])
     parser.add_argument("--presets", nargs="+", default=["medium", "veryfast"])
-    options = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
+    options = parser.parse_args(arguments)
     day = datetime.now(UTC).date().isoformat()
-    labels = options.videos / "labels.csv"
-    if labels.exists():
-        _run(
-            "shots", "--videos", str(options.videos), "--labels", str(labels), "--out", str(ROOT / "docs" / "shots.md")
-        )
-    query = _run("query", "--rows", str(options.rows), "--json", str(RESULTS / f"{day}-query.json"))
-    growth = _run("growth", "--rows", "10000", "1000000", "--json", str(RESULTS / f"{day}-growth.json"))
-    curate = _run(
-        "curate",
-        *("--videos", str(options.videos), "--copies", *options.copies, "--presets", *options.presets),
-        *("--json", str(RESULTS / f"{day}-curate.json")),
-    )
-    models = _run("models", "--json", str(RESULTS / f"{day}-models.json"))
-    train = _run("train", "--videos", str(options.videos), "--json", str(RESULTS / f"{day}-train.json"))
-    PAGE.write_text(_page(day, curate, query, growth, models, train))
+    RESULTS.mkdir(exist_ok=True)
+    for part in options.parts:
+        if part != SHOTS:
+            keep(part, day, _run(part, *commands(options, day)[part]))
+        elif (options.videos / "labels.csv").exists():
+            _run(SHOTS, *commands(options, day)[SHOTS])
+    PAGE.write_text(page())
     return 0
+
+
+def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]]:
+    """The arguments of each part's module."""
+    videos = ("--videos", str(options.videos))
+    found: dict[str, tuple[str, ...]] = {
+        "curate": (*videos, "--copies", *options.copies, "--presets", *options.presets),
+        "query": ("--rows", str(options.rows)),
+        "growth": ("--rows", "10000", "1000000"),
+        "models": (),
+        "train": videos,
+    }
+    found = {part: (*given, "--json", str(RESULTS / f"{day}-{part}.json")) for part, given in found.items()}
+    labels, shots = str(options.videos / "labels.csv"), str(ROOT / "docs" / "shots.md")
+    return {SHOTS: (*videos, "--labels", labels, "--out", shots), **found}
 
 
 def _run(name: str, *arguments: str) -> str:
@@ -61,25 +102,20 @@ def _run(name: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-NOTES = """**What bounds these figures.** `each further` is the difference between two sizes: what a long job
-comes to. Ray, Lance and Python start with some ten CPU-seconds a run, which weighs on one copy of a small set and not
-on a large one. Beside L stand the measuring pass (about one more decode of such small pictures: motion and content
-value are half of it) and, for what is kept, a second decode. S / L is the most that S / ours can be: nothing that
-decodes once and encodes what is kept costs less than L. So a goal against S above S / L cannot be met by anything. The
-faster the preset, the less encoding there is to hide the measuring pass behind, and the higher ours / L."""
+def keep(part: str, day: str, tables: str) -> None:
+    """Write what a part has printed, with the day and the machine."""
+    machine = f"{cpu_model()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+    (RESULTS / f"{part}.md").write_text(f"Measured on {day}: {machine}.\n\n{tables}\n")
 
 
-OPS = (
-    "attention, forward",
-    "attention, backward",
-    "merge_partial",
-    "qk_norm_rope",
-    "layernorm_modulate",
-    "gate_residual_layernorm_modulate",
-    "bias_gelu_tanh",
-    "relu_linear_attention",
-    "adamw",
-)
+def page() -> str:
+    """The page, of the newest tables of each part."""
+    parts = [ABOUT]
+    for part, title in TITLES.items():
+        found = RESULTS / f"{part}.md"
+        parts.append(f"## {title}\n\n{found.read_text() if found.exists() else 'Not measured.'}")
+    parts.append(f"## Kernels\n\n{_kernels()}\n")
+    return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
 
 
 def _kernels() -> str:
@@ -89,38 +125,6 @@ def _kernels() -> str:
         return pages[-1].read_text()
     rows = "\n".join(f"| {op} | not measured |" for op in OPS)
     return f"`make bench-gpu` writes this table on a GPU; none was at hand.\n\n| op | speed |\n|---|---|\n{rows}"
-
-
-def _page(day: str, curate: str, query: str, growth: str, models: str, train: str) -> str:
-    return f"""# Performance
-
-Written by `make bench` on {day}: {cpu_model()}, {os.cpu_count()} processors, Python
-{platform.python_version()}. The machine is shared and noisy, so figures are CPU-seconds and ratios within one run; raw
-numbers are in `bench/results/`. How well shots are found is in [shots](shots.md). GPU decoding and encoding (NVDEC,
-NVENC) and CLIP on a GPU: not measured.
-
-## Curation
-
-{curate}
-
-{NOTES}
-
-## Queries
-
-{query}
-
-## Growth
-
-{growth}
-
-{models}
-
-{train}
-
-## Kernels
-
-{_kernels()}
-"""
 
 
 if __name__ == "__main__":

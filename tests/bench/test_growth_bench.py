@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import growth
-from bench.growth_paper import Slope
+from bench.growth import __main__ as growth
+from bench.growth.paper import Slope
 from curation.pyramid.history import names, search
 from curation.pyramid.store import Pyramid
 

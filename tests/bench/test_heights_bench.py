@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import curate, heights
+from bench.curate import __main__ as curate
+from bench.curate import heights
 from tests.support import media
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench import models, models_report
-from bench import models_plan as plan
+from bench.models import __main__ as models
+from bench.models import plan
+from bench.models import report as models_report
 from training.cost.formulas import Transformer, sample_cost
 from training.models.base import LatentSpec
 
@@ -27,7 +28,7 @@ for line in sys.stdin:
         "before": 5, "added": 7}
     print(json.dumps(found), flush=True)
 """
-"""Stands in for `bench.models_work`."""
+"""Stands in for `bench.models.work`."""
 
 
 def report_of(*runs: models.Run, cuda: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def test_flops_are_those_of_training_cost() -> None:
 
 def test_plain_blocks_equal_ours() -> None:
     torch = pytest.importorskip("torch")
-    from bench.models_plain import make_plain
+    from bench.models.plain import make_plain
     from tests.support.mmdit import inputs_for, lively
     from training.models.mmdit.config import tiny
     from training.tokens import Grid
@@ -186,7 +187,7 @@ def test_plain_blocks_equal_ours() -> None:
 def test_every_network_runs_what_was_planned() -> None:
     pytest.importorskip("torch")
     pytest.importorskip("diffusers")
-    from bench import models_work
+    from bench.models import work as models_work
 
     for what, device in ((what, "cpu") for what in plan.LIMIT_S["cpu"]):
         for variant in plan.VARIANTS[what]:
@@ -207,7 +208,7 @@ def test_passes_that_are_left_are_those_of_the_guidance() -> None:
 
 def test_walks_with_three_passes_end_where_others_do() -> None:
     torch = pytest.importorskip("torch")
-    from bench import models_work
+    from bench.models import work as models_work
     from training.sampling.guidance import Pass
 
     assert models_work._ThreePasses(whole_steps=1).at(1, plan.STEPS, 4).passes(False) == tuple(Pass)
@@ -219,7 +220,7 @@ def test_walks_with_three_passes_end_where_others_do() -> None:
 
 def test_a_failing_work_is_an_answer() -> None:
     torch = pytest.importorskip("torch")
-    from bench import models_work
+    from bench.models import work as models_work
 
     def raising(error: Exception) -> Any:
         raise error
@@ -232,7 +233,7 @@ def test_a_failing_work_is_an_answer() -> None:
 
 def test_memory_is_that_of_the_run() -> None:
     torch = pytest.importorskip("torch")
-    from bench import models_work
+    from bench.models import work as models_work
 
     held = torch.ones(32_000_000)  # 128 MB that the run does not make
     found = models_work.answer("cpu", "memory", lambda: torch.ones(16_000_000).sum())

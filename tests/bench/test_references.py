@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("imageio_ffmpeg")
 pytest.importorskip("scenedetect")
 
-from bench import references
+from bench.curate import references
 from curation.media.plan import Encode
 from curation.pyramid.store import Pyramid
 from tests.support import jobs, media, without_ray

@@ -21,6 +21,7 @@ pytest.importorskip("torch")
 from pipelines.cli import main
 from tests.support import jobs, ray_faults
 from tests.support.ray_faults import AT, KINDS, SAVED, SLOW_FROM, STEPS
+from training.checkpoint.folder import Checkpoints, Head
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -114,6 +115,28 @@ def test_a_node_whose_matmul_lies_is_left_out_and_a_spare_is_taken(folder: Path)
     assert "is left out: a product of matrices is wrong (cpu)" in left_out
     assert found["began"] == [0, SAVED] and found["nodes"] == 2
     assert not (folder / "lying" / "skipped.jsonl").exists()
+
+
+def test_a_node_that_lies_in_training_alone_is_left_out_when_it_is_blamed_again(folder: Path) -> None:
+    """Its own checks find nothing, nor do sums of each two nodes: they are told to be sound, and it goes on once."""
+    found = ended_well(folder, "sly")
+    account = record(folder, "sly")["account"]
+    assert len(account["restarts"]) == 2 and all("the hardware of rank" in one for one in account["restarts"])
+    assert any(note.startswith("every node is sound; if the same rank is blamed again") for note in found["notes"])
+    (left_out,) = account["left_out"]
+    assert "no fault is found in it, and it was blamed twice" in left_out
+    assert len(found["began"]) == 3 and set(found["began"][1:]) <= {SAVED}
+
+
+def test_a_run_takes_in_a_node_that_comes(folder: Path) -> None:
+    """It goes on from a checkpoint with one rank more, and learns what it would have; that is no loss of workers."""
+    found = told(folder, "grown")
+    assert found["trained"]["step"] == STEPS, found
+    newest = Checkpoints(folder / "grown" / "checkpoints").newest()
+    assert newest is not None and Head.read(newest).ranks == 3
+    assert len(found["began"]) == 2 and found["began"][1] % SAVED == 0
+    assert record(folder, "grown")["account"]["restarts"] == []
+    assert sorted(losses(folder, "grown")) == list(range(1, STEPS + 1))
 
 
 def test_a_mistake_of_the_user_is_told_once_and_not_tried_again(folder: Path) -> None:

@@ -14,9 +14,10 @@ pytest.importorskip("triton")
 
 from torch import Tensor
 
-from bench import gpu, gpu_ops
-from bench.gpu_ops import Implementation, NotRun
-from bench.gpu_report import Row, Run, to_json, to_markdown
+from bench.gpu import __main__ as gpu
+from bench.gpu import ops as gpu_ops
+from bench.gpu.ops import Implementation, NotRun
+from bench.gpu.report import Row, Run, to_json, to_markdown
 from kernels import runtime, workloads
 from kernels.attention.gluon import launch as gluon
 from kernels.timing import Timing

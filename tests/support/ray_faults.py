@@ -21,12 +21,20 @@ from typing import Any
 from training.callbacks.base import Report
 from training.trainer import Progress
 
-KINDS = ("none", "killed", "stopped", "slowed", "collective", "nan", "lying", "wrong", "unshared", "lost")
-"""`lost`: a node goes, and takes its place in the cluster along, so it comes last."""
+KINDS = (
+    *("none", "killed", "stopped", "slowed", "collective", "nan", "lying", "sly", "grown", "wrong", "unshared"),
+    "lost",
+)
+"""`sly`: as `lying`, and the checks of a node find nothing. `grown`: no fault, a node more comes. `lost`: a node goes,
+and takes its place in the cluster along, so it comes last."""
+WITH_SPARE = ("lying", "sly", "grown")
+GROWN_PER_STEP = 6
 STEPS, SAVED, AT, SLOW_FROM = 16, 4, 6, 2
 """The fault comes at step 6 of 16, counted from 0; the checkpoint before it is that of four steps. A rank is told to be
 slow after ten steps."""
 RANK = 1
+SILENCE_S = 20.0
+"""After which a stopped rank is taken for lost."""
 FAULT, LIAR = "ZIGGURAT_TEST_FAULT", "ZIGGURAT_TEST_LIAR"
 
 
@@ -50,13 +58,15 @@ def injected(kind: str, fired: Path) -> Iterator[None]:
         mine = step >= AT and run.engine.rank == RANK
         if step == AT:
             _wait_for(fired.with_suffix("") / "checkpoints" / f"step-{SAVED:010}")
-        if kind == "lying":
+        if kind in ("lying", "sly"):
             if step >= AT and os.environ.get(LIAR):
                 fires(fired, again=True)
                 return _with_lies(lambda: real(run, step, *rest))
             return real(run, step, *rest)
         if kind == "lost":
             time.sleep(0.3)  # until the driver has taken the node away
+        if kind == "grown" and run.engine.ranks == 2:
+            time.sleep(1.5)  # until there is room for another
         if kind == "slowed":
             late = step >= SLOW_FROM and run.engine.rank == RANK
             if late:
@@ -187,10 +197,11 @@ def missed(paths: list[Path]) -> list[Path]:
 
 @dataclass
 class Kept:
-    """A watch that keeps what it is told."""
+    """A watch that keeps what it is told. `times`: of each step, as it was told, its number and the time."""
 
     notes: list[str] = field(default_factory=list)
     began: list[int] = field(default_factory=list)
+    times: list[tuple[int, float]] = field(default_factory=list)
     at: int = 0
 
     def note(self, text: str) -> None:
@@ -201,6 +212,7 @@ class Kept:
 
     def step(self, progress: Progress, report: Report) -> None:
         self.at = progress.step
+        self.times.append((progress.step, time.time()))
 
 
 def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
@@ -213,9 +225,11 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
     from pipelines.training.timeouts import Timeouts
     from tests.support import ray_faults
 
-    timeouts = Timeouts(poll=0.5, health=120.0, start=60.0, shutdown=3, silence=20.0)
+    timeouts = Timeouts(poll=0.5, health=120.0, start=60.0, shutdown=3, silence=SILENCE_S, resize=5.0)
     group.work = ray_faults.work  # type: ignore[assignment]  # by its module's name, which workers import
-    nodes.alone_on_node, real = ray_faults.alone_on_node, nodes.alone_on_node
+    real = nodes.alone_on_node
+    if kind == "lying":
+        nodes.alone_on_node = ray_faults.alone_on_node
     sees = shared.missed
     if kind == "unshared":
         shared.missed = ray_faults.missed  # type: ignore[assignment]
@@ -227,7 +241,9 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
 
     group.Group.run = with_fault  # type: ignore[method-assign]
     toy, watch = folder / "toy", Kept()
-    changes = ("validation.samples=3", "validation.every=8", f"checkpoints.every={SAVED}")
+    changes = ["validation.samples=3", "validation.every=8", f"checkpoints.every={SAVED}"]
+    if kind == "grown":
+        changes.append(f"batches.per_step={GROWN_PER_STEP}")
     request = Request(
         f"{toy / 'pyramid'}#toy",
         str(toy / "latents"),
@@ -237,8 +253,8 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
         STEPS,
         changes,
         "ddp",
-        workers=2,
-        least=1 if kind == "lost" else None,
+        workers=3 if kind == "grown" else 2,
+        least={"lost": 1, "grown": 2}.get(kind),
         address=cluster.address,
     )
     found: dict[str, Any] = {}
@@ -255,7 +271,7 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
-        if kind == "lying" and watch.began and spare is None:  # nodes are added in the main thread alone
+        if kind in WITH_SPARE and watch.began and spare is None:  # nodes are added in the main thread alone
             spare = cluster.add_node(num_cpus=1, object_store_memory=100 << 20, node_ip_address="127.0.0.1")
         if kind == "lost" and watch.at >= AT and fires(folder / "lost.fired"):
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
@@ -263,7 +279,7 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
     if spare is not None:
         cluster.remove_node(spare)
     nodes_left = sum(1 for node in ray.nodes() if node["Alive"])
-    return {**found, "notes": watch.notes, "began": watch.began, "nodes": nodes_left}
+    return {**found, "notes": watch.notes, "began": watch.began, "times": watch.times, "nodes": nodes_left}
 
 
 def main(folder: Path, kinds: list[str]) -> None:

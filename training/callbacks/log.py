@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -112,7 +113,11 @@ class TensorBoard:
 
 
 class Wandb:
-    """A run of Weights & Biases, which sends the numbers to its server. UserError: the package is missing."""
+    """A run of Weights & Biases, which sends the numbers to its server. `folder`: of the run; what goes on in it goes
+    on there, under the id that `FILE` keeps. UserError: the package is missing.
+    """
+
+    FILE = "wandb.id"
 
     def __init__(self, project: str, folder: Path) -> None:
         try:
@@ -121,7 +126,10 @@ class Wandb:
             raise UserError(
                 "wandb is not installed", "pip install 'ziggurat[wandb]', or leave log.wandb empty"
             ) from error
-        self._run = wandb.init(project=project, dir=str(folder), resume="allow")
+        place = folder / self.FILE
+        if not place.exists():
+            place.write_text(uuid.uuid4().hex)
+        self._run = wandb.init(project=project, dir=str(folder), id=place.read_text().strip(), resume="allow")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)

@@ -15,8 +15,8 @@ from curation.contract import Crop, Facts
 from curation.media.pictures.geometry import Plane, clip_size, even, fit
 
 _SOFTENING = 0.4
-"""Sigma, in pixels of the smaller picture, of what is smoothed before a reduction. Chosen by `bench.sides`: less lets
-aliasing count as detail, more takes away detail where sizes differ by a small factor only."""
+"""Sigma, in pixels of the smaller picture, of what is smoothed before a reduction. Chosen by `bench.curate.sides`: less
+lets aliasing count as detail, more takes away detail where sizes differ by a small factor only."""
 
 
 @dataclass(frozen=True, slots=True)

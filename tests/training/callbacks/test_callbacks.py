@@ -234,3 +234,20 @@ def test_where_numbers_go_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         TensorBoard(tmp_path)
     with pytest.raises(UserError, match="wandb is not installed"):
         Wandb("toy", tmp_path)
+
+
+def test_a_run_that_goes_on_goes_on_in_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    sent: list[tuple[dict[str, float], int]] = []
+    run = types.SimpleNamespace(log=lambda values, step: sent.append((values, step)), finish=lambda: None)
+    wandb: Any = types.ModuleType("wandb")
+    wandb.init = lambda **given: asked.append(given) or run
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for folder in ("a", "a", "b"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        sink = Wandb("toy", tmp_path / folder)
+        sink.write(7, {"loss": 0.5})
+        sink.close()
+    first, again, other = (one["id"] for one in asked)
+    assert first == again != other and all(one["resume"] == "allow" and one["project"] == "toy" for one in asked)
+    assert sent == [({"loss": 0.5}, 7)] * 3

@@ -28,16 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import gpu_ops
-from bench.gpu_ops import Implementation, NotRun
-from bench.gpu_report import Row, Run, to_json, to_markdown
+from bench.gpu import ops as gpu_ops
+from bench.gpu.ops import Implementation, NotRun
+from bench.gpu.report import Row, Run, to_json, to_markdown
 from kernels import timing, workloads
 from kernels.timing import Timing
 from kernels.workloads import Workload
 
 log = logging.getLogger(__name__)
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 SECONDS = 450.0
 TOLERANCE = 2e-2
 """How far ours may be from the first other implementation, relative L2, both in bf16."""

@@ -1,6 +1,6 @@
 """What the measuring pass adds to a bare decode, by the height of the pictures, in CPU-milliseconds a frame.
 
-    python -m bench.heights --videos DIR [--side 360] [--rounds 3] [--json FILE]
+    python -m bench.curate.heights --videos DIR [--side 360] [--rounds 3] [--json FILE]
 
 Both in one process on one thread, in turn, the best of some rounds each: what a neighbour on the machine slows down is
 not counted. The process keeps its memory as a decoder's does. `bench.curate` runs it too, and has its table. A video
@@ -23,7 +23,7 @@ import av.error
 import av.logging
 import cv2
 
-from bench.references import bare_decode
+from bench.curate.references import bare_decode
 from curation.contract import Facts
 from curation.media.measure import measure
 from curation.media.plan import Limits, MediaPlan, Rules
@@ -112,5 +112,7 @@ def _seconds(row: Passes) -> tuple[float, float]:
 
 if __name__ == "__main__":
     if not MEMORY.items() <= os.environ.items():  # glibc reads them as the process starts
-        os.execve(sys.executable, [sys.executable, "-m", "bench.heights", *sys.argv[1:]], {**os.environ, **MEMORY})
+        os.execve(
+            sys.executable, [sys.executable, "-m", "bench.curate.heights", *sys.argv[1:]], {**os.environ, **MEMORY}
+        )
     main()

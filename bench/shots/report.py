@@ -1,9 +1,9 @@
-"""The text of `docs/shots.md`: tables of the outcomes that `bench/shots.py` measured, and what they mean."""
+"""The text of `docs/shots.md`: tables of the outcomes that `measured` has, and what they mean."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bench.shots import (
+from bench.shots.measured import (
     PLAIN,
     RADII,
     THRESHOLDS,

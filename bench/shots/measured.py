@@ -223,7 +223,7 @@ def available() -> list[str]:
 
 
 def main() -> None:
-    from bench.shots_report import report  # it needs the types of this module
+    from bench.shots.report import report  # it needs the types of this module
 
     parser = argparse.ArgumentParser(description="Quality of the shot detectors on labelled video.")
     parser.add_argument("--videos", type=Path, required=True, help="folder of the labelled files")
@@ -242,7 +242,3 @@ def main() -> None:
         arguments.out.write_text(text, encoding="utf-8")
     else:
         print(text)
-
-
-if __name__ == "__main__":
-    main()

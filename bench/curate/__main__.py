@@ -3,11 +3,11 @@
     python -m bench.curate --videos DIR [--copies 1 4] [--presets medium veryfast] [--json FILE]
 
 Runs `ziggurat curate` on the videos of a folder with recipes that keep all, half and a tenth of the clips, counts every
-process of the run, Ray's own included (`bench/meter.py`), and measures the references of `bench/references.py` in the
+process of the run, Ray's own included (`bench/meter.py`), and measures the references (`references`) in the
 same minutes: L, a bare decode of every source and a bare encode of the kept clips; S, the sequence of single-purpose
 tools, which cuts every clip. References run in as many processes at a time as ours has workers, because neighbours on
 a machine slow each other down. Text and CLIP filters are off in these runs; their cost a clip is told apart. What the
-measuring pass alone adds to a decode, by the height of the pictures, is from `bench/heights.py`.
+measuring pass alone adds to a decode, by the height of the pictures, is from `bench/curate/heights.py`.
 
 With --copies N each video is taken N times, each with other bytes after its end and so another content hash: that is a
 job in which Ray's start is spread over more. References are measured on one copy and multiplied.
@@ -32,7 +32,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench import heights, meter
+from bench import meter
+from bench.curate import heights
 from bench.meter import Cost
 
 CRF = 18
@@ -278,7 +279,7 @@ def _ask_many(folder: Path, orders: Sequence[Mapping[str, Any]]) -> list[dict[st
     for number, order in enumerate(orders):
         place = folder / f"order{number}.json"
         place.write_text(json.dumps(order))
-        command = [sys.executable, "-m", "bench.references", str(place)]
+        command = [sys.executable, "-m", "bench.curate.references", str(place)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     answers: list[dict[str, float]] = []
     for process in started:
@@ -292,7 +293,7 @@ def _ask_many(folder: Path, orders: Sequence[Mapping[str, Any]]) -> list[dict[st
 def by_height(folder: Path, videos: Path) -> list[dict[str, Any]]:
     """`heights.Passes` of all videos, measured in a process of its own with nothing beside it."""
     place = folder / "heights.json"
-    command = [sys.executable, "-m", "bench.heights", "--videos", str(videos), "--json", str(place)]
+    command = [sys.executable, "-m", "bench.curate.heights", "--videos", str(videos), "--json", str(place)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return json.loads(place.read_text())
 

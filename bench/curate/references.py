@@ -1,6 +1,6 @@
 """What curation is compared with, in CPU-seconds; started by `bench.curate`, one process for each worker that ours has.
 
-    python -m bench.references ORDER.json     prints one JSON object
+    python -m bench.curate.references ORDER.json     prints one JSON object
 
 `bare` is what no curation can do without: one single-thread decode of each source, and the encoding of each clip from
 pictures that are in memory already. `tools` is the sequence of single-purpose programs that older pipelines run, which

@@ -1,10 +1,10 @@
 """One of two processes that train the same network on the same latents by every engine, and in plain torch.
 
-    torchrun --nproc-per-node 2 -m bench.train_ranks LATENTS OUT --steps N --rounds R
+    torchrun --nproc-per-node 2 -m bench.train.ranks LATENTS OUT --steps N --rounds R
 
-All take turns, so what else the machine does hits all of them. *Plain* is the loop that anyone would write: DDP, the
-batch made in place, AdamW, gradients cut at the same norm, one number to the host a step. Rank 0 writes seconds and
-waiting shares to OUT.
+All take turns, so what else the machine does hits all of them. *Plain* is the loop that anyone would write: DDP or
+FSDP2, the batch made in place, AdamW, gradients cut at the same norm, one number to the host a step. Rank 0 writes
+seconds, of the clock and of its processor, and waiting shares to OUT.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.train_data import WORDS, drawn
+from bench.train.data import WORDS, drawn
 from training.callbacks.base import Quiet, Report
 from training.condition import Kind
 from training.cost.formulas import Transformer
@@ -33,20 +34,24 @@ from training.schedule import Schedule
 from training.trainer import Progress, Run, train
 
 ENGINES = ("ddp", "fsdp2", "colossal-1", "colossal-2")
-PLAIN = "plain"
+PLAIN, PLAIN_FSDP2 = "plain DDP", "plain FSDP2"
 CPU = torch.device("cpu")
 RATE, CLIP, PER_STEP = 1e-3, 1.0, 4
 SETTINGS = AdamW()
 
 
 class Waits(Quiet):
-    """The seconds of all steps, and those in which this rank waited for data."""
+    """The seconds of all steps, those of this process's processor time, and those in which it waited for data."""
 
     def __init__(self) -> None:
-        self.seconds = self.waited = 0.0
+        self.seconds = self.cpu = self.waited = 0.0
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
+
+    def ended(self) -> Waits:
+        self.seconds, self.cpu = time.perf_counter() - self._began, time.process_time() - self._cpu_began
+        return self
 
     def after_step(self, progress: Progress, report: Report) -> None:
-        self.seconds += report.seconds
         self.waited += report.waited
 
 
@@ -64,32 +69,39 @@ class Course:
         self.step = 0
 
 
-def plain(course: Course) -> Callable[[int], Waits]:
+def plain(course: Course, sharded: bool) -> Callable[[int], Waits]:
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    model = DistributedDataParallel(course.network)
+    model: Any = _sharded(course.network) if sharded else DistributedDataParallel(course.network)
     weights = list(course.network.parameters())
     optimizer = torch.optim.AdamW(
         weights, lr=RATE, betas=(SETTINGS.beta1, SETTINGS.beta2), eps=SETTINGS.eps, weight_decay=0.0, fused=True
     )
 
     def go(steps: int) -> Waits:
-        waits, began = Waits(), time.perf_counter()
+        waits = Waits()
         for step in range(course.step, course.step + steps):
             share = course.batches.share(step, rank, ranks)
             for number, batch in enumerate(share, start=1):
-                model.require_backward_grad_sync = number == len(share)
+                if not sharded:
+                    model.require_backward_grad_sync = number == len(share)
                 start = time.perf_counter()
                 inputs = course.method.prepare(step, batch)
                 waits.waited += time.perf_counter() - start
                 (course.method.loss(model, inputs, torch.float32).total / len(share)).backward()
-            torch.nn.utils.clip_grad_norm_(weights, CLIP).item()
+            norm: Any = torch.nn.utils.clip_grad_norm_(weights, CLIP)
+            (norm.full_tensor() if sharded else norm).item()
             optimizer.step()
             optimizer.zero_grad()
         course.step += steps
-        waits.seconds = time.perf_counter() - began
-        return waits
+        return waits.ended()
 
     return go
+
+
+def _sharded(network: MMDiT) -> Any:
+    for block in (*network.double_blocks, *network.single_blocks, network):
+        fully_shard(block)
+    return network
 
 
 def ours(course: Course, name: str) -> Callable[[int], Waits]:
@@ -97,11 +109,10 @@ def ours(course: Course, name: str) -> Callable[[int], Waits]:
     made.wrap(course.network, SETTINGS)
 
     def go(steps: int) -> Waits:
-        waits, began = Waits(), time.perf_counter()
+        waits = Waits()
         run = Run(made, course.method, course.batches, Schedule(((0, RATE),)), course.step + steps, CLIP)
         course.step = train(run, Progress(course.step), [waits]).step
-        waits.seconds = time.perf_counter() - began
-        return waits
+        return waits.ended()
 
     return go
 
@@ -116,15 +127,18 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     own = options.latents / str(dist.get_rank())
-    courses = {name: Course(own) for name in (PLAIN, *ENGINES)}
-    runs = {name: plain(course) if name == PLAIN else ours(course, name) for name, course in courses.items()}
+    courses = {name: Course(own) for name in (PLAIN, PLAIN_FSDP2, *ENGINES)}
+    runs = {
+        name: ours(course, name) if name in ENGINES else plain(course, name == PLAIN_FSDP2)
+        for name, course in courses.items()
+    }
     found: dict[str, list[Mapping[str, Any]]] = {name: [] for name in runs}
     for turn in range(options.rounds + 1):
         for name, go in runs.items():
             dist.barrier()
             waits = go(options.steps)
             if turn:  # the first warms up
-                found[name].append({"seconds": waits.seconds, "waited": waits.waited})
+                found[name].append({"seconds": waits.seconds, "cpu": waits.cpu, "waited": waits.waited})
     if dist.get_rank() == 0:
         options.out.write_text(json.dumps({"steps": options.steps, "runs": found}))
     dist.destroy_process_group()

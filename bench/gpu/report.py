@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
-from bench.gpu_ops import OURS
+from bench.gpu.ops import OURS
 from kernels.timing import Timing
 
 

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import growth_data as data
-from bench.growth_paper import paper
+from bench.growth import data
+from bench.growth.paper import paper
 from bench.meter import cpu_model
 from curation.filters.table import FRAME_SCORES
 from curation.pyramid.commits import tail

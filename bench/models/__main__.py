@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import meter
-from bench import models_plan as plan
-from bench.models_report import markdown
+from bench.models import plan
+from bench.models.report import markdown
 
 ROUNDS = 3
 SLICE_S = 8.0
@@ -141,7 +141,7 @@ def _ask(run: Run, child: Child, order: str, until: float) -> None:
 
 
 class Child:
-    """A process of `bench.models_work`."""
+    """A process of `bench.models.work`."""
 
     def __init__(self, device: str, what: str, variant: str, until: float) -> None:
         self._process = subprocess.Popen(
@@ -184,7 +184,7 @@ class Child:
 
 
 def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "bench.models_work", *arguments]
+    return [sys.executable, "-m", "bench.models.work", *arguments]
 
 
 def _env(device: str) -> dict[str, str]:

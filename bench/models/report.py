@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from bench import models_plan as plan
+from bench.models import plan
 from training.cost.formulas import GPUS, Gpu, mfu
 
 Runs = Mapping[tuple[str, str, str, str], Mapping[str, Any]]
@@ -21,10 +21,10 @@ PRECISION = {"cpu": "float32, one thread, CPU-seconds", "cuda": "bfloat16"}
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report as a section of the performance page."""
+    """The report as a part of the performance page."""
     runs = {(run["device"], run["what"], run["variant"], run["work"]): run for run in report["runs"]}
     parts = (_head(report), _blocks(report, runs), _autoencoders(runs), _sampling(runs))
-    return "\n".join(["## Models", "", *(line for part in parts for line in part)]).rstrip()
+    return "\n".join([line for part in parts for line in part]).rstrip()
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:

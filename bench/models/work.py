@@ -1,8 +1,8 @@
 """One network in a process of its own: builds it, then times and weighs what `bench.models` asks for, line by line.
 
-    python -m bench.models_work cpu "blocks" "ours, eager"      works: what it can be asked for
+    python -m bench.models.work cpu "blocks" "ours, eager"      works: what it can be asked for
     time NAME | memory NAME                                     an answer each, one line of JSON; a GPU gives both
-    python -m bench.models_work cuda about                      what device and which versions
+    python -m bench.models.work cuda about                      what device and which versions
 
 Seconds are CPU-seconds of one thread on a CPU, and synchronised wall-clock seconds on a GPU. Memory is what a run,
 its input with it, adds at its peak to what was there before: of the process on a CPU (the kernel's high-water mark), of
@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import models_plan as plan
-from bench.models_plain import make_plain
+from bench.models import plan
+from bench.models.plain import make_plain
 from training.models.base import LatentSpec, TextStates
 from training.models.dcae import Tiling, VideoDcAe
 from training.models.dcae import preset as dcae_preset

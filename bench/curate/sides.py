@@ -1,6 +1,6 @@
 """At which size frame scores should be made: do motion and sharpness mean the same at every size of the same videos?
 
-    python -m bench.sides --videos DIR [--sides 0 180 256 360 480] [--out FILE]
+    python -m bench.curate.sides --videos DIR [--sides 0 180 256 360 480] [--out FILE]
 
 Each video is encoded at several heights, and windows of two seconds are scored at each side (0: their own size).
 Printed as Markdown: the rank correlation of windows that each come at a height drawn at random with the same windows
@@ -54,7 +54,7 @@ class Row:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.sides")
+    parser = argparse.ArgumentParser(prog="python -m bench.curate.sides")
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--sides", type=int, nargs="+", default=[0, 180, 256, 360, 480])
     parser.add_argument("--out", type=Path)

@@ -1,0 +1,1 @@
+"""What curation costs beside a bare decode and encode, and beside older tools."""

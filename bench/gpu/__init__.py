@@ -1,0 +1,1 @@
+"""Every kernel on a GPU beside torch."""

@@ -1,0 +1,1 @@
+"""What a pyramid's size costs a run."""

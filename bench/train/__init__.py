@@ -1,0 +1,1 @@
+"""What the loop of training costs beside what it trains."""
