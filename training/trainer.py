@@ -94,7 +94,10 @@ def train(
             callback.begin(progress)
         while progress.step < run.steps:
             start, waited_before = time.perf_counter(), ahead.waited_s
-            told = _computed(run, progress.step, ahead.step(progress.step), callbacks, stop)
+            told = _computed(
+                *(run, progress.step, ahead.step(progress.step), callbacks, stop),
+                waited=lambda before=waited_before: ahead.waited_s - before,
+            )
             again = partial(_again, run, progress.step, callbacks, stop)
             ruling = guard.ruling(progress.step, told, again)
             computed = time.perf_counter() - start
@@ -104,9 +107,9 @@ def train(
             if ruling.update:
                 engine.update(rate)
             engine.clear()
-            waited = ahead.waited_s - waited_before
+            computed -= ahead.waited_s - waited_before
             seconds = time.perf_counter() - start
-            report = _report(progress.step, ruling, rate, seconds, computed - waited, waited)
+            report = _report(progress.step, ruling, rate, seconds, computed, max(told["waited"]))
             progress = progress.after(report)
             for callback in callbacks:
                 callback.after_step(progress, report)
@@ -123,13 +126,21 @@ def train(
 
 
 def _computed(
-    run: Run, step: int, micro_batches: MicroBatches, callbacks: Sequence[Callback], stop: Callable[[], bool]
+    run: Run,
+    step: int,
+    micro_batches: MicroBatches,
+    callbacks: Sequence[Callback],
+    stop: Callable[[], bool],
+    waited: Callable[[], float] = lambda: 0.0,
 ) -> Told:
-    """Forward and backward of a step on this rank, and what all ranks have to tell of it."""
+    """Forward and backward of a step on this rank, and what all ranks have to tell of it. `waited`: for how many
+    seconds this one has waited for inputs, once it has them.
+    """
     engine, tally = run.engine, Tally(run.engine.device)
     _gradients(run, step, micro_batches, callbacks, tally)
     tally.add("norm", engine.clip(run.clip) / engine.ranks)
     tally.add("stop", float(stop()))
+    tally.place("waited", torch.tensor(waited()), engine.rank, engine.ranks)
     return tally.agreed(engine)
 
 
@@ -149,7 +160,7 @@ def _gradients(run: Run, step: int, micro_batches: MicroBatches, callbacks: Sequ
     for done, (batch, inputs) in enumerate(micro_batches, start=1):
         # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch, and
         # where ranks share it on whose tokens it is for.
-        torch.manual_seed(number(run.batches.seed, step, batch.number + total * context.rank, Draw.MODEL))
+        torch.manual_seed(number(run.batches.seed, step, batch.number + total * context.draws, Draw.MODEL))
         for callback in callbacks:
             callback.before_forward(inputs.flops)
         with engine.micro_batch(last=done == own):

@@ -84,6 +84,12 @@ class FramesSection(Section):
     leave_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
+class ChannelsSection(Section):
+    """`channels`: ranks that have each clip together and share the channels of the widest layers."""
+
+    channels: _Positive = 1
+
+
 class AutoencoderPresetFile(RunFile):
     """A whole preset file. `stills`: the share of micro-batches that are cut to their first frame."""
 
@@ -95,6 +101,7 @@ class AutoencoderPresetFile(RunFile):
     network: PrecisionSection = PrecisionSection()
     recovery: RecoverySection = StepsSection()
     frames: FramesSection = FramesSection()
+    parallel: ChannelsSection = ChannelsSection()
 
     def preset(self, name: str) -> AutoencoderPreset:
         """What `training` takes. Needs torch. UserError: a schedule that makes no sense."""
@@ -113,6 +120,7 @@ class AutoencoderPresetFile(RunFile):
         return AutoencoderPreset(
             **self.common(name),
             precision=self.network.precision,
+            context=self.parallel.channels,
             settings=settings,
             pace=ours.pace,
             readers=self.frames.readers,

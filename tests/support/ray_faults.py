@@ -54,15 +54,15 @@ def injected(kind: str, fired: Path) -> Iterator[None]:
 
     real = trainer._computed
 
-    def computed(run: Any, step: int, *rest: Any) -> Any:
+    def computed(run: Any, step: int, *rest: Any, **more: Any) -> Any:
         mine = step >= AT and run.engine.rank == RANK
         if step == AT:
             _wait_for(fired.with_suffix("") / "checkpoints" / f"step-{SAVED:010}")
         if kind in ("lying", "sly"):
             if step >= AT and os.environ.get(LIAR):
                 fires(fired, again=True)
-                return _with_lies(lambda: real(run, step, *rest))
-            return real(run, step, *rest)
+                return _with_lies(lambda: real(run, step, *rest, **more))
+            return real(run, step, *rest, **more)
         if kind == "lost":
             time.sleep(0.3)  # until the driver has taken the node away
         if kind == "grown" and run.engine.ranks == 2:
@@ -72,10 +72,10 @@ def injected(kind: str, fired: Path) -> Iterator[None]:
             if late:
                 fires(fired, again=True)
             with _slowed(run) if late else nullcontext():
-                return real(run, step, *rest)
+                return real(run, step, *rest, **more)
         if mine and kind in FAULTS and step == AT and fires(fired):
-            return FAULTS[kind](run, lambda: real(run, step, *rest))
-        return real(run, step, *rest)
+            return FAULTS[kind](run, lambda: real(run, step, *rest, **more))
+        return real(run, step, *rest, **more)
 
     trainer._computed = computed
     try:

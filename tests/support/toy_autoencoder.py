@@ -28,6 +28,9 @@ from training.cost.autoencoder import Work
 from training.data.batches import Batches
 from training.methods.autoencoder import Autoencoding
 from training.models.dcae import DcAeConfig, VideoDcAe
+from training.models.dcae.split import split
+from training.parallel.channels import channels_of
+from training.parallel.context import ALONE
 from training.parallel.pair import Pair
 from training.parallel.single import Single
 from training.quality.lpips import Lpips
@@ -110,22 +113,31 @@ class ToyAutoencoder:
     make_engine: Callable[[], Single] = lambda: Single(torch.device("cpu"))
     network_seed: int = 0
     clips: Any = None
+    config: DcAeConfig = CONFIG
+    channels: int = 1
 
     @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder)
 
-    def method(self) -> Autoencoding:
+    def method(self, engine: Any = None) -> Autoencoding:
+        """`engine`: whose ranks share channels."""
         settings = self.settings
         torch.manual_seed(self.network_seed)
         teacher = TinyTeacher() if settings.distillation else None
-        networks = Networks.of(VideoDcAe(CONFIG), settings, TinyTeacher().width)
+        made = VideoDcAe(self.config)
+        if (channels := channels_of(engine, self.channels)) is not None:
+            split(made, channels)
+        networks = Networks.of(made, settings, TinyTeacher().width)
         lpips = tiny_lpips() if settings.lpips else None
         clips = self.clips or Drawn(self.buckets)
-        return Autoencoding(clips, self.seed, networks, Work.of(CONFIG), settings, lpips, teacher)
+        return Autoencoding(
+            clips, self.seed, networks, Work.of(self.config), settings, lpips, teacher, context=channels or ALONE
+        )
 
     def parts(self) -> tuple[Run, Averages, Identity]:
-        frozen, method, engine = encoded.frozen(self.buckets), self.method(), self.make_engine()
+        frozen, engine = encoded.frozen(self.buckets), self.make_engine()
+        method = self.method(engine)
         first: Any = engine
         whole: Any = Pair(engine, self.make_engine(), pace=PACE) if self.settings.adversary else engine
         whole.wrap(method.networks.module, OPTIMIZER)

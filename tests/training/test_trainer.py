@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch")
 from curation.errors import UserError
 from tests.support import encoded
 from tests.support.toy_run import Kept, Toy, bits
+from training import trainer
 from training.callbacks.validation import Validation
 from training.condition import Kind
 from training.data.encoded import Encoded
@@ -111,3 +113,18 @@ def test_a_schedule() -> None:
     for rates in ((), ((1, 1e-5),), ((0, 1e-5), (0, 1e-6)), ((0, 0.0),)):
         with pytest.raises(UserError, match="is no schedule"):
             Schedule(rates)
+
+
+def test_what_is_told_of_waiting_is_the_longest_of_all_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trainer._computed
+
+    def of_two(*given: Any, **named: Any) -> Any:
+        told = real(*given, **named)
+        assert len(told["waited"]) == 1 and told["waited"][0] >= 0
+        return {**told, "waited": [*told["waited"], 1000.0]}
+
+    monkeypatch.setattr(trainer, "_computed", of_two)
+    kept = Kept()
+    Toy(tmp_path).go(2, kept)
+    assert [report.waited for report in kept.reports] == [1000.0] * 2
+    assert all(0 < report.computed <= report.seconds for report in kept.reports)

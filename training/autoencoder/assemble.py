@@ -25,7 +25,10 @@ from training.data.fitting import buckets_of, check_buckets
 from training.methods.autoencoder import Autoencoding, check_precision
 from training.models import build
 from training.models.dcae.autoencoder import VideoDcAe
+from training.models.dcae.split import split
 from training.parallel.base import Engine
+from training.parallel.channels import channels_of
+from training.parallel.context import ALONE
 from training.parallel.ddp import Ddp
 from training.parallel.pair import Pair
 from training.parallel.single import Single
@@ -88,10 +91,15 @@ class AutoencoderJob(BaseJob):
         teacher = Dinov2(self.files.dinov2, str(device)) if settings.distillation else None
         made = build.autoencoder(spec, device, torch.float32)
         assert isinstance(made, VideoDcAe)
+        channels = channels_of(engine, preset.context)
+        if channels is not None:
+            split(made, channels)
         work = Work.of(made.config)
         torch.manual_seed(preset.seed)  # of the discriminator's and the projection's first weights
         networks = Networks.of(made.train().requires_grad_(True), settings, teacher.width if teacher else 0)
-        method = Autoencoding(self.clips, preset.seed, networks, work, settings, lpips, teacher)
+        method = Autoencoding(
+            self.clips, preset.seed, networks, work, settings, lpips, teacher, context=channels or ALONE
+        )
         return AutoencoderParts(
             network=networks.module,
             name=spec.preset,

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A step as it went, over all ranks. `seconds`: all of it, `computed`: forward, backward and norm, `waited`: for
-    data, these of this rank. `finite` False: it was skipped, and `blamed` are its samples; `known`: it stood in the
-    run's list of such steps. `told`: sums of callbacks. `values`: what callbacks have to log. `notes`: what a person
-    should know of it."""
+    """A step as it went, over all ranks. `seconds`: all of it, `computed`: forward, backward and norm, both of this
+    rank; `waited`: for data, of the rank that waited longest. `finite` False: it was skipped, and `blamed` are its
+    samples; `known`: it stood in the run's list of such steps. `told`: sums of callbacks. `values`: what callbacks have
+    to log. `notes`: what a person should know of it."""
 
     step: int
     loss: float

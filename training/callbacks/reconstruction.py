@@ -31,7 +31,7 @@ class Reconstruction(Quiet):
     standard deviation of all their latents as `validation/latent_std`.
 
     Whole clips, one by one, with the averaged weights where there are some; LPIPS where its network is given. Clips
-    are shared among ranks, each of which takes part in as many passes as the others.
+    are shared among ranks, or groups of ranks that share each, which take part in as many passes as the others.
     """
 
     headline = "validation/psnr"
@@ -67,10 +67,12 @@ class Reconstruction(Quiet):
     def measured(self) -> dict[str, float]:
         """The numbers now, over all ranks."""
         engine, tally = self._engine, Tally(self._engine.device)
-        passes = -(-len(self._samples) // engine.ranks)
+        context = self._method.context
+        rank, ranks = context.data(engine)
+        passes = -(-len(self._samples) // ranks)
         with self._averages.swapped() if self._averages else nullcontext():
             for turn in range(passes):
-                index = turn * engine.ranks + engine.rank
+                index = turn * ranks + rank
                 own = index < len(self._samples)  # else this rank only keeps the others company
                 inputs = self._method.validation([self._samples[index if own else 0]]).to(engine.device)
                 again, latent = self._method.coded(engine.model, inputs, engine.dtype)
@@ -80,7 +82,8 @@ class Reconstruction(Quiet):
                 tally.add(_MOMENTS, torch.stack([wide.sum(), wide.square().sum(), wide.new_tensor(wide.numel())]) * own)
         found = dict(tally.agreed(engine))
         total, squares, count = found.pop(_MOMENTS)
-        means = {name: values[0] / len(self._samples) for name, values in found.items()}
+        count_all = len(self._samples) * context.ranks
+        means = {name: values[0] / count_all for name, values in found.items()}
         variance = squares / count - (total / count) ** 2
         return {**means, "validation/latent_std": (0.0 if variance < 0 else variance) ** 0.5}  # rounding; NaN stays
 

@@ -35,7 +35,7 @@ from training.data.clips import Clips
 from training.methods.base import Losses
 from training.methods.draws import Draw, generator
 from training.models.base import LatentSpec
-from training.parallel.context import ALONE
+from training.parallel.context import ALONE, Context
 from training.parallel.pair import Two
 
 MOST = 1e8
@@ -68,7 +68,8 @@ class ClipInputs:
 @dataclass(frozen=True)
 class Autoencoding:
     """`networks`: what the engine wraps, for the layers where losses are weighed. `perceptual`: LPIPS, on the device
-    (`perception.perceptual`). UserError: settings ask for what is not given."""
+    (`perception.perceptual`). `context`: the ranks that share each clip's channels, as `networks` are split. UserError:
+    settings ask for what is not given."""
 
     clips: Clips
     seed: int
@@ -77,8 +78,7 @@ class Autoencoding:
     settings: Settings
     perceptual: Perceptual | None = None
     teacher: Teacher | None = None
-
-    context = ALONE
+    context: Context = ALONE
 
     def __post_init__(self) -> None:
         for wanted, given, name in (

@@ -46,6 +46,11 @@ class Context:
     way: Way = "all_to_all"
     group: ProcessGroup | None = None
 
+    @property
+    def draws(self) -> int:
+        """Which of the group's draws are this rank's, where its network draws: for other tokens others."""
+        return self.rank
+
     def data(self, engine: Engine) -> tuple[int, int]:
         """The data rank, and of how many: who shares a step's micro-batches."""
         return engine.rank // self.ranks, engine.ranks // self.ranks
@@ -90,8 +95,13 @@ def context_of(engine: Engine, ranks: int, way: Way, heads: int) -> Context:
             f"the network's {heads} heads cannot be exchanged among {ranks} ranks",
             "--set parallel.attention=ring, or make parallel.context a divisor of the heads",
         )
+    return Context(engine.rank % ranks, ranks, way, group_of(engine, ranks))
+
+
+def group_of(engine: Engine, ranks: int) -> ProcessGroup:
+    """The consecutive `ranks` of an engine's, a divisor of all, that this one is in; all make theirs at once."""
     mesh = init_device_mesh(engine.device.type, (engine.ranks // ranks, ranks), mesh_dim_names=("data", "context"))
-    return Context(engine.rank % ranks, ranks, way, mesh.get_group("context"))
+    return mesh.get_group("context")
 
 
 def _cut(lengths: tuple[int, ...], rank: int) -> slice:

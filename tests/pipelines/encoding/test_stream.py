@@ -295,6 +295,31 @@ def test_a_run_whose_whole_group_is_terminated_saves(curated: Path, tmp_path: Pa
     assert Checkpoints(tmp_path / "run" / "checkpoints").whole()
 
 
+@pytest.mark.slow
+def test_an_encoder_that_is_killed_is_started_again_and_costs_no_sample(
+    curated: Path, latents: str, tmp_path: Path
+) -> None:
+    """Twice, while samples are asked of it; what is learnt is what latents would have taught."""
+    manifest = small_pyramid.frozen(curated, "killed", table=_batches_of_one(curated))
+    done = without_ray.run("encode", manifest, "--model", "tiny", "--json", "--to", str(tmp_path / "latents"))
+    assert done.code == 0, done.error
+    train = ("train", manifest, "--model", "tiny", *RUN, "--steps", "12", "--json")
+    assert jobs.run(*train, "--latents", str(tmp_path / "latents"), "--to", str(tmp_path / "a")).code == 0
+    process = jobs.start(*train, "--stream", "1", "--to", str(tmp_path / "b"), RUN="killed encoder")
+    assert process.stdout is not None
+    steps = 0
+    for line in process.stdout:
+        steps += '"step"' in line
+        if steps in (2, 5):
+            steps += 1
+            for one in jobs.of_run("killed encoder"):
+                if "SampleEncoder" in " ".join(one.cmdline()):
+                    one.kill()
+    _, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    assert losses(tmp_path / "b") == losses(tmp_path / "a") and len(losses(tmp_path / "a")) == 12
+
+
 def _batches_of_one(curated: Path) -> str:
     (curated / "alone.toml").write_text(small_pyramid.TABLE.replace("batch = 4", "batch = 1").replace("= 2,", "= 1,"))
     return "alone.toml"
