@@ -21,8 +21,10 @@ import typer
 
 from curation.errors import UserError
 from curation.printable import printable
-from pipelines.commands import lifecycle, shards, training
+from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import JsonOption, PyramidArg
+from pipelines.commands.shards import app as shards
+from pipelines.commands.training import app as training
 from pipelines.execution import signals
 
 app = typer.Typer(
@@ -102,7 +104,7 @@ def curate(
         raise UserError("no pyramid is named", "name it with --to PYRAMID")
     if not dry_run:
         return jobs.run_curate(sources, to, options, root, follow_links)
-    from pipelines.commands import dry_run as trial
+    from pipelines.commands.pyramid import dry_run as trial
     from pipelines.progress.display import results_only
     from pipelines.render import pyramid as render
 
@@ -137,7 +139,7 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs that have worked on a pyramid or have trained into a folder, or show one."""
-    from pipelines.commands.runs import runs
+    from pipelines.commands.pyramid.runs import runs
     from pipelines.render import pyramid as render
 
     render.runs(runs(pyramid, run), run is not None, as_json)
@@ -167,8 +169,8 @@ def query(
     as_json: JsonOption = False,
 ) -> None:
     """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-by NAME."""
-    from pipelines.commands import query
-    from pipelines.commands import videos as listing
+    from pipelines.commands.pyramid import query
+    from pipelines.commands.pyramid import videos as listing
     from pipelines.render import pyramid as render
 
     request = query.Request(
@@ -195,8 +197,8 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines.commands.conditions import conditions
-    from pipelines.commands.tiers import own_scores, tiers
+    from pipelines.commands.pyramid.conditions import conditions
+    from pipelines.commands.pyramid.tiers import own_scores, tiers
     from pipelines.render import pyramid as render
 
     wanted = conditions(context.args, scores=own_scores(pyramid)) if context.args else {}
@@ -231,7 +233,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two pyramids: sizes, recipes, videos that ended otherwise, clips gained, lost and changed."""
-    from pipelines.commands.compare import compare
+    from pipelines.commands.pyramid.compare import compare
     from pipelines.render import compare as render_compare
 
     with render_compare.comparing(as_json):
@@ -246,7 +248,7 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole history of a video or a clip."""
-    from pipelines.commands.why import why
+    from pipelines.commands.pyramid.why import why
     from pipelines.render import pyramid as render
 
     render.why(why(pyramid, name), as_json)

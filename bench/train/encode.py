@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from curation.media.plan import Limits
 from curation.shards import folder
-from pipelines.commands.freeze import Request, freeze
+from pipelines.commands.shards.freeze import Request, freeze
 from pipelines.config import modelfile
 from pipelines.encoding.latents import Latents
 from pipelines.stages.encode import EncodeStage, SamplesToEncode

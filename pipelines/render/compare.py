@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.pyramid.queries.comparison import Changes, Size
-from pipelines.commands.compare import Compared
+from pipelines.commands.pyramid.compare import Compared
 from pipelines.render.lines import note
 from pipelines.render.pyramid import searching
 

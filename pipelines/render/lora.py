@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipelines.render.lines import line
 
 if TYPE_CHECKING:
-    from pipelines.commands.lora import ExportedAdapter, ExtractedAdapter, MergedAdapter
+    from pipelines.commands.training.lora import ExportedAdapter, ExtractedAdapter, MergedAdapter
 
 WORST, LEFT = 5, 5
 """So many layers and names are shown to a person; a program gets all."""

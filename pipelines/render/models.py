@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.commands.cost import ShapeCost
+from pipelines.commands.training.cost import ShapeCost
 from pipelines.render.lines import line, note
 from training.cost import tables
 
 if TYPE_CHECKING:  # for their types alone: `cost` needs nothing of what they import
-    from pipelines.commands.buckets import Searched
+    from pipelines.commands.training.buckets import Searched
     from pipelines.sampling.command import Made, Samples
 
 TITLES = {

@@ -31,14 +31,14 @@ from curation.pyramid.queries.videos import Listing
 from curation.pyramid.storage.about import Moved
 from curation.pyramid.tiering.tiers import Bound, shown
 from curation.reasons import REASONS
-from pipelines.commands.query import Answer, Saved, absent, asked_scores
-from pipelines.commands.tiers import TierTable
-from pipelines.commands.videos import VideosAnswer
+from pipelines.commands.pyramid.query import Answer, Saved, absent, asked_scores
+from pipelines.commands.pyramid.tiers import TierTable
+from pipelines.commands.pyramid.videos import VideosAnswer
 from pipelines.config.adoption import ADD_TIERS
 from pipelines.render.lines import note
 
 if TYPE_CHECKING:  # for their types alone: a query needs nothing of what they import
-    from pipelines.commands.dry_run import DryRun
+    from pipelines.commands.pyramid.dry_run import DryRun
     from pipelines.execution.probe import Probed
 
 SHOWN = ("clip_id", "duration_s", "width", "height", *SCORES, "tier")

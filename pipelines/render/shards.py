@@ -13,12 +13,12 @@ from rich.table import Table
 
 from curation.printable import printable
 from curation.shards.manifest import Manifest
-from pipelines.commands.freeze import remedy_of
-from pipelines.commands.manifests import Shown
+from pipelines.commands.shards.freeze import remedy_of
+from pipelines.commands.shards.manifests import Shown
 from pipelines.render.lines import line, note
 
 if TYPE_CHECKING:  # for its type alone: looking at manifests needs no Ray
-    from pipelines.commands.encode import Answer
+    from pipelines.commands.shards.encode import Answer
 
 
 def freeze(made: Manifest, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import json
 from rich import filesize
 
 from curation.pyramid.takedown.forget import Forgotten
-from pipelines.commands.forget import Takedown
+from pipelines.commands.lifecycle.forget import Takedown
 from pipelines.render.lines import line, note
 
 FORGOTTEN = {

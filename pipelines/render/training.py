@@ -17,7 +17,7 @@ from curation.printable import printable
 from pipelines.render.lines import line, note
 
 if TYPE_CHECKING:
-    from pipelines.commands.weights import Written
+    from pipelines.commands.training.weights import Written
     from pipelines.train import Trained
     from training.callbacks.base import Report
     from training.trainer import Progress

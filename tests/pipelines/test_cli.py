@@ -15,7 +15,7 @@ from curation.pyramid.commits.commit import Committer
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Tier, Tiers
 from pipelines.cli import main
-from pipelines.commands.conditions import conditions
+from pipelines.commands.pyramid.conditions import conditions
 from pipelines.config.recipe import load
 from tests.curation.pyramid.build import whole_video
 from tests.support import jobs, media

@@ -20,7 +20,7 @@ from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.rows import attempt_fingerprint
 from pipelines import curate
-from pipelines.commands import dry_run
+from pipelines.commands.pyramid import dry_run
 from pipelines.config.adoption import Choice
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load

@@ -27,7 +27,7 @@ from curation.shards import folder
 from curation.shards.manifest import Frozen
 from pipelines import cli
 from pipelines import encode as path
-from pipelines.commands.freeze import Request, freeze
+from pipelines.commands.shards.freeze import Request, freeze
 from pipelines.config import modelfile
 from pipelines.encoding import latents
 from pipelines.encoding.account import EncodeAccount

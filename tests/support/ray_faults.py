@@ -220,7 +220,7 @@ def run(kind: str, folder: Path, cluster: Any) -> dict[str, Any]:
     import ray
 
     from curation.errors import UserError
-    from pipelines.commands.train import Request, train
+    from pipelines.commands.training.train import Request, train
     from pipelines.training import group, nodes, shared
     from pipelines.training.timeouts import Timeouts
     from tests.support import ray_faults

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.commands.freeze import Request, freeze
+from pipelines.commands.shards.freeze import Request, freeze
 from tests.support import images, jobs, media, without_ray
 
 RECIPE = jobs.WITHOUT_TEXT + "[images]\nfrom_folders = true\n"

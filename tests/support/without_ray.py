@@ -74,7 +74,7 @@ def here() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "ray", ray)  # whatever else is asked of it fails
         from pipelines import curate, encode
-        from pipelines.commands import encode as encode_command
+        from pipelines.commands.shards import encode as encode_command
         from pipelines.execution import starting
         from pipelines.execution.coordinator import Coordinator
 

@@ -14,7 +14,7 @@ from curation.shards import folder
 from curation.shards.freezing import TAKEN_DOWN, freeze
 from curation.shards.manifest import Manifest
 from curation.shards.takedown import forgotten, naming
-from pipelines.commands import forget as command
+from pipelines.commands.lifecycle import forget as command
 from tests.curation.pyramid.build import TIERS
 from tests.curation.shards.build import assign, filled, order
 

@@ -28,7 +28,7 @@ from curation.pyramid.tiering.retier import opened, retier
 from curation.pyramid.tiering.tiers import MEASURES, Range
 from curation.rows import frame_fingerprints
 from pipelines.cli import main
-from pipelines.commands.tiers import bounded_below, moved, still_to_do, tiers
+from pipelines.commands.pyramid.tiers import bounded_below, moved, still_to_do, tiers
 from pipelines.config.adoption import choose
 from pipelines.config.filters import computable
 from pipelines.config.recipe import SHIPPED, differences, parsed

@@ -20,7 +20,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from curation.shards import folder
 from curation.shards.manifest import Frozen
-from pipelines.commands.freeze import Request, freeze
+from pipelines.commands.shards.freeze import Request, freeze
 from pipelines.frames import clips as module
 from pipelines.frames.clips import PyramidClips
 from tests.support import images, jobs, media, without_ray

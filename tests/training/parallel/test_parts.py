@@ -88,7 +88,7 @@ def test_colossalai_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_command_offers_every_engine() -> None:
-    from pipelines.commands import training
+    from pipelines.commands.training import app as training
 
     choices, _ = get_args(get_type_hints(training.train)["engine"])
     assert get_args(choices) == tuple(ENGINES)

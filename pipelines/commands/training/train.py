@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from curation.errors import UserError
 from curation.pyramid.storage.files import Files
-from pipelines.commands import train_job
+from pipelines.commands.training import job as train_job
 from pipelines.config import modelfile
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources, joined
@@ -22,7 +22,7 @@ from pipelines.training.account import Course, Followed, Silent
 from pipelines.training.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from pipelines.commands.train_job import Made
+    from pipelines.commands.training.job import Made
     from pipelines.train import Trained, Watch
     from pipelines.training.sampled import Samples
     from training.assemble import BaseJob

@@ -28,7 +28,7 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Write a model's transformer with the adapter merged into its weights."""
-    from pipelines.commands import lora
+    from pipelines.commands.training import lora
     from pipelines.render import lora as render_lora
 
     render_lora.merged(lora.merge(adapter, model, to, averages, note), as_json)
@@ -44,7 +44,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write an adapter in the format of peft or of diffusers."""
-    from pipelines.commands import lora
+    from pipelines.commands.training import lora
     from pipelines.render import lora as render_lora
 
     render_lora.exported(lora.export(adapter, model, form, to, averages), as_json)
@@ -63,7 +63,7 @@ def extract(
     as_json: JsonOption = False,
 ) -> None:
     """Write the best adapter of a rank that turns one checkpoint into another, and how near it comes."""
-    from pipelines.commands import lora
+    from pipelines.commands.training import lora
     from pipelines.render import lora as render_lora
 
     wanted = [target.strip() for target in targets.split(",")]

@@ -11,7 +11,7 @@ import pytest
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range
 from pipelines.cli import main
-from pipelines.commands.compare import compare
+from pipelines.commands.pyramid.compare import compare
 from pipelines.config.recipe import Recipe, parsed
 from pipelines.sheet.layout import DROPPED, KEPT
 from tests.curation.pyramid import build

@@ -17,7 +17,7 @@ from pipelines.sampling.networks import need_torch
 if TYPE_CHECKING:
     from curation.pyramid.store import Pyramid
     from curation.shards.manifest import Frozen
-    from pipelines.commands.train import Request
+    from pipelines.commands.training.train import Request
     from pipelines.config.modelfile import ModelFile
     from pipelines.execution.cluster import Resources
     from pipelines.sampling.wish import Wish

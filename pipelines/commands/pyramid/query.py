@@ -22,7 +22,7 @@ from curation.pyramid.queries.naming import Pattern
 from curation.pyramid.queries.query import Query
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
-from pipelines.commands.conditions import conditions, number_or_range
+from pipelines.commands.pyramid.conditions import conditions, number_or_range
 
 
 @dataclass(frozen=True, slots=True)

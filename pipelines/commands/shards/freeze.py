@@ -12,8 +12,8 @@ from curation.pyramid.tiering.retier import opened
 from curation.pyramid.tiering.tiers import shown
 from curation.shards import freezing
 from curation.shards.manifest import Manifest
-from pipelines.commands.conditions import told
-from pipelines.commands.query import asked
+from pipelines.commands.pyramid.conditions import told
+from pipelines.commands.pyramid.query import asked
 from training.data import bucket_table
 from training.data.buckets import REMEDIES, Assigner, Bucket, ClipShape, Miss
 

@@ -20,7 +20,7 @@ from curation.inputs.sources import Refused, list_sources
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
-from pipelines.commands.tiers import plain, still_to_do
+from pipelines.commands.pyramid.tiers import plain, still_to_do
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from curation.errors import UserError
-from pipelines.commands import adapters
 from pipelines.commands.options import JsonOption
+from pipelines.commands.training import adapters
 from pipelines.render.lines import note
 
 app = typer.Typer()
@@ -147,8 +147,8 @@ def train(
     """Train a network on a manifest: the transformer on latents, or the autoencoder on frames, as the preset says. Run
     it again to go on where it stopped.
     """
-    from pipelines.commands.train import Request
-    from pipelines.commands.train import train as run
+    from pipelines.commands.training.train import Request
+    from pipelines.commands.training.train import train as run
     from pipelines.render import training as render_training
 
     if workers is None:
@@ -182,7 +182,7 @@ def weights(
     as_json: JsonOption = False,
 ) -> None:
     """Write the network of a checkpoint as safetensors, in a layout that other programs read."""
-    from pipelines.commands.weights import weights as written
+    from pipelines.commands.training.weights import weights as written
     from pipelines.render import training as render_training
 
     render_training.weights(written(run, output, layout, step, averages, dtype), as_json)
@@ -202,7 +202,7 @@ def cost(
     as_json: JsonOption = False,
 ) -> None:
     """Count tokens, FLOPs, MFU and dollars: the report's tables, or any shape on any GPU."""
-    from pipelines.commands import cost
+    from pipelines.commands.training import cost
     from pipelines.render import models as render_models
 
     cost.check_gpu(gpu)
@@ -226,7 +226,7 @@ def buckets(
     as_json: JsonOption = False,
 ) -> None:
     """Search the largest batch of every bucket on this GPU, so that all steps take the same time."""
-    from pipelines.commands import buckets
+    from pipelines.commands.training import buckets
     from pipelines.render import models as render_models
 
     found = buckets.search(table, output, model, slack, largest, note)

@@ -14,7 +14,7 @@ import torch
 
 from curation.errors import UserError
 from pipelines import cli
-from pipelines.commands import lora
+from pipelines.commands.training import lora
 from pipelines.config import preset
 from pipelines.train import train
 from tests.support import encoded, golden

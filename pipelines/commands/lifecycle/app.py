@@ -24,7 +24,7 @@ def upkeep(
     as_json: JsonOption = False,
 ) -> None:
     """Build indexes, compact small files, remove what killed runs left behind."""
-    from pipelines.commands.upkeep import upkeep
+    from pipelines.commands.lifecycle.upkeep import upkeep
     from pipelines.render import upkeep as render_upkeep
 
     render_upkeep.upkeep(upkeep(pyramid, keep_days), keep_days, as_json)
@@ -38,7 +38,7 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Bring two pyramids of one recipe together in a third; they stay as they are."""
-    from pipelines.commands.merge import merge
+    from pipelines.commands.lifecycle.merge import merge
     from pipelines.render import upkeep as render_upkeep
 
     render_upkeep.merge(merge(first, second, to), as_json)
@@ -47,7 +47,7 @@ def merge(
 @app.command()
 def migrate(pyramid: PyramidArg, as_json: JsonOption = False) -> None:
     """Bring a pyramid that an older version made to this version's format; nothing of it is lost."""
-    from pipelines.commands.migrate import migrate
+    from pipelines.commands.lifecycle.migrate import migrate
     from pipelines.render import upkeep as render_upkeep
 
     render_upkeep.migrate(migrate(pyramid), as_json)
@@ -71,7 +71,7 @@ def forget(
     as_json: JsonOption = False,
 ) -> int:
     """Take videos down: from every file and version that is not pinned, and so that they never come back."""
-    from pipelines.commands import forget as taking_down
+    from pipelines.commands.lifecycle import forget as taking_down
     from pipelines.render import takedown as render_takedown
 
     wanted = taking_down.takedown(pyramid, names or (), list_, ahead)

@@ -15,7 +15,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retention import TierRow, tier_report
 from curation.pyramid.tiering.retier import opened, retier
 from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, is_score, shown
-from pipelines.commands.query import absent
+from pipelines.commands.pyramid.query import absent
 from pipelines.config.filters import computable
 from pipelines.config.recipe import Recipe, parsed
 from pipelines.execution.notices import of_measuring

@@ -13,7 +13,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import forget as taking_down
 from curation.pyramid.takedown import tombstones
 from pipelines.cli import main
-from pipelines.commands import lifecycle
+from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.execution.notices import of_takedown
 from tests.curation.pyramid.build import TIERS, whole_video
 

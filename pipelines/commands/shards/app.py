@@ -30,7 +30,7 @@ def freeze(
     as_json: JsonOption = False,
 ) -> None:
     """Freeze the clips of a tier, or of ranges as in `query` (--motion 1..8), as a manifest for training."""
-    from pipelines.commands.freeze import Request, freeze
+    from pipelines.commands.shards.freeze import Request, freeze
     from pipelines.render import shards as render_shards
 
     request = Request(pyramid, name, tuple(context.args), tier, preset, seed, without_captions)
@@ -47,8 +47,8 @@ def manifests(
     as_json: JsonOption = False,
 ) -> None:
     """List the manifests that were frozen from a pyramid, or show one."""
-    from pipelines.commands import manifests as command
-    from pipelines.commands.manifests import manifests
+    from pipelines.commands.shards import manifests as command
+    from pipelines.commands.shards.manifests import manifests
     from pipelines.render import shards as render_shards
 
     if unpin:
@@ -69,7 +69,7 @@ def encode(
     as_json: JsonOption = False,
 ) -> int:
     """Encode the samples of a manifest as latents and text states. Run it again to go on where it stopped."""
-    from pipelines.commands.encode import Request, encode
+    from pipelines.commands.shards.encode import Request, encode
     from pipelines.progress.display import results_only
     from pipelines.render import shards as render_shards
 

@@ -11,7 +11,7 @@ from curation.pyramid.queries import videos as listed
 from curation.pyramid.queries.export import Rows
 from curation.pyramid.queries.videos import Listing
 from curation.pyramid.tiering.retier import opened
-from pipelines.commands.query import Request, check_count, selected
+from pipelines.commands.pyramid.query import Request, check_count, selected
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from curation.pyramid.takedown.forget import forget
 from curation.shards import folder
 from pipelines import encode as encode_path
 from pipelines.cli import main
-from pipelines.commands.freeze import Request, freeze
+from pipelines.commands.shards.freeze import Request, freeze
 from pipelines.config import autoencoder_preset, modelfile, preset
 from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.latents import Latents

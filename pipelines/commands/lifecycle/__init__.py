@@ -1,0 +1,1 @@
+"""Commands about a pyramid as a whole: `app` takes them in."""

@@ -1,0 +1,1 @@
+"""Commands from a tier to what training reads: `app` takes them in."""
