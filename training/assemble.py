@@ -82,7 +82,8 @@ class Parts:
 class BaseJob(ABC):
     """One run. `missing`: samples of the manifest that are not trained on, as they were taken down or have no latents.
     `folder`: where its checkpoints and log are. `latents`: what made them, "" where it reads none. `engine`: a name of
-    `parallel.engines`, None for the one that suits how the process was started."""
+    `parallel.engines`, None for the one that suits how the process was started. `streams`: samples are encoded while
+    they are asked for: then all that may wait is asked for at once, and may be long in coming."""
 
     frozen: Frozen
     model: build.ModelSpec
@@ -91,6 +92,7 @@ class BaseJob(ABC):
     missing: Collection[int] = field(default=(), repr=False)
     latents: str = ""
     engine: str | None = None
+    streams: bool = False
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -131,8 +133,6 @@ class Job(BaseJob):
 
     source: Source
     preset: Preset
-    streams: bool = False
-    """Whether samples are encoded while they are asked for: then all that may wait is asked for at once."""
 
     @property
     def trains(self) -> str:

@@ -156,8 +156,11 @@ def _gradients(run: Run, step: int, micro_batches: MicroBatches, callbacks: Sequ
     """Forward and backward of this rank's micro-batches. Where ranks share them, each counts once and not for every
     rank: losses are the mean over these, all else is the first one's to tell."""
     engine, context, total = run.engine, run.method.context, run.batches.per_step
-    own = total // run.place[1]
-    for done, (batch, inputs) in enumerate(micro_batches, start=1):
+    own, coming = total // run.place[1], iter(micro_batches)
+    for done in range(1, own + 1):
+        for callback in callbacks:
+            callback.before_inputs()
+        batch, inputs = next(coming)
         # Whatever a network draws (dropout of an adapter) depends on nothing but the seed and the micro-batch, and
         # where ranks share it on whose tokens it is for.
         torch.manual_seed(number(run.batches.seed, step, batch.number + total * context.draws, Draw.MODEL))

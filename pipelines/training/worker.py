@@ -13,8 +13,8 @@ from curation.errors import UserError
 from pipelines.train import Trained, train
 from pipelines.training.monitor import Began, Event, Note, Pulse, Stepped, Worker
 from training.assemble import BaseJob
-from training.callbacks import pulse
 from training.callbacks.base import Report
+from training.callbacks.pulse import Pulse as Pulses
 from training.trainer import Progress
 
 BEAT_S = 0.25
@@ -41,7 +41,8 @@ def work(given: Mapping[str, Any]) -> Trained | None:
     if rank is None:
         return None
     here = Worker.this(rank, int(os.environ["WORLD_SIZE"]))
-    with Telling(given["monitor"], here).going_on() as telling:
+    pulse = Pulses(slow_inputs=order.job.streams)
+    with Telling(given["monitor"], here, pulse).going_on() as telling:
         if rank == 0 and (spare := there - here.ranks):
             count = f"{order.job.preset.per_step} micro-batches a step cannot be shared among {there}"
             telling.note(f"{spare} of {there} workers are left over: {count}")
@@ -80,7 +81,7 @@ class Telling:
 
     monitor: Any
     worker: Worker
-    pulse: pulse.Pulse = field(default_factory=pulse.Pulse)
+    pulse: Pulses = field(default_factory=Pulses)
     stop: bool = False
     _events: list[Event] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)

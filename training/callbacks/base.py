@@ -48,6 +48,9 @@ class Callback(Protocol):
     def begin(self, progress: Progress) -> None:
         """Before the first step of this process."""
 
+    def before_inputs(self) -> None:
+        """A micro-batch's inputs are waited for, where they are not there yet."""
+
     def before_forward(self, flops: float) -> None:
         """A micro-batch's inputs are there; `flops`: of training on them."""
 
@@ -74,6 +77,7 @@ class Quiet:
     """A callback that does nothing: others say what they do."""
 
     def begin(self, progress: Progress) -> None: ...
+    def before_inputs(self) -> None: ...
     def before_forward(self, flops: float) -> None: ...
     def before_backward(self) -> None: ...
     def after_loss(self, losses: Losses, tally: Tally) -> None: ...

@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
 class Pulse(Quiet):
     """`mark`: the latest, read by another thread; None before the first step and after the last one. It stands last
-    among the callbacks: a step is over when theirs are. `aside`, which stands first, marks that they are at work."""
+    among the callbacks: a step is over when theirs are. `aside`, which stands first, marks that they are at work.
+    `slow_inputs`: a micro-batch may be long in coming, as where its samples are encoded meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_inputs: bool = False) -> None:
+        self._slow_inputs = slow_inputs
         self.mark: Mark | None = None
         self.aside = _Aside(self)
 
     def begin(self, progress: Progress) -> None:
         self.mark = Mark(progress.step, 0)
+
+    def before_inputs(self) -> None:
+        if self._slow_inputs and self.mark is not None:
+            self.mark = self.mark._replace(aside=True)
 
     def before_forward(self, flops: float) -> None:
         self._pass()

@@ -17,7 +17,7 @@ _OWN_PACE = 10.0
 class Mark(NamedTuple):
     """Where a rank is; a later place is a larger tuple. `place`: what it has passed of the step: 0 nothing, then one
     more with each micro-batch and each thing after them. `aside`: beside the step itself, where a validation or a save
-    may take long."""
+    may take long, or samples that are encoded meanwhile."""
 
     step: int
     place: int

@@ -109,7 +109,7 @@ def test_workers_that_are_left_over_are_told_once_and_the_first_callback_marks_w
 ) -> None:
     """Of seven workers four compute, where a step is of eight micro-batches."""
     told, given = list[str](), dict[str, Any]()
-    job: Any = SimpleNamespace(preset=SimpleNamespace(per_step=8, context=1))
+    job: Any = SimpleNamespace(preset=SimpleNamespace(per_step=8, context=1), streams=False)
 
     def shared_out(per_step: int, context: int) -> int:
         monkeypatch.setenv("WORLD_SIZE", str(usable(there, per_step, context)))

@@ -139,3 +139,25 @@ def test_a_run_marks_every_place_at_which_a_rank_may_hang(tmp_path: Path) -> Non
         Mark(*at) for at in ((1, 1), (1, 2), (1, 4), (1, 5), (1, 7), (2, 0), (2, 1))
     ]
     assert pulse.mark is None
+
+
+def test_a_rank_that_waits_for_samples_that_are_encoded_meanwhile_may_be_waited_for(tmp_path: Path) -> None:
+    """From the moment at which it asks until its inputs are there; what comes after them is judged as ever."""
+
+    class Look(Kept):
+        def before_inputs(self) -> None:
+            seen.append(pulse.mark)
+
+        def before_forward(self, flops: float) -> None:
+            seen.append(pulse.mark)
+
+        def before_update(self) -> None:
+            seen.append(pulse.mark)
+
+    for slow in (True, False):
+        seen: list[Mark | None] = []
+        pulse = Pulse(slow_inputs=slow)
+        Toy(tmp_path / str(slow)).go(1, pulse, Look(), saves=False)
+        asides = [one.aside for one in seen if one is not None]
+        assert asides == [slow, False, slow, False, False, False]
+        assert [one.place for one in seen if one is not None] == [0, 1, 3, 4, 7, 1], "the last before the end"
