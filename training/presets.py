@@ -89,9 +89,11 @@ class Preset(RunPreset):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoencoderPreset(RunPreset):
     """The autoencoder's. `pace`: the discriminator's rate over the autoencoder's. `readers`: clips that are decoded at
-    once on each rank. `leave_out`: samples, by number, that are not trained on."""
+    once on each rank. `leave_out`: samples, by number, that are not trained on. `recompute`: its blocks are computed
+    again in the backward pass."""
 
     settings: Settings
     pace: float
     readers: int
     leave_out: tuple[int, ...]
+    recompute: bool = False

@@ -15,6 +15,7 @@ from training.cost.formulas import Transformer
 from training.data.batches import Batches
 from training.models.mmdit import preset as sizes_of
 from training.parallel.base import Engine
+from training.presets import AutoencoderPreset, RunPreset
 
 _OF_CPU = ("DefaultCPUAllocator", "not enough memory")
 _GIB = 2**30
@@ -39,13 +40,21 @@ def too_little(job: BaseJob, engine: Engine, parts: Parts, batches: Batches) -> 
         f"too little memory on {engine.device} ({most / _GIB:.0f} GiB) to train on {largest.batch} samples of {largest}"
     )
     if not isinstance(job, Job):
-        return UserError(told, "freeze with a bucket table whose buckets are smaller, or have less samples a batch")
+        return UserError(told, _remedy(job.preset))
     setting = setting_of(job, engine, parts)
     video = job.source.spec.grid(largest.frames, largest.height, largest.width).tokens
     found = memory.held(setting, largest.batch, video + job.source.empty.tokens_BMD.shape[1])
     state, activations = found.state / _GIB, found.activations / _GIB
     counted = f"about {state:.1f} GiB of weights and optimizer and {activations:.1f} GiB of activations"
     return UserError(f"{told}: {counted}", memory.remedy(setting, found, most, largest.batch))
+
+
+def _remedy(preset: RunPreset) -> str:
+    """Of the autoencoder's, whose activations are nearly all that it holds."""
+    if isinstance(preset, AutoencoderPreset) and not preset.recompute:
+        return "--set network.recompute=true, which keeps the inputs of blocks alone"
+    smaller = "freeze with a bucket table whose buckets are smaller, or have less samples a batch"
+    return f"let ranks share a clip: --set parallel.channels={2 * preset.context}; or {smaller}"
 
 
 def setting_of(job: Job, engine: Engine, parts: Parts) -> memory.Setting:

@@ -65,9 +65,11 @@ class DistillationSection(_Term):
 
 
 class PrecisionSection(Section):
-    """`precision`: of the networks; masters and losses are float32, and on a CPU all must be."""
+    """`precision`: of the networks; masters and losses are float32, and on a CPU all must be. `recompute`: the
+    autoencoder's blocks are computed again in the backward pass, in place of keeping what they hold."""
 
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    recompute: bool = False
 
 
 class StepsSection(RecoverySection):
@@ -125,6 +127,7 @@ class AutoencoderPresetFile(RunFile):
             pace=ours.pace,
             readers=self.frames.readers,
             leave_out=self.frames.leave_out,
+            recompute=self.network.recompute,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ pytest.importorskip("torch")
 import torch
 
 from pipelines.cli import main
+from pipelines.config import autoencoder_preset
 from tests.support import encoded
 from tests.support.face import refused
 from tests.support.shard import Shard, shard
 from training.parallel.single import Single
+from training.room import _remedy
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,13 @@ def test_what_does_not_fit_is_told_by_the_batch(
     assert "too little memory on cpu (" in told and "to train on 2 samples of 256px 8x64x96: about 0.0 GiB of" in told
     assert "of weights and optimizer and 0.0 GiB of activations; " in told
     assert "--engine colossal-2 or fsdp2" in told
+
+
+def test_an_autoencoder_is_first_told_to_recompute() -> None:
+    chosen = autoencoder_preset.load("tiny_autoencoder").preset("tiny_autoencoder")
+    assert "--set network.recompute=true" in _remedy(chosen)
+    again = replace(chosen, recompute=True, context=2)
+    assert "--set parallel.channels=4; or freeze with a bucket table" in _remedy(again)
 
 
 def test_other_errors_stay_what_they_are(toy: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from training.data.fitting import buckets_of, check_buckets
 from training.methods.autoencoder import Autoencoding, check_precision
 from training.models import build
 from training.models.dcae.autoencoder import VideoDcAe
+from training.models.dcae.network import recompute
 from training.models.dcae.split import split
 from training.parallel.base import Engine
 from training.parallel.channels import channels_of
@@ -94,6 +95,8 @@ class AutoencoderJob(BaseJob):
         channels = channels_of(engine, preset.context)
         if channels is not None:
             split(made, channels)
+        if preset.recompute:
+            recompute(made)
         work = Work.of(made.config)
         torch.manual_seed(preset.seed)  # of the discriminator's and the projection's first weights
         networks = Networks.of(made.train().requires_grad_(True), settings, teacher.width if teacher else 0)

@@ -21,6 +21,7 @@ from training.autoencoder.teacher import features
 from training.callbacks.reconstruction import Reconstruction
 from training.data.batches import MicroBatch
 from training.methods.autoencoder import Autoencoding, ClipInputs
+from training.models.dcae.network import recompute
 from training.parallel.pair import Two
 from training.parallel.single import Single
 
@@ -240,3 +241,29 @@ def test_the_tiny_preset_learns_with_all_losses(tmp_path: Path, monkeypatch: pyt
     ToyAutoencoder(tmp_path, settings, {clip: 2}, rate=3e-3).go(120, kept, saves=False)
     first, last = kept.reports[0].values, kept.reports[-1].values
     assert last["part/l1"] < 0.9 * first["part/l1"] and "part/judge" in last
+
+
+def test_blocks_that_are_computed_again_change_no_bit_and_keep_less() -> None:
+    """With a judge and a teacher, whose losses are weighed by gradients of their own."""
+    settings = Settings(adversary=STEADY, distillation=Distillation(stage=1), stills=0)
+    losses, gradients, kept = [], [], []
+    for recomputed in (False, True):
+        found = method(settings)
+        autoencoder = found.networks.rebuilder.autoencoder
+        if recomputed:
+            assert recompute(autoencoder) == 6
+        held: dict[int, tuple[int, Any]] = {}
+
+        def pack(tensor: Any, held: Any = held) -> Any:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes(), tensor
+            return tensor
+
+        given = replace(inputs(found, step=1), against=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = called(found, given)
+            kept.append(sum(size for size, _ in held.values()))
+        loss.total.backward()
+        losses.append(loss.total)
+        gradients.append([one.grad for one in autoencoder.parameters()])
+    assert torch.equal(*losses) and all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert kept[1] < 0.8 * kept[0], kept

@@ -6,11 +6,14 @@ weight starts near zero, so that a new block is nearly the identity.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from training.models.dcae.config import Block
+from training.models.dcae.config import BlockKind
 from training.ops import relu_linear_attention
 
 HEAD_DIM = 32
@@ -68,15 +71,30 @@ class OpList(nn.Module):
         return self.op_list(x)
 
 
-class Residual(nn.Module):
+class Block(nn.Module):
+    """What a stage is made of. `recomputed`: only its input is kept for the backward pass, which runs it again."""
+
+    recomputed = False
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        if self.recomputed and torch.is_grad_enabled():
+            # Nothing in a block draws, so there is no state of a generator to keep.
+            return cast(Tensor, checkpoint(self.body, x_BCTHW, use_reentrant=False, preserve_rng_state=False))
+        return self.body(x_BCTHW)
+
+    def body(self, x_BCTHW: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Residual(Block):
     """x + main(x)."""
 
     def __init__(self, main: nn.Module) -> None:
         super().__init__()
         self.main = main
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.main(x)
+    def body(self, x_BCTHW: Tensor) -> Tensor:
+        return x_BCTHW + self.main(x_BCTHW)
 
 
 class ResBranch(nn.Module):
@@ -126,7 +144,7 @@ class GluMbConv(nn.Module):
         return self.point_conv(value * F.silu(gate))
 
 
-class VitBlock(nn.Module):
+class VitBlock(Block):
     """EfficientViT block: linear attention looks far, the gated convolution near."""
 
     def __init__(self, channels: int) -> None:
@@ -134,11 +152,11 @@ class VitBlock(nn.Module):
         self.context_module = Residual(LiteMla(channels))
         self.local_module = Residual(GluMbConv(channels))
 
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
+    def body(self, x_BCTHW: Tensor) -> Tensor:
         return self.local_module(self.context_module(x_BCTHW))
 
 
-def stage_blocks(kind: Block, channels: int, depth: int) -> list[nn.Module]:
+def stage_blocks(kind: BlockKind, channels: int, depth: int) -> list[nn.Module]:
     """`depth` blocks of one kind."""
     if kind == "vit":
         return [VitBlock(channels) for _ in range(depth)]

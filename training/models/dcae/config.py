@@ -9,7 +9,7 @@ from curation.errors import UserError
 from training.models.base import LatentSpec
 from training.models.tiling import Cut
 
-Block = Literal["res", "vit"]
+BlockKind = Literal["res", "vit"]
 Direction = Literal["encode", "decode"]
 
 
@@ -74,7 +74,7 @@ class DcAeConfig:
 
     latent_channels: int
     widths: tuple[int, ...] = (128, 256, 512, 512, 1024, 1024)
-    blocks: tuple[Block, ...] = ("res", "res", "res", "vit", "vit", "vit")
+    blocks: tuple[BlockKind, ...] = ("res", "res", "res", "vit", "vit", "vit")
     encoder_depths: tuple[int, ...] = (2, 2, 2, 3, 3, 3)
     decoder_depths: tuple[int, ...] = (3, 3, 3, 3, 3, 3)
     halve_time: tuple[bool, ...] = (False, False, False, True, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from training.models.dcae.blocks import ChannelRmsNorm, ConvLayer, OpList, stage_blocks
+from training.models.dcae.blocks import Block, ChannelRmsNorm, ConvLayer, OpList, stage_blocks
 from training.models.dcae.config import DcAeConfig
 from training.models.dcae.resample import Down, FromLatent, ToLatent, Up
 
@@ -40,6 +40,17 @@ class Decoder(nn.Module):
         for stage in reversed(self.stages):
             x = stage(x)
         return self.project_out(x)
+
+
+def recompute(network: nn.Module) -> int:
+    """Let every block of every stage be computed again in the backward pass; how many there are. Resampling and the
+    ends are kept: they are where losses are weighed (`autoencoder.networks`).
+    """
+    blocks = [one for stage in network.modules() if isinstance(stage, OpList) for one in stage.op_list.children()]
+    found = [one for one in blocks if isinstance(one, Block)]
+    for one in found:
+        one.recomputed = True
+    return len(found)
 
 
 def init_weights(network: nn.Module, std: float = 0.02) -> None:
