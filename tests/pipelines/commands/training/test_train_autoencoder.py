@@ -304,13 +304,29 @@ def test_the_presets_are_the_report_s_tables() -> None:
     assert [(name, dict(lengths)) for name, _, lengths in table.walk] == [("256px_ar1:1", {32: bucket_table.Slot(1)})]
 
 
+ENGINES = ("ddp", "fsdp2", *(["colossal-2"] if find_spec("colossalai") else []))
+TOGETHER = ("--set", "parallel.channels=2", "--set", "network.recompute=true")
+"""Both on each clip, which hold of it what they must."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2", *(["colossal-2"] if find_spec("colossalai") else [])])
-def test_two_processes_learn_what_one_does(curated: Path, run: Path, tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("changes", [(), TOGETHER], ids=["apart", "together"])
+def test_two_processes_learn_what_one_does(
+    curated: Path, run: Path, tmp_path: Path, engine: str, changes: tuple[str, ...]
+) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipelines.cli"]
-    rest = ["train", f"{curated}#all", *SMALL, *JUDGED, "--to", str(tmp_path), "--steps", "3", "--engine", engine]
+    rest = ["train", f"{curated}#all", *SMALL, *JUDGED, *changes, "--to", str(tmp_path), "--steps", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(jobs.ROOT)}
-    ended = subprocess.run([*command, *rest], capture_output=True, text=True, timeout=800, env=environment)
+    ended = subprocess.run(
+        [*command, *rest, "--engine", engine], capture_output=True, text=True, timeout=800, env=environment
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert losses(tmp_path) == pytest.approx(losses(run), rel=1e-3)
     assert log(tmp_path)[-1]["validation/psnr"] == pytest.approx(log(run)[-1]["validation/psnr"], rel=1e-3)
+
+
+def test_a_process_alone_shares_no_channels(curated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["train", f"{curated}#all", *SMALL, "--set", "parallel.channels=2", "--to", str(tmp_path / "run")]
+    assert "share a clip's channels, engine single is one process; start several" in refused(capsys, *asked)
+    assert "2 ranks share a sample, and --workers 1 is no multiple" in refused(capsys, *asked, "--workers", "1")
