@@ -32,13 +32,13 @@ STEPS, VALIDATED, SHARING = 3, 3, 2
 
 WIDER: DcAeConfig = replace(
     CONFIG,
-    widths=(9, 12, 96, 32),
+    widths=(6, 24, 96, 32),
     blocks=("res", "res", "vit", "vit"),
     encoder_depths=(1, 1, 1, 1),
     decoder_depths=(1, 1, 1, 1),
     halve_time=(False, True, False),
 )
-"""Nine channels and three heads do not divide by two; a block of one head stays whole."""
+"""Three heads do not divide by two; a block of one head stays whole."""
 
 
 def toy(folder: Path, channels: int, **changes: Any) -> ToyAutoencoder:

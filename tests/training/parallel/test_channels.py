@@ -88,3 +88,11 @@ def test_what_cannot_be_shared_is_refused() -> None:
         channels_of(one, 2)
     with pytest.raises(UserError, match="no block of the autoencoder has channels for 1000 ranks"):
         split(VideoDcAe(CONFIG), Channels(0, 1000, "ring", None))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
+def test_every_channel_is_one_rank_s(ranks: int) -> None:
+    for count in range(ranks, 30):
+        owned = [Channels(rank, ranks, "ring", None).own(count) for rank in range(ranks)]
+        assert [one for own in owned for one in own] == list(range(count))
+        assert max(map(len, owned)) - min(map(len, owned)) <= 1
