@@ -41,7 +41,7 @@ class Slope:
 
 
 def paper(cpu_ms: Mapping[str, Mapping[int, float]], sizes: Mapping[int, Mapping[str, Mapping[str, int]]]) -> str:
-    """A Markdown table. `cpu_ms`: of each kind of work at each size; `sizes`: `bench.growth.sizes` at each size."""
+    """A Markdown table. `cpu_ms`: of each kind of work at each size; `sizes`: `__main__.sizes` at each size."""
     ends = min(sizes), max(sizes)
     head = [f"{rows:,} clips" for rows in SIZES]
     lines = [f"| on paper | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]

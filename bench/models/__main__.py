@@ -2,8 +2,8 @@
 
     python -m bench.models [--json FILE] [--device auto] [--patience 1]
 
-Measures on the CPU at small sizes and, where a GPU is at hand, at real widths and lengths (`bench/models_plan.py`).
-Each network runs in a process of its own (`bench/models_work.py`). On a CPU the processes of one comparison take turns,
+Measures on the CPU at small sizes and, where a GPU is at hand, at real widths and lengths (`bench/models/plan.py`).
+Each network runs in a process of its own (`bench/models/work.py`). On a CPU the processes of one comparison take turns,
 run by run, so that a noisy neighbour meets them all; on a GPU they come one after the other, each with all the memory.
 """
 

@@ -4,7 +4,7 @@
 
 Decodes each file once and feeds every detector of `curation.media.shots.table`, plus a plain threshold on the scene
 score, then counts hits, misses and false alarms against the labels, chooses the rule's parameters anew with
-each file left out, and writes the table as Markdown. `bench/shots_report.py` holds the text.
+each file left out, and writes the table as Markdown. `bench/shots/report.py` holds the text.
 """
 
 import argparse
