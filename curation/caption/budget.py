@@ -1,7 +1,8 @@
 """What captions may cost: tokens or money, kept in mind before a request is sent, so that a budget is not overrun.
 
 A request in the air holds back what it may come to: the longest prompt so far and `max_tokens`. One that would go past
-the budget with that waits for those in the air, and where none is left the budget is used up. The sum is the run's and
+the budget with that waits for those in the air, and where none is left the budget is used up. Until an answer has told
+how long a prompt is, one request goes at a time. The sum is the run's and
 not a worker's (`Purse`), so that one that is lost and started again does not begin anew.
 """
 
@@ -62,7 +63,7 @@ class Budget:
         if not self._limits.any:
             return
         async with self._changed:
-            while not self._limits.allow(*self._with(self._held + 1)):
+            while self._must_wait():
                 if not self._held:
                     self.is_spent = True
                 if self.is_spent:
@@ -87,6 +88,11 @@ class Budget:
             async with self._changed:
                 self._held -= 1
                 self._changed.notify_all()
+
+    def _must_wait(self) -> bool:
+        if self._held and not self._longest:
+            return True  # nobody knows yet how long a prompt is: the first one tells
+        return not self._limits.allow(*self._with(self._held + 1))
 
     def _with(self, requests: int) -> tuple[int, int]:
         used_in, used_out = self._used
