@@ -33,6 +33,9 @@ from curation.errors import UserError
 from curation.pyramid.history.failures import failure
 
 _OURS = "ziggurat-"
+_WARMER = 0.5
+"""The least temperature at which a model is asked once more: at 0 it would say again what would not do."""
+
 _NAME = re.compile(rf"{_OURS}[0-9a-f]{{32}}")
 
 
@@ -245,11 +248,11 @@ class Endpoint:
         body: dict[str, Any] = {
             "model": said.model,
             "messages": _messages(request),
-            "temperature": said.temperature,
+            "temperature": max(said.temperature, _WARMER) if request.again else said.temperature,
             "max_tokens": said.max_tokens,
         }
         if said.seed is not None:
-            body["seed"] = said.seed + request.again  # what would not do once would not do again
+            body["seed"] = said.seed + request.again
         if request.schema is not None:
             schema = {"name": "answer", "strict": True, "schema": dict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

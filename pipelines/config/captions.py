@@ -1,7 +1,7 @@
 """Which captions a recipe makes, and whether what they need is there: settled before a run starts.
 
-`listed` reads the prompts and says who each block's captions will be by; `check` asks for the key and the endpoint. The
-captioner itself is made in the worker (`MakeEndpoint`), which reads the key there.
+`listed` reads the prompts and says who each block's captions will be by; `check` asks for the key and the endpoint,
+where the stage will run. The captioner itself is made in the worker (`MakeEndpoint`), which reads the key there.
 """
 
 from __future__ import annotations
@@ -44,10 +44,6 @@ class Captions:
         """What a run calls its stage."""
         return f"caption {self.name}"
 
-    def check(self) -> str:
-        """What holds, in a line. Raises `UserError` with what does not."""
-        return endpoint_check.check(self.settings.url, self.settings.model, key_of(self.key_env))
-
 
 @dataclass(frozen=True, slots=True)
 class MakeEndpoint:
@@ -73,6 +69,21 @@ def listed(recipe: Recipe, names: Sequence[str] = ()) -> list[Captions]:
         there = ", ".join(block.name for block in ranked) or "none"
         raise UserError(f"the recipe has no [[captions]] called {unknown!r}", f"it has {there}")
     return [block for block in ranked if not names or block.name in names]
+
+
+def check(section: CaptionsSection) -> str:
+    """What holds of a block's key and endpoint, in a line. Raises `UserError` with what does not. It reads no prompt,
+    which the driver has and a node of a cluster need not have.
+    """
+    return endpoint_check.check(section.endpoint, section.model, key_of(section.key_env))
+
+
+def computable(recipe: Recipe) -> list[Captions]:
+    """Those of `listed`; none where a prompt is not on this machine."""
+    try:
+        return listed(recipe)
+    except UserError:
+        return []
 
 
 def key_of(variable: str | None) -> str | None:

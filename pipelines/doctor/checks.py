@@ -90,10 +90,10 @@ def of_fill(recipe: Recipe) -> tuple[Check, ...]:
 
 
 def of_captions(recipe: Recipe) -> tuple[Check, ...]:
-    """What the recipe's captions need: prompts, keys, endpoints that answer and know their model."""
+    """What the recipe's captions need of a machine: keys, and endpoints that answer and know their model."""
     if not recipe.captions:
         return ()
-    return (Check("captions", lambda: Passed("; ".join(block.check() for block in captions.listed(recipe)))),)
+    return (Check("captions", lambda: Passed("; ".join(map(captions.check, recipe.captions)))),)
 
 
 def of_places(pyramid: str, sources: Sequence[str]) -> tuple[Check, ...]:

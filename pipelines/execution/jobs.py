@@ -61,6 +61,7 @@ def run_curate(
     starts, on a cluster before the first video; a new pyramid is made after that.
     """
     choice = choose(to, options.recipe, options.replace_recipe)
+    captions.listed(choice.recipe)  # their prompts are on this machine, or it ends here
     with _shown(choice, options) as display:
         with display.searching("listing the sources"):
             taken, outside = choice.recipe.extensions, root is None

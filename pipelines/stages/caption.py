@@ -148,11 +148,14 @@ class Caption:
 
     def _results(self, said: Sequence[Said], item: ClipsToCaption) -> Iterator[Captioned]:
         """What was said of some clips as results: one of all answers, and one for each cause by which none came."""
-        by_fault: dict[str | None, list[Said]] = {}
+        by_fault: dict[str | None, list[Said]] = {
+            None: []
+        }  # first, for a fault is doubted until something else is done
         for one in said:
             by_fault.setdefault(one.why if _is_fault(one.why) else None, []).append(one)
         for fault, some in by_fault.items():
-            yield _captioned(self._set, some, item, fault)
+            if some:
+                yield _captioned(self._set, some, item, fault)
 
 
 def _is_fault(why: str | None) -> bool:

@@ -74,7 +74,8 @@ def adopt(here: Path, *blocks: str) -> None:
 
 
 def caption(here: Path, *arguments: str, code: int = 0, **environment: str) -> jobs.Finished:
-    done = without_ray.run("caption", str(here / "p"), *arguments, "--json", **{"TEST_VLM_KEY": chat.KEY} | environment)
+    said = {"TEST_VLM_KEY": chat.KEY} | environment
+    done = jobs.finish(jobs.start("caption", str(here / "p"), *arguments, "--json", code=_HASTY, **said))
     assert done.code == code, done.error
     return done
 
@@ -132,6 +133,23 @@ def _no_key(here: Path, *runs: jobs.Finished) -> None:
     for path in here.rglob("*"):
         if path.is_file() and "videos" not in path.parts:
             assert chat.KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_worker_of_ray_s_has_them_made(here: Path) -> None:
+    with chat.served(chat.Endpoint(key=chat.KEY)) as endpoint:
+        adopt(here, block(endpoint.url, "budget_tokens = 400\nmax_tokens = 30"))
+        arguments = ("caption", str(here / "p"), "--cpus", jobs.CPUS, "--json")
+        first = jobs.run(*arguments, TEST_VLM_KEY=chat.KEY)
+        assert first.code == 1, first.error
+        adopt(here, block(endpoint.url))
+        second = jobs.run(*arguments, TEST_VLM_KEY=chat.KEY)
+        assert second.code == 0, second.error
+    assert first.summary["captions_left"] == {"dense": CLIPS - first.summary["captioned"]["dense"]}
+    called = files(here)
+    assert {name: row["caption"] for name, row in clips(here).items()} == {
+        name: f"A clip called {picture} lies in the sun." for name, picture in called.items()
+    }
+    _no_key(here, first, second)
 
 
 def test_another_revision_makes_them_anew_and_keeps_the_earlier_ones(here: Path) -> None:
@@ -319,7 +337,10 @@ def test_a_kill_loses_what_is_in_the_air_and_no_caption_is_paid_twice(here: Path
 
 _HASTY = """
 from tests.support import without_ray
+from curation.caption import transport
 from pipelines.stages import caption
 caption.HOLD_CLIPS = 1
+transport._FIRST_S = 0.01
 without_ray.main()
 """
+"""`ziggurat` without Ray, which writes each answer down at once and does not wait long before it tries again."""

@@ -168,7 +168,7 @@ def test_what_is_asked_is_what_the_settings_say() -> None:
         "top_k": 9,
     }
     assert chat.pictures(first) == list(clips(1)[0].pictures) and "response_format" not in first
-    assert again["seed"] == 4, "what would not do once would not do again"
+    assert (again["seed"], again["temperature"]) == (4, 0.5), "what would not do once would not do again"
 
 
 def test_a_budget_leaves_clips_and_takes_no_answer_away() -> None:
