@@ -73,9 +73,10 @@ def adopt(here: Path, *blocks: str) -> None:
     Pyramid.open(here / "p").with_recipe(read.name, text, read.pyramid_tiers)
 
 
-def caption(here: Path, *arguments: str, code: int = 0, **environment: str) -> jobs.Finished:
-    said = {"TEST_VLM_KEY": chat.KEY} | environment
-    done = jobs.finish(jobs.start("caption", str(here / "p"), *arguments, "--json", code=_HASTY, **said))
+def caption(here: Path, *arguments: str, code: int = 0) -> jobs.Finished:
+    """`ziggurat caption`, seen to its end with `code`."""
+    process = jobs.start("caption", str(here / "p"), *arguments, "--json", code=_HASTY, TEST_VLM_KEY=chat.KEY)
+    done = jobs.finish(process)
     assert done.code == code, done.error
     return done
 
@@ -96,7 +97,8 @@ def files(here: Path) -> dict[str, str]:
 
 
 def _sent(frames: list[bytes]) -> list[bytes]:
-    return [reduced(cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR), 640) for one in frames]
+    pictures = (cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR) for one in frames)
+    return [reduced(one, 640) for one in pictures if one is not None]
 
 
 def test_curate_has_each_clip_captioned_after_cutting_and_a_second_run_none(bare: Path, tmp_path: Path) -> None:

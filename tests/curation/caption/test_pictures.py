@@ -19,4 +19,5 @@ def test_frames_are_spread_over_the_clip(count: int, frames: str) -> None:
 def test_no_side_is_longer_than_was_said(height: int, width: int, size: tuple[int, int]) -> None:
     file = reduced(np.full((height, width, 3), 90, np.uint8), 100)
     assert file[:2] == b"\xff\xd8"
-    assert cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR).shape[:2] == size
+    found = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None and found.shape[:2] == size
