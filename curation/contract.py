@@ -366,8 +366,9 @@ CAPTIONS = pa.schema(
         pa.field("made_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""Captions that are not, or not any more, the one in force (`clips.caption`): earlier ones and those of other makers.
-`why`: where `caption` is null; `detail`: what else its maker says, one JSON object; `made_at`: null where unknown."""
+"""What every model said of a clip, with its `detail`, and every caption that has given way to another: `clips.caption`
+has the one in force. `why`: where `caption` is null; `detail`: what else its maker says, one JSON object; `made_at`:
+null where unknown."""
 
 
 @dataclass(frozen=True, slots=True)

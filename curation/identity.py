@@ -46,7 +46,7 @@ def older_clip_id(video_id: str, start_frame: int, end_frame: int, plan: str) ->
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def fingerprint(name: str, version: int, parameters: Any) -> str:
+def fingerprint(name: str, version: int, parameters: Any, digits: int = 8) -> str:
     """`name-version-xxxxxxxx`: readable, and different whenever a parameter (anything JSON can hold) differs."""
     canonical = json.dumps(parameters, sort_keys=True, separators=(",", ":"), default=str)
-    return f"{name}-{version}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+    return f"{name}-{version}-{hashlib.sha256(canonical.encode()).hexdigest()[:digits]}"

@@ -133,6 +133,25 @@ def cut(
 
 
 @app.command()
+def caption(
+    pyramid: PyramidArg,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Blocks of the recipe's [[captions]]; all by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many clips of each block.")] = None,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    retry: RetryOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Have models caption the clips that lack a caption, as the pyramid's recipe says. Run it again to go on."""
+    from pipelines.execution import jobs
+
+    options = jobs.Options(address=address, cpus=cpus, retry=retry, as_json=as_json)
+    return jobs.run_caption(pyramid, names or (), limit, options)
+
+
+@app.command()
 def runs(
     pyramid: PyramidArg,
     run: Annotated[str | None, typer.Argument(help="A run's id, or the beginning of one: show all of it.")] = None,
@@ -275,7 +294,7 @@ app.add_typer(shards.app)
 app.add_typer(training.app)
 
 
-_RESUMES = ("curate", "cut", "forget", "encode", "train")
+_RESUMES = ("curate", "cut", "caption", "forget", "encode", "train")
 
 
 def main(arguments: list[str] | None = None, last: bool = False) -> int:

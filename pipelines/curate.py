@@ -1,6 +1,6 @@
 """The main path. A folder of raw video becomes scored clips in a pyramid: read this file first.
 
-    list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> rows
+    list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> [caption] -> rows
 
 Each bracket is a pipeline of its own on Ray Data (`ray_data`). Its workers write each result into the pyramid's
 journal, and the driver commits them (`committer`). So every step is also the way to catch up: a run after a kill, a new
@@ -31,8 +31,11 @@ from curation.pyramid.storage.lookup import chunks
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
 from curation.rows import attempt_fingerprint, frame_fingerprints, nameless_id, video_row
+from pipelines.config import captions as captions_of
+from pipelines.config.captions import Captions, MakeEndpoint
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
+from pipelines.execution import caption_orders
 from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
 from pipelines.execution.committer import ResultCommitter
@@ -41,9 +44,21 @@ from pipelines.execution.further_names import further_names
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
 from pipelines.progress.watch import Watch as StageWatch
 from pipelines.stages.base import Claim
+from pipelines.stages.caption import CaptionStage
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import MeasureStage
-from pipelines.stages.results import CutDone, CutOrder, MeasureDone, Place, Result, batch_of, fault_of, progress, units
+from pipelines.stages.results import (
+    Captioned,
+    CutDone,
+    CutOrder,
+    MeasureDone,
+    Place,
+    Result,
+    batch_of,
+    fault_of,
+    progress,
+    units,
+)
 from pipelines.stages.score import ClipsToScore, FetchStage, ScoreStage, Unscored
 
 SCORE_CLIPS = 32
@@ -74,6 +89,7 @@ class Job:
     journal: Journal
     filters: Sequence[Ready] = ()
     retry_quarantined: bool = False
+    captions: Sequence[Captions] = ()
 
     @property
     def again(self) -> tuple[str, ...]:
@@ -94,13 +110,16 @@ class Job:
         with committer, self.watch.over(name, self.coordinator):
             yield committer
 
-    def run(self, items: Iterable[Any], stages: list[StageSpec], committer: ResultCommitter) -> None:
-        wanted = list(items)
+    def run(self, items: Iterable[Any], stages: list[StageSpec], committer: ResultCommitter) -> int:
+        """Take items through stages; how many of their things were left undone, for a budget is used up."""
+        wanted, left = list(items), 0
         self.watch.expect(sum(map(units, wanted)))
         attempts = self.recipe.run.attempts
         for delivery in run(wanted, stages, self.coordinator, self.resources, _Keep(self.journal), attempts):
             committer.put(delivery)
             self.watch.advance(*progress(delivery.result))
+            left += delivery.result.left if isinstance(delivery.result, Captioned) else 0
+        return left
 
 
 @contextmanager
@@ -113,6 +132,7 @@ def working(
     filters: Sequence[Ready] = (),
     retry_quarantined: bool = False,
     name: str | None = None,
+    captions: Sequence[Captions] = (),
 ) -> Iterator[Job]:
     """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
     name = name or uuid.uuid4().hex[:12]
@@ -121,7 +141,7 @@ def working(
     for dataset in ("videos", "clips"):
         retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
     coordinator, mine = start_coordinator(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
-    yield Job(name, pyramid, recipe, resources, account, watch, coordinator, mine, filters, retry_quarantined)
+    yield Job(name, pyramid, recipe, resources, account, watch, coordinator, mine, filters, retry_quarantined, captions)
     mine.close()
 
 
@@ -152,7 +172,8 @@ def curate(
 ) -> None:
     """Bring every entry into the pyramid. `account` says at the end what became of each; `name` is the run's."""
     check_gpus(recipe, listed(recipe), bool(resources.gpus))
-    with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name) as job:
+    captions = captions_of.listed(recipe)
+    with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name, captions) as job:
         ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
             stale = stale_uris(ledger, recipe.plan, retry_quarantined)
@@ -160,7 +181,7 @@ def curate(
         again = job.again
         for window in _windows(entries, recipe.run.window, watch):
             account.inputs += len(window)
-            watch.plan(stages(job.filters, recipe.cut.tier), all_listed=len(window) < recipe.run.window)
+            watch.plan(stages(job.filters, recipe.cut.tier, captions), all_listed=len(window) < recipe.run.window)
             with watch.searching("looking up what is settled"):
                 todo = _unsettled(job, ledger, stale, window)
             measure(job, todo)
@@ -170,11 +191,15 @@ def curate(
 
 
 def fill(job: Job, tier: str | None, again: Collection[str]) -> None:
-    """Compute the scores that the recipe wants and clips lack, then cut what `tier` keeps (None: cut nothing)."""
+    """Compute the scores that the recipe wants and clips lack, then cut what `tier` keeps (None: cut nothing), then
+    have the job's captions made.
+    """
     for filter_ in job.filters:
         score(job, filter_, again)
     if tier is not None:
         cut(job, tier, again)
+    for block in job.captions:
+        caption(job, block, again)
 
 
 def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
@@ -249,10 +274,27 @@ def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], committer)
 
 
-def stages(filters: Sequence[Ready], tier: str | None) -> list[str]:
+def caption(job: Job, block: Captions, again: Collection[str] = (), limit: int | None = None) -> None:
+    """Have the clips captioned that a block of captions wants, `limit` of them at most. Where its budget is used up,
+    the account says how many are left. `again`: see `Ledger.uncaptioned`.
+    """
+    wanted = islice(caption_orders.wanted(job.pyramid, block, again), limit)
+    left, is_spent = 0, job.account.captions_left[block.name] > 0
+    make = MakeEndpoint(block.settings, block.prompt, block.key_env, _Purse(job.coordinator, block.name))
+    seen = (block.frames, block.side, block.cues)
+    settings = CaptionStage(job.pyramid, block.name, block.by, block.prompt, make, *seen, job.recipe.limits)
+    stage = StageSpec(block.stage, settings, give_up=settings.give_up, workers=1)  # one, so that a budget is one
+    with job.stage(block.stage) as committer:
+        for some in chunks(wanted, CLIPS_IN_HAND):
+            left += len(some) if is_spent else job.run(caption_orders.items(some, block), [stage], committer)
+            is_spent = left > 0
+    job.account.captions_left[block.name] = left
+
+
+def stages(filters: Sequence[Ready], tier: str | None, captions: Sequence[Captions] = ()) -> list[str]:
     """The stages that a window goes through, in order."""
     scores = [filter_.name for filter_ in filters if filter_.make is not None]
-    return ["measure", *scores, *(["cut"] if tier is not None else [])]
+    return ["measure", *scores, *(["cut"] if tier is not None else []), *(block.stage for block in captions)]
 
 
 def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> Iterator[list[Source | Refused]]:
@@ -305,6 +347,19 @@ class _Keep:
     def __call__(self, result: Result) -> str:
         batch = batch_of(result)
         return "" if batch is None or fault_of(result) else self.journal.keep(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Purse:
+    """See `budget.Purse`: the coordinator's count of what a block of captions has used."""
+
+    coordinator: Any
+    block: str
+
+    def __call__(self, tokens_in: int, tokens_out: int) -> tuple[int, int]:
+        import ray
+
+        return ray.get(self.coordinator.spend.remote(self.block, tokens_in, tokens_out))
 
 
 @dataclass(frozen=True, slots=True)

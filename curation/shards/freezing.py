@@ -29,7 +29,7 @@ from curation.shards.manifest import SAMPLES, Frozen, Manifest
 NOT_CUT, NO_CAPTION, TAKEN_DOWN = "not cut", "no caption", "taken down"
 REMEDIES: Mapping[str, str] = {
     NOT_CUT: "measured and not encoded: `ziggurat cut PYRAMID --tier TIER`",
-    NO_CAPTION: "give captions with the list of sources, or take such clips along with --without-captions",
+    NO_CAPTION: "have a model caption them (`ziggurat caption`), or take such clips along with --without-captions",
     TAKEN_DOWN: "`ziggurat forget` was given its video",
 }
 """Why a clip that has a bucket, or never was asked for one, is no sample; what to do about it."""

@@ -20,6 +20,7 @@ from curation.pyramid.queries import kinds
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
+from pipelines.config.caption_section import CaptionsSection
 from pipelines.config.sections import (
     ClipsSection,
     CutSection,
@@ -51,6 +52,15 @@ class Recipe(Section):
     cut: CutSection = CutSection()
     run: RunSection = RunSection()
     tiers: tuple[dict[str, Any], ...] = ()
+    captions: tuple[CaptionsSection, ...] = ()
+
+    @field_validator("captions")
+    @classmethod
+    def _apart(cls, value: tuple[CaptionsSection, ...]) -> tuple[CaptionsSection, ...]:
+        names = [one.name for one in value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"the name {twice!r} is given twice")
+        return value
 
     @field_validator("tiers")
     @classmethod
@@ -66,6 +76,7 @@ class Recipe(Section):
             ("cut.tier", self.cut.tier),
             *((f"filters.{one.name}.from_tier", section.from_tier) for one, section in self.filters.ours),
             *((f"filters.custom ({one.name}) from_tier", one.from_tier) for one in self.filters.custom),
+            *((f"captions ({one.name}) tier", one.tier) for one in self.captions),
         ):
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
@@ -153,8 +164,10 @@ def changes(before: Recipe, after: Recipe) -> dict[str, tuple[str, str]]:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """Every key with its value, tiers by their names."""
-    data = recipe.model_dump(exclude={"name", "tiers"})
+    data = recipe.model_dump(exclude={"name", "tiers", "captions"})
     found = dict(_leaves("", data))
+    for block in recipe.captions:
+        found |= _leaves(f"captions.{block.name}.", block.model_dump(exclude={"name"}))
     tiers = recipe.pyramid_tiers
     found["tiers"] = tiers.names
     for step in tiers.steps:

@@ -55,13 +55,21 @@ def _section(name: str, kind: type[BaseModel]) -> Iterator[str]:
     if name:
         yield f"## [{name}]\n\n{_sentence(kind.__doc__)}\n"
     yield from _table({key: field for key, field in own.items() if _rows(field) is None})
-    for key, field in own.items():
-        if (row := _rows(field)) is not None:
-            yield f"## [[{name}.{key}]]\n\n{_sentence(row.__doc__)}\n"
-            yield from _table(row.model_fields)
+    if name:
+        yield from _lists(f"{name}.", own)
     for key, field in inner.items():
         assert isinstance(field.annotation, type)
         yield from _section(f"{name}.{key}" if name else key, field.annotation)
+    if not name:
+        yield from _lists("", own)
+
+
+def _lists(prefix: str, fields: Mapping[str, FieldInfo]) -> Iterator[str]:
+    """The tables that a recipe may have several of."""
+    for key, field in fields.items():
+        if (row := _rows(field)) is not None:
+            yield f"## [[{prefix}{key}]]\n\n{_sentence(row.__doc__)}\n"
+            yield from _table(row.model_fields)
 
 
 def _detectors() -> Iterator[str]:
@@ -129,7 +137,7 @@ def _rows(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _sentence(text: str | None) -> str:
-    return (text or "").strip()
+    return " ".join((text or "").split())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from curation.media.sandbox.cell import confine
 from curation.media.shots import table
 from curation.pyramid.storage import about
 from curation.retry import explained
+from pipelines.config import captions
 from pipelines.config.filters import ready
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import packages, selftest
@@ -65,6 +66,7 @@ def of_machine(recipe: Recipe) -> tuple[Check, ...]:
         Check("confinement", lambda: _confinement(recipe)),
         Check("decoder's process", lambda: _decoder(recipe, recipe.plan, encode)),
         Check("filters", lambda: _filters(recipe)),
+        *of_captions(recipe),
     )
 
 
@@ -80,6 +82,18 @@ def of_filling(recipe: Recipe) -> tuple[Check, ...]:
         Check("decoder's process", lambda: _decoder(recipe, plan, encode)),
         Check("filters", lambda: _filters(recipe)),
     )
+
+
+def of_fill(recipe: Recipe) -> tuple[Check, ...]:
+    """The same for `--fill`, which has captions made too."""
+    return (*of_filling(recipe), *of_captions(recipe))
+
+
+def of_captions(recipe: Recipe) -> tuple[Check, ...]:
+    """What the recipe's captions need of a machine: keys, and endpoints that answer and know their model."""
+    if not recipe.captions:
+        return ()
+    return (Check("captions", lambda: Passed("; ".join(map(captions.check, recipe.captions)))),)
 
 
 def of_places(pyramid: str, sources: Sequence[str]) -> tuple[Check, ...]:

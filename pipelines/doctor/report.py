@@ -13,7 +13,7 @@ from pathlib import Path
 
 from curation.errors import UserError
 from curation.filters.section import Environment, FilterSection
-from pipelines.config import modelfile
+from pipelines.config import captions, modelfile
 from pipelines.config.filters import ready
 from pipelines.config.modelfile import ModelFile
 from pipelines.config.recipe import Recipe, load
@@ -82,6 +82,7 @@ def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
     """The first thing that stops the recipe: what a run itself would say, or something needed that is missing."""
     try:
         ready(recipe)
+        captions.listed(recipe)
     except UserError as error:
         return error
     for finding in findings:
@@ -115,6 +116,8 @@ def needed(recipe: Recipe) -> frozenset[str]:
         names |= section.required() if section.enabled else frozenset()
     if recipe.shots.detector == "transnet":
         names |= {"TransNetV2", "torch"}
+    if recipe.captions:
+        names.add("openai")
     if recipe.cut.tier is not None:
         names |= set(recipe.encoding.encoders)
     if any(one.gpus for one in recipe.filters.custom) or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:

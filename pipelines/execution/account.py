@@ -11,15 +11,24 @@ from dataclasses import dataclass, field
 
 from curation.contract import Reason, Status, scores_among
 from curation.reasons import loses
-from pipelines.stages.results import CutDone, MeasureDone, Result, SameContent, Scored
+from pipelines.stages.results import Captioned, CutDone, MeasureDone, Result, SameContent, Scored
 
 _REASON_NAMES = frozenset(str(reason) for reason in Reason)
+
+
+MOST_CAPTIONS = 1_000_000
+"""Captions that are kept in mind, to count equal ones: some hundred megabytes."""
 
 
 @dataclass
 class Account:
     """What became of the inputs of one run. The committer's thread counts results; the driver's counts inputs, what was
-    settled before and what was recovered. No field is written by both.
+    settled before, what was recovered and what a budget has left undone. No field is written by both.
+
+    Of captions, by block: `captioned`; `not_captioned`, for what the model said; `captions_lost`, by a fault of the
+    set-up or of ours; `captions_equal`, clips whose caption another clip has got in this run too; `caption_tokens`, in
+    and out; `captions_left`, clips that a budget has left to another run. Of more than a million captions only those
+    that come again within a million are seen to be equal.
     """
 
     inputs: int = 0
@@ -40,9 +49,19 @@ class Account:
     cut_bytes: int = 0
     cut_without_sound: Counter[str] = field(default_factory=Counter)
     not_scored: Counter[str] = field(default_factory=Counter)
+    captioned: Counter[str] = field(default_factory=Counter)
+    not_captioned: Counter[str] = field(default_factory=Counter)
+    captions_lost: Counter[str] = field(default_factory=Counter)
+    captions_equal: Counter[str] = field(default_factory=Counter)
+    caption_tokens: Counter[str] = field(default_factory=Counter)
+    caption_usd: float = 0.0
+    captions_left: Counter[str] = field(default_factory=Counter)
     commits: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
     """Files that the folders hold and that were not taken, by extension; no inputs."""
+
+    def __post_init__(self) -> None:
+        self._captions: Counter[tuple[str, int]] = Counter()  # no field: it is no figure of the run's record
 
     @property
     def losses(self) -> dict[str, int]:
@@ -51,12 +70,18 @@ class Account:
         # A clip was decoded when it was measured: what keeps it from being cut is its data only where a reason says so.
         clips = {f"clips not cut: {why}": count for why, count in self.cut_failed.items() if not _of_data(why)}
         failed = {what: count for what, count in self.not_scored.items() if loses(what.rpartition(": ")[2])}
-        return {**videos, **clips, **{f"scores: {what}": count for what, count in failed.items()}}
+        captions = {f"captions: {what}": count for what, count in self.captions_lost.items()}
+        return {**videos, **clips, **{f"scores: {what}": count for what, count in failed.items()}, **captions}
+
+    @property
+    def left_undone(self) -> dict[str, int]:
+        """What the next run has to do, for a budget of this one is used up."""
+        return {f"captions: {block}": count for block, count in self.captions_left.items() if count}
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing was lost by a fault of Ziggurat or its set-up, else 1."""
-        return 1 if self.losses else 0
+        """0 where nothing was lost by a fault of Ziggurat or its set-up, and all was done, else 1."""
+        return 1 if self.losses or self.left_undone else 0
 
     @property
     def finished(self) -> int:
@@ -85,6 +110,33 @@ class Account:
                 self.decoded += result.decoded
                 self.cut_failed.update(why.partition(":")[0] for why in result.failed.values())
                 self.cut_without_sound.update(why.partition(":")[0] for why in result.without_sound.values())
+
+            case Captioned():
+                self._captioned(result)
+
+    def _captioned(self, result: Captioned) -> None:
+        if result.clips is None:
+            return
+        self.caption_tokens["in"] += result.tokens_in
+        self.caption_tokens["out"] += result.tokens_out
+        self.caption_usd += result.usd
+        counts = self.not_captioned if result.fault is None else self.captions_lost
+        for row in result.clips.select(["caption", "caption_why"]).to_pylist():
+            if row["caption"] is None:
+                counts[f"{result.block}: {row['caption_why'].partition(':')[0]}"] += 1
+                continue
+            self.captioned[result.block] += 1
+            key = (result.block, hash(row["caption"]))  # a text of a million clips would be a gigabyte
+            self._captions[key] += 1
+            if len(self._captions) > MOST_CAPTIONS:  # what came once so far, is forgotten: it may come again unseen
+                self._captions = Counter({key: count for key, count in self._captions.items() if count > 1})
+            if (same := self._captions[key]) > 1:
+                self.captions_equal[result.block] += 2 if same == 2 else 1
+
+    @property
+    def commonest_caption(self) -> int:
+        """How many clips have got one and the same caption in this run."""
+        return max(self._captions.values(), default=0)
 
     def _measured(self, result: MeasureDone) -> None:
         self.decoded += result.decoded

@@ -3,6 +3,7 @@
     item -> begun before by a worker that was lost? -> parts that take seconds -> [stage] -> results
                                                   |-> else, or where a part raises: one by one, each a few times
 
+A stage that streams is asked for all of an item at once, and one by one where it has cost its workers again and again.
 So one clip that a filter cannot take, or dies of, ends as a result that says so, and its neighbours are scored. Nothing
 here knows Ray: `ray_data` calls it in a worker.
 """
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from pipelines.stages.base import Divisible, GiveUp, Report, Stage
+from pipelines.stages.base import Divisible, GiveUp, Report, Stage, Streaming
 from pipelines.stages.results import our_fault, why_of
 
 HOLD_S = 10.0
@@ -63,7 +64,9 @@ class Attempts:
     def __call__(self, key: str, item: Any, report: Report) -> Iterator[Any]:
         """The results of `item`, each as soon as it is there; `key` names the item for all workers that try it."""
         tried = self._tries.begin(key)
-        if not isinstance(item, Divisible) or len(item) < 2:
+        if isinstance(self._stage, Streaming) and tried <= self._attempts:
+            yield from self._stage.stream(item, report)  # after a lost worker, all of it again
+        elif not isinstance(item, Divisible) or len(item) < 2:
             yield self._unless_lost(item, tried, report)
         elif tried == 1:
             yield from self._in_parts(item, report)

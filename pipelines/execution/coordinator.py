@@ -2,7 +2,7 @@
 
 Stages claim a video's content before they decode it (the same bytes under two names are decoded once) and tell it where
 they are; the driver reads that for the live display and to name a stage that stands still. It holds no results: losing
-it costs at most a video decoded twice.
+it costs at most a video decoded twice, and a budget of captions that begins anew.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Coordinator:
         self._claims: dict[str, tuple[str, int]] = {}
         self._heartbeats: dict[str, Heartbeat] = {}
         self._begun: Counter[str] = Counter()
+        self._spent: dict[str, tuple[int, int]] = {}
 
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried, this one
@@ -65,6 +66,12 @@ class Coordinator:
         """Forget items that have their result."""
         for key in keys:
             self._begun.pop(key, None)
+
+    def spend(self, who: str, tokens_in: int, tokens_out: int) -> tuple[int, int]:
+        """Add tokens to what `who` has used in this run; how many there are now. Outlives the worker that used them."""
+        before = self._spent.get(who, (0, 0))
+        self._spent[who] = now = (before[0] + tokens_in, before[1] + tokens_out)
+        return now
 
     def beat(self, worker: str, stage: str, item: str, frames: int) -> None:
         """`worker` is at `frames` of `item`; an empty item means that it waits."""

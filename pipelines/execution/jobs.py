@@ -1,11 +1,13 @@
-"""Curation jobs as a command runs them: recipe, pyramid, Ray, display, record and summary around `curate` and `cut`."""
+"""Curation jobs as a command runs them: recipe, pyramid, Ray, display, record and summary around `curate`, `cut` and
+`caption`.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from curation.contract import Source
 from curation.errors import UserError
@@ -16,8 +18,10 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
 from curation.pyramid.tiering.tiers import Tiers
 from pipelines import curate as path
+from pipelines.config import captions
 from pipelines.config.adoption import ADD_TIERS, Choice, choose
-from pipelines.config.filters import listed
+from pipelines.config.captions import Captions
+from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
 from pipelines.execution.account import Account
@@ -57,6 +61,7 @@ def run_curate(
     starts, on a cluster before the first video; a new pyramid is made after that.
     """
     choice = choose(to, options.recipe, options.replace_recipe)
+    captions.listed(choice.recipe)  # their prompts are on this machine, or it ends here
     with _shown(choice, options) as display:
         with display.searching("listing the sources"):
             taken, outside = choice.recipe.extensions, root is None
@@ -73,7 +78,33 @@ def run_curate(
 def run_fill(uri: str, options: Options) -> int:
     """`ziggurat curate PYRAMID --fill`: the scores that clips lack, then the cutting, without a source being listed."""
     choice = _choice(uri, options)
-    return _fill(choice, uri, choice.recipe.cut.tier, options)
+    return _fill(choice, uri, choice.recipe.cut.tier, options, captions.listed(choice.recipe))
+
+
+def run_caption(uri: str, names: Sequence[str], limit: int | None, options: Options) -> int:
+    """`ziggurat caption`: the captions of the pyramid's recipe, of some blocks or of all, and nothing else."""
+    choice = _choice(uri, options)
+    if not choice.recipe.captions:
+        raise UserError(
+            f"the recipe {choice.recipe.name} makes no captions",
+            "add [[captions]] to it (docs/captions.md), and curate with --replace-recipe",
+        )
+    blocks = captions.listed(choice.recipe, names)
+    chosen = choice.recipe.model_copy(
+        update={"captions": tuple(one for one in choice.recipe.captions if not names or one.name in names)}
+    )
+    choice = replace(choice, recipe=chosen)
+    with (
+        _shown(choice, options) as display,
+        _running(choice, uri, options, display, checks.of_captions, filters=()) as run,
+    ):
+        watch, name = run.record, run.record.name
+        watch.plan([block.stage for block in blocks], all_listed=True)
+        settings = (run.pyramid, chosen, run.resources, watch, run.account, (), options.retry, name, blocks)
+        with path.working(*settings) as job:
+            for block in blocks:
+                path.caption(job, block, job.again, limit)
+    return display.account.exit_code
 
 
 def run_cut(uri: str, tier: str, options: Options) -> int:
@@ -98,12 +129,13 @@ def _choice(uri: str, options: Options) -> Choice:
     return choose(uri, options.recipe, options.replace_recipe)
 
 
-def _fill(choice: Choice, uri: str, tier: str | None, options: Options) -> int:
+def _fill(choice: Choice, uri: str, tier: str | None, options: Options, blocks: Sequence[Captions] = ()) -> int:
     recipe, filters = choice.recipe, listed(choice.recipe)
-    with _shown(choice, options) as display, _running(choice, uri, options, display, checks.of_filling) as run:
+    machine = checks.of_fill if blocks else checks.of_filling
+    with _shown(choice, options) as display, _running(choice, uri, options, display, machine) as run:
         watch, name = run.record, run.record.name
-        watch.plan(path.stages(filters, tier)[1:], all_listed=True)
-        settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name)
+        watch.plan(path.stages(filters, tier, blocks)[1:], all_listed=True)
+        settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name, blocks)
         with path.working(*settings) as job:
             path.fill(job, tier, job.again)
     return display.account.exit_code
@@ -125,10 +157,13 @@ def _running(
     machine: Callable[[Recipe], Sequence[checks.Check]],
     sources: Sequence[str] = (),
     listing: Listing | None = None,
+    filters: Sequence[Ready] | None = None,
 ) -> Iterator[Started]:
-    """Ray, the pyramid and the run's record around a block; the summary after it."""
+    """Ray, the pyramid and the run's record around a block; the summary after it. `filters`: those that the run comes
+    to, None for all of the recipe's.
+    """
     account, recipe = display.account, choice.recipe
-    filters = listed(recipe)
+    filters = listed(recipe) if filters is None else filters
     places = checks.of_places(uri, sources)
     with started(display, recipe, machine, places, options.address, options.cpus) as (resources, of_checks):
         if listing is not None:  # filling may find nothing for them to do

@@ -61,6 +61,7 @@ class StageSpec:
     `python`: the interpreter of the environment that the stage lives in; None is ours. `give_up`: the result of an item
     that the stage cannot do; without it such an item stops the run. `paced`: results are kept every few seconds, and
     not only when the whole item is done. `counts_lost`: the stage itself counts the workers that an item has cost.
+    `workers`: so many at most, None for what the resources allow.
     """
 
     name: str
@@ -71,6 +72,7 @@ class StageSpec:
     give_up: GiveUp | None = None
     paced: bool = False
     counts_lost: bool = False
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) ->
     allowed = int(resources.cpus * 0.9 / spec.cpus) if spec.cpus else items
     if spec.gpus:
         allowed = min(allowed, int(resources.gpus / spec.gpus))
-    return max(1, min(allowed, items))
+    return max(1, min(allowed, items, items if spec.workers is None else spec.workers))
 
 
 def _blocks(items: int) -> int:

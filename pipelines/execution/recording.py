@@ -44,6 +44,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "onnxruntime",
     "rapidocr",
+    "openai",
 )
 
 

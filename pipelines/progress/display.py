@@ -146,6 +146,14 @@ class Display:
                 "not_scored": dict(account.not_scored),
                 "cut_failed": dict(account.cut_failed),
                 "cut_without_sound": dict(account.cut_without_sound),
+                "captioned": dict(account.captioned),
+                "not_captioned": dict(account.not_captioned),
+                "captions_lost": dict(account.captions_lost),
+                "captions_equal": dict(account.captions_equal),
+                "commonest_caption": account.commonest_caption,
+                "caption_tokens": dict(account.caption_tokens),
+                "caption_usd": account.caption_usd,
+                "captions_left": dict(+account.captions_left),
                 "losses": account.losses,
                 "exit": account.exit_code,
                 "cut_bytes": account.cut_bytes,
@@ -163,6 +171,9 @@ class Display:
         console.print(_inputs(self.account))
         console.print(_results(self.account))
         console.print(_holds(now))
+        for what, count in self.account.left_undone.items():
+            told = f"exit code 1: the budget is used up, and {count} clips are left to the next run ({what})"
+            console.print(told, style="yellow")
         if losses := ", ".join(f"{count} {what}" for what, count in self.account.losses.items()):
             told = f"exit code 1: lost by a fault of Ziggurat, its set-up or the storage: {losses}"
             console.print(told, style="yellow")
@@ -206,7 +217,22 @@ def _results(account: Account) -> Table:
         table.add_row(f"clips not cut: {reason}", str(count))
     for reason, count in account.cut_without_sound.items():
         table.add_row(f"clips cut without their sound: {reason}", str(count))
+    _add_captions(table, account)
     return table
+
+
+def _add_captions(table: Table, account: Account) -> None:
+    for block, count in account.captioned.items():
+        table.add_row(f"clips captioned: {block}", str(count))
+    for what, count in (*account.not_captioned.items(), *account.captions_lost.items()):
+        table.add_row(f"clips not captioned: {what}", str(count))
+    for block, count in account.captions_equal.items():
+        table.add_row(f"clips whose caption another one has too: {block}", str(count))
+    if account.captions_equal:
+        table.add_row("clips with the commonest caption", str(account.commonest_caption))
+    if tokens := account.caption_tokens:
+        cost = f", {account.caption_usd:.2f} USD" if account.caption_usd else ""
+        table.add_row("tokens of captions, in and out", f"{tokens['in']} and {tokens['out']}{cost}")
 
 
 def _holds(now: Census) -> Table:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:  # for their types alone: a query needs nothing of what they i
 SHOWN = ("clip_id", "duration_s", "width", "height", *SCORES, "tier")
 VIDEO_COLUMNS = ("video_id", "uris", "status", "reason", "measured", "detail", "duration_s", "fps", "width", "height")
 TABLE_ROWS = 100
+_IN_FORCE = (("caption", "caption"), ("by", "caption_by"), ("why", "caption_why"))
+"""A row of `captions` that has these values of its clip is the one in force."""
 MOST_REASONS = 5
 
 
@@ -103,7 +105,10 @@ def why(found: History, as_json: bool) -> None:
         _tell_clip(console, row)
         for other in (one for one in found.captions if one["clip_id"] == row["clip_id"]):
             said = _cell(other["caption"] or other["why"])
-            console.print(f"  caption by {other['by']}, not in force: {said}")
+            in_force = all(other[name] == row[column] for name, column in _IN_FORCE)
+            console.print(f"  caption by {other['by']}, {'in force' if in_force else f'not in force: {said}'}")
+            if other["detail"]:
+                console.print(f"    {_cell(other['detail'])}")
     if found.cut:
         console.print("more match; give a longer name")
 

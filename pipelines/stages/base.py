@@ -1,11 +1,12 @@
 """What every stage has in common: the shape of one, how it says where it is, and the answer to a claim.
 
-The stages beside this module (`measure`, `score`, `cut`) know nothing of who runs them; `pipelines.execution` does.
+The stages beside this module (`measure`, `score`, `cut`, `caption`) know nothing of who runs them;
+`pipelines.execution` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +20,15 @@ class Stage(Protocol):
     """One step of a pipeline. What is wrong with an item is in its result; what it raises is a fault of ours."""
 
     def __call__(self, item: Any, report: Report) -> Any: ...
+
+
+@runtime_checkable
+class Streaming(Stage, Protocol):
+    """A stage that works on the things of an item side by side, and gives results as they come."""
+
+    def stream(self, item: Any, report: Report) -> Iterator[Any]:
+        """The results of an item, one or several things in each. Raises only what ends the run."""
+        ...
 
 
 GiveUp = Callable[[Any, Verdict], Any]

@@ -3,6 +3,7 @@
     Measure: Source    -> MeasureDone | SameContent     (`measure`)
     Score:   clip ids  -> Scored                   (`score`)
     Cut:     CutOrder  -> CutDone                  (`cut`)
+    Caption: clips     -> Captioned, several       (`caption`)
 
 A stage never raises for a video's sake: whatever goes wrong with one is part of its result. `fault_of` tells which
 results are faults of ours rather than of the data.
@@ -108,7 +109,31 @@ class CutDone:
     without_sound: Mapping[str, str] = field(default_factory=dict)
 
 
-Result = MeasureDone | SameContent | Scored | CutDone
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """What a block of captions made of some clips: a table with `clip_id` and their columns of a caption, and the rows
+    of `captions` that go with it.
+
+    `block`: the block's name. `fault`: why nothing could come of these clips, which is not theirs; `videos`: whose they
+    are. `left`: clips that the budget has left to another run, of which nothing is written. `tokens_in`,
+    `tokens_out`, `usd`: as far as the endpoint and the recipe say.
+    """
+
+    block: str
+    clips: pa.Table | None = None
+    rows: pa.Table | None = None
+    fault: str | None = None
+    videos: tuple[str, ...] = ()
+    left: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+
+    def __len__(self) -> int:
+        return self.left if self.clips is None else self.clips.num_rows
+
+
+Result = MeasureDone | SameContent | Scored | CutDone | Captioned
 
 
 _OF_A_REFRESH = ["video_id", "uris", "modified", "attempts", "job", "extra", "detail", "tried", "finished_at"]
@@ -116,7 +141,9 @@ _OF_A_REFRESH = ["video_id", "uris", "modified", "attempts", "job", "extra", "de
 
 
 def batch_of(result: Result) -> Batch | None:
-    """What to commit for a result; None for a further name, which must wait for the row of its content."""
+    """What to commit for a result; None for clips left undone, and for a further name, which must wait for the row of
+    its content.
+    """
     match result:
         case MeasureDone():
             new = result.clips is not None and not result.refreshed
@@ -135,6 +162,10 @@ def batch_of(result: Result) -> Batch | None:
             return Batch(clip_updates=[result.table], embeddings=vectors)
         case CutDone():
             return Batch(media=[result.ticket] if result.ticket else [], clip_updates=[_media_rows(result)])
+        case Captioned():
+            if result.clips is None:
+                return None
+            return Batch(clip_updates=[result.clips], captions=[] if result.rows is None else [result.rows])
         case SameContent():
             return None
 
@@ -158,6 +189,8 @@ def fault_of(result: Result) -> Fault | None:
             return Fault(why_of(verdict), (result.video["video_id"],))
         case Scored(failed=Verdict() as verdict):
             return Fault(why_of(verdict), result.videos)
+        case Captioned(fault=str() as cause):
+            return Fault(cause, result.videos)
         case CutDone(cut=(), failed=failed) if failed:
             why = next(iter(failed.values()))
             reason, _, detail = why.partition(":")
@@ -194,6 +227,8 @@ def progress(result: Result) -> tuple[int, int]:
             return 1, 0 if result.clips is None or result.refreshed else result.clips.num_rows
         case Scored():
             return result.clips, 0
+        case Captioned():
+            return len(result), 0
         case CutDone():
             return len(result.cut) + len(result.failed), 0
     return 1, 0

@@ -1,7 +1,8 @@
-"""What goes with a clip and does not stand in its row: vectors (`embeddings/NAME`) and captions that are not in force
-(`captions`). Part of a commit.
+"""What goes with a clip and does not stand in its row: vectors (`embeddings/NAME`), and what models said of it, with
+captions that have given way to others (`captions`). Part of a commit.
 
-Both are appended to, and several rows may be of one clip: a vector for each maker, a caption for each text of a maker.
+Both are appended to, and several rows may be of one clip: a vector for each maker, a row for each text of a maker and
+for each reason why it gave none.
 What is there is looked up first, so a batch that is committed again adds nothing. Two committers that write the same at
 the same moment may both add it: `Pyramid.vectors` takes the first, and `upkeep` removes the other.
 """
@@ -28,7 +29,7 @@ UNKNOWN = "unknown"
 """The maker of what nobody has said the maker of."""
 
 VECTOR = ("clip_id", "by")
-CAPTION = ("clip_id", "by", "caption")
+CAPTION = ("clip_id", "by", "caption", "why")
 """By what a row is one and the same."""
 
 _AT_ONCE = 1000
@@ -46,6 +47,12 @@ def add_embeddings(pyramid: Pyramid, tables: Iterable[pa.Table]) -> int:
         if table.num_rows:
             by_space.setdefault(table["space"][0].as_py(), []).append(table)
     return sum(add(pyramid, of_space(space), pa.concat_tables(some)) for space, some in by_space.items())
+
+
+def add_captions(pyramid: Pyramid, tables: Sequence[pa.Table]) -> int:
+    """Append what models said (`contract.CAPTIONS`); how many rows were new."""
+    rows = [table for table in tables if table.num_rows]
+    return add(pyramid, "captions", pa.concat_tables(rows)) if rows else 0
 
 
 def keep_captions(pyramid: Pyramid, rows: Sequence[Mapping[str, Any]]) -> int:

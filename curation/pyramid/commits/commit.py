@@ -1,10 +1,10 @@
 """Commits: the one module that changes what readers of a pyramid see.
 
-A batch is committed in the order samples, media, embeddings, clips, videos, each step one Lance version or two. The
-video's row comes last, so a reader who sees a done video finds its clips, their frames and their bytes (read `videos`
-first, as `Pyramid.snapshot` does); who sees an aesthetic score finds the vector that it was made from. A batch may be
-committed again at any time, wholly or after a kill in its middle: the outcome is the same. What holds between
-concurrent committers, in one process or in many:
+A batch is committed in the order samples, media, embeddings, captions, clips, videos, each step one Lance version or
+two. The video's row comes last, so a reader who sees a done video finds its clips, their frames and their bytes (read
+`videos` first, as `Pyramid.snapshot` does); who sees an aesthetic score finds the vector that it was made from, who
+sees a model's caption finds what else the model said. A batch may be committed again at any time, wholly or after a
+kill in its middle: the outcome is the same. What holds between concurrent committers, in one process or in many:
 
 * `clips`, `videos`: one row per key, and no update is lost. Rows are read at one version, united with what
   arrives (`merge`) and written on the condition that no other commit touched them since (`upsert`); the loser
@@ -57,7 +57,7 @@ class Batch:
     `clip_updates`: columns for clips that exist (a clip that no longer does is skipped). `videos`: ledger
     rows of finished videos; `video_updates`: columns of ledger rows that exist. `replaced`: for a video that
     was done again under another plan, all clip_ids it has now; its other clips go. `embeddings`: vectors, each table of
-    one space (`contract.embeddings_schema`).
+    one space (`contract.embeddings_schema`). `captions`: what models said, rows of `contract.CAPTIONS`.
     """
 
     media: Sequence[str] = ()
@@ -68,6 +68,7 @@ class Batch:
     video_updates: Sequence[pa.Table] = ()
     replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
     embeddings: Sequence[pa.Table] = ()
+    captions: Sequence[pa.Table] = ()
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -82,6 +83,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
         video_updates=[table for batch in batches for table in batch.video_updates],
         replaced={video_id: ids for batch in batches for video_id, ids in batch.replaced.items()},
         embeddings=[table for batch in batches for table in batch.embeddings],
+        captions=[table for batch in batches for table in batch.captions],
     )
 
 
@@ -104,6 +106,7 @@ class Committed:
     duplicates: int = 0
     deleted: int = 0
     embeddings: int = 0
+    captions: int = 0
 
 
 class Committer:
@@ -128,6 +131,7 @@ class Committer:
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
         vectors = beside.add_embeddings(self.pyramid, batch.embeddings)
+        captions = beside.add_captions(self.pyramid, batch.captions)
         clips, updated = self._all_clips(batch, hashes)
         videos, displaced = self._videos(batch.videos) if batch.videos is not None else (0, frozenset())
         videos += sum(self._videos(table)[0] for table in batch.video_updates)
@@ -140,6 +144,7 @@ class Committer:
             duplicates=again + twice,
             deleted=self._delete_replaced({**_clips_of(displaced, batch.clips), **batch.replaced}),
             embeddings=vectors,
+            captions=captions,
         )
 
     def _take_back(self, batch: Batch) -> None:

@@ -136,6 +136,7 @@ _PACKED = pa.schema(
         ("clip_updates", pa.list_(pa.binary())),
         ("video_updates", pa.list_(pa.binary())),
         ("embeddings", pa.list_(pa.binary())),
+        ("captions", pa.list_(pa.binary())),
         ("format", pa.int32()),
     ]
 )
@@ -154,6 +155,7 @@ def _packed(batch: Batch) -> bytes:
         "clip_updates": [_stream(table) for table in batch.clip_updates],
         "video_updates": [_stream(table) for table in batch.video_updates],
         "embeddings": [_stream(table) for table in batch.embeddings],
+        "captions": [_stream(table) for table in batch.captions],
         "format": FORMAT_VERSION,
     }
     return _stream(pa.Table.from_pylist([row], schema=_PACKED))
@@ -174,6 +176,7 @@ def _unpacked(content: bytes) -> Batch:
         video_updates=updates,
         replaced=json.loads(row["replaced"]),
         embeddings=[_space(_table(stream)) for stream in row.get("embeddings") or ()],
+        captions=[_table(stream) for stream in row.get("captions") or ()],
     )
     return batch if row.get("format") else older.batch(batch)
 

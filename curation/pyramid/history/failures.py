@@ -1,15 +1,30 @@
-"""Why a clip has no media or a score is null, and whether that may pass: what `media_why` and `<score>_why` say.
+"""Why a clip has no media, no score or no caption, and whether that may pass: what `media_why`, `<score>_why` and
+`caption_why` say.
 
-A failure is written as `reason: detail` with a `contract.Reason`. Some say that something of ours or of the network
-failed: the next run tries those clips again. The others say something of the data, and wait for `--retry`.
+A failure is written as `reason: detail` with a `contract.Reason`, or of a caption with a `NoCaption`. Some say
+that something of ours or of the network failed: the next run tries those clips again. The others say something of the
+data, or of what a model made of it, and wait for `--retry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from types import MappingProxyType
 
 from curation.contract import Reason
+
+
+class NoCaption(StrEnum):
+    """Why a model's answers gave no caption: what `caption_why` begins with where it is no `Reason`."""
+
+    CUT = "caption_cut"
+    LOOPS = "caption_loops"
+    EMPTY = "caption_empty"
+    INVALID = "caption_invalid"
+    DECLINED = "caption_declined"
+    REFUSED = "request_refused"
+
 
 _PASSING = frozenset({Reason.UNREADABLE, Reason.INTERNAL, Reason.WORKER_LOST, Reason.TIMED_OUT})
 """A clip was decoded in time when it was measured, so that a time-out says more of the machine than of the clip."""
@@ -21,7 +36,7 @@ MEASURE_AGAIN = "measure_again"
 """Beginning of a `media_why`: the clip's row does not say enough to cut it, and curating its source again helps."""
 
 
-def failure(reason: Reason, detail: str = "") -> str:
+def failure(reason: Reason | NoCaption, detail: str = "") -> str:
     """The text for a column: `reason: detail`."""
     return f"{reason}: {detail}" if detail else str(reason)
 
@@ -37,7 +52,11 @@ def reason_of(why: str) -> Reason | None:
 PASSING = "passing"
 LASTING = "lasting"
 _KINDS: Mapping[str, str] = MappingProxyType(
-    {**{str(reason): PASSING if reason in _PASSING else LASTING for reason in Reason}, MEASURE_AGAIN: PASSING}
+    {
+        **{str(reason): PASSING if reason in _PASSING else LASTING for reason in Reason},
+        **{str(reason): LASTING for reason in NoCaption},
+        MEASURE_AGAIN: PASSING,
+    }
 )
 """The kind of a failure by what stands before the colon."""
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import Source, Status
+from curation.contract import GIVEN, Source, Status
 from curation.filters.table import FRAME_SCORES
 from curation.inputs import own_columns
+from curation.pyramid.history import captions
 from curation.pyramid.history.failures import beginnings, kind
 from curation.pyramid.history.names import Names
 from curation.pyramid.history.search import Question, search
@@ -57,7 +58,7 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class History:
     """Rows of `videos` and `clips` that a name means; `cut` when there are more than shown. `captions`: of the clips,
-    those that are not in force.
+    what models said of them, and captions that have given way.
     """
 
     videos: tuple[dict[str, Any], ...]
@@ -198,6 +199,35 @@ class Ledger:
             failed = _and((by == pc.scalar(fingerprint)) & pc.field(score).is_null(), bounds, there)
             words = {"score": score, "failed by": fingerprint, "where": words["where"]}
             yield from self._search(_failed(words, failed, f"{score}_why", again), columns)
+
+    def uncaptioned(
+        self,
+        by: str,
+        tier: str,
+        columns: Collection[str],
+        again: Collection[str] = (),
+        outranked_by: Collection[str] = (),
+        keep_given: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of the clips of a tier that want a caption by the maker `by`: it has said nothing of them, or failed
+        for a reason that `again` names. Not those whose caption in force is one of `outranked_by`'s, nor with
+        `keep_given` those whose caption came with a list.
+        """
+        maker, there = pc.field("caption_by"), pc.field("caption").is_valid()
+        test = maker.is_null() | (maker != pc.scalar(by)) | ~there
+        if outranked_by:
+            test &= ~(there & maker.is_valid() & maker.isin(pa.array(sorted(outranked_by), pa.string())))
+        if keep_given:
+            test &= ~(there & (maker.is_null() | (maker == pc.scalar(GIVEN))))
+        bounds = self._bounds(tier)
+        test = _and(test, bounds, self.pyramid.dataset("clips").schema.names)
+        words = {"caption not by": by, "where": list(map(str, bounds)), "outranked by": sorted(outranked_by)}
+        words |= {"keep given": keep_given, "again": beginnings(again)}
+
+        def chosen(batch: pa.RecordBatch) -> pa.Array:
+            return pa.array(captions.wanting(self.pyramid, batch, by, again), pa.bool_())
+
+        yield from self._search(Question(words, test, chosen, ("clip_id", "caption_by", "caption_why")), columns)
 
     def uncut(self, tier: str, columns: Collection[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
         """`columns` of the clips of a tier that have neither been cut nor failed to be, up to `at_once` at a time.

@@ -1,9 +1,10 @@
-"""How many clips wait for a score or for being cut: what a loosened threshold leaves to do."""
+"""How many clips wait for a score, for being cut or for a caption: what a loosened threshold leaves to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from curation.filters.base import NO_SAMPLES
 from curation.pyramid.history.failures import PASSING
@@ -13,17 +14,26 @@ from curation.pyramid.store import Pyramid
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Counts of clips: `scores` by score, those of none left out; `cut`: clips of the tier that are not cut yet."""
+    """Counts of clips: `scores` by score, those of none left out; `cut`: clips of the tier that are not cut yet;
+    `captions` by block, those of none left out.
+    """
 
     scores: Mapping[str, int]
     cut: int
+    captions: Mapping[str, int] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, int]:
+        """All counts by what is waited for."""
+        captions = {f"caption {block}": count for block, count in self.captions.items()}
+        return {**self.scores, "cut": self.cut, **captions}
 
     def __bool__(self) -> bool:
-        return bool(self.scores or self.cut)
+        return bool(self.scores or self.cut or self.captions)
 
     def __str__(self) -> str:
         parts = [f"{count} for {score}" for score, count in self.scores.items()]
-        return ", ".join([*parts, *([f"{self.cut} to be cut"] if self.cut else [])])
+        captions = [f"{count} for a caption by {block}" for block, count in self.captions.items()]
+        return ", ".join([*parts, *([f"{self.cut} to be cut"] if self.cut else []), *captions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +47,31 @@ class Wanted:
     also: tuple[str, ...] = ()
 
 
-def waiting(pyramid: Pyramid, scores: Mapping[str, Wanted], cut_tier: str | None) -> Waiting:
-    """What is still to do by a recipe that computes `scores` and cuts the clips of `cut_tier` (None: none): what the
-    ledger gives the next run to do, with what failed by a fault of ours or of the network.
+@dataclass(frozen=True, slots=True)
+class WantedCaptions:
+    """Which captions are to be made: see `Ledger.uncaptioned`."""
+
+    by: str
+    tier: str
+    outranked_by: tuple[str, ...] = ()
+    keep_given: bool = False
+
+
+def waiting(
+    pyramid: Pyramid,
+    scores: Mapping[str, Wanted],
+    cut_tier: str | None,
+    captions: Mapping[str, WantedCaptions] = MappingProxyType({}),
+) -> Waiting:
+    """What is still to do by a recipe that computes `scores`, cuts the clips of `cut_tier` (None: none) and has
+    `captions` made: what the ledger gives the next run to do, with what failed by a fault of ours or of the network.
     """
     ledger = Ledger(pyramid)
     counts = {score: _unscored(ledger, score, wanted) for score, wanted in scores.items()}
     uncut = 0 if cut_tier is None else _uncut(ledger, cut_tier)
-    return Waiting({score: count for score, count in counts.items() if count}, uncut)
+    told = {block: _uncaptioned(ledger, wanted) for block, wanted in captions.items()}
+    left = {block: count for block, count in told.items() if count}
+    return Waiting({score: count for score, count in counts.items() if count}, uncut, left)
 
 
 def _unscored(ledger: Ledger, score: str, wanted: Wanted) -> int:
@@ -54,6 +81,13 @@ def _unscored(ledger: Ledger, score: str, wanted: Wanted) -> int:
         score, wanted.fingerprint, tiers, wanted.from_tier, (why,), again=(PASSING,), also=wanted.also
     )
     return sum(said != NO_SAMPLES for batch in batches for said in batch[why].to_pylist())
+
+
+def _uncaptioned(ledger: Ledger, wanted: WantedCaptions) -> int:
+    batches = ledger.uncaptioned(
+        wanted.by, wanted.tier, ("clip_id",), (PASSING,), wanted.outranked_by, wanted.keep_given
+    )
+    return sum(batch.num_rows for batch in batches)
 
 
 def _uncut(ledger: Ledger, tier: str) -> int:

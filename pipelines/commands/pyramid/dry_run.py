@@ -21,6 +21,7 @@ from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from pipelines.commands.pyramid.tiers import plain, still_to_do
+from pipelines.config import captions
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
@@ -62,7 +63,8 @@ class DryRun:
     left. `trial`: what some of them came to; `all_of_it`: what that means for all of them. Both are None where nothing
     is left.
 
-    `waiting`: clips of the pyramid that a run would score, by score, or `cut`; they are not in `all_of_it`.
+    `waiting`: clips of the pyramid that a run would score, by score, `cut`, or have captioned; they are not in
+    `all_of_it`.
     """
 
     pyramid: str
@@ -132,6 +134,7 @@ def dry_run(
     """What `curate` with these arguments would do. `UserError` for arguments or a machine that it would not take."""
     choice = choose(to, options.recipe, options.replace_recipe)
     recipe, filters = choice.recipe, listed(choice.recipe)
+    captions.listed(recipe)
     with searching("checking the set-up"):
         check_gpus(recipe, (), bool(hardware.gpus()))
         notes = checks.pass_all(checks.of_machine(recipe))
@@ -198,7 +201,7 @@ def _waiting(choice: Choice) -> tuple[dict[str, int], list[str]]:
         told = f"the recipe {choice.recipe.name} would take the place of {choice.pyramid.recipe_name}"
         return {}, [f"{told}; what it leaves to do for clips that are there is not counted"]
     waiting = still_to_do(choice.pyramid, choice.recipe)
-    return {**waiting.scores, **({"cut": waiting.cut} if waiting.cut else {})}, []
+    return {what: count for what, count in waiting.as_data().items() if count}, []
 
 
 def _left(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.history.waiting import Waiting, Wanted, waiting
+from curation.pyramid.history.waiting import Waiting, Wanted, WantedCaptions, waiting
 from curation.pyramid.queries import kinds
 from curation.pyramid.storage.about import Moved
 from curation.pyramid.store import Pyramid
@@ -16,6 +16,7 @@ from curation.pyramid.tiering.retention import TierRow, tier_report
 from curation.pyramid.tiering.retier import opened, retier
 from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, is_score, shown
 from pipelines.commands.pyramid.query import absent
+from pipelines.config import captions
 from pipelines.config.filters import computable
 from pipelines.config.recipe import Recipe, parsed
 from pipelines.execution.notices import of_measuring
@@ -37,7 +38,7 @@ class TierTable:
 
     def as_data(self) -> list[dict[str, Any]]:
         """A JSON object for each tier."""
-        waits = {} if self.left is None else {"waiting": {**self.left.scores, "cut": self.left.cut}}
+        waits = {} if self.left is None else {"waiting": self.left.as_data()}
         return [plain(row) | {"moved": self._moves(row.tier)} | waits for row in self.rows]
 
     def _moves(self, tier: str) -> dict[str, Any]:
@@ -146,7 +147,12 @@ def bounded_below(tiers: Tiers, tier: str, wanted: Mapping[str, Bound]) -> list[
 def still_to_do(pyramid: Pyramid, recipe: Recipe) -> Waiting:
     """What the pyramid's recipe leaves to do with the tiers as they are."""
     scores = {one.scores[0]: Wanted(one.fingerprint, one.from_tier, one.scores[1:]) for one in computable(recipe)}
-    return waiting(pyramid, scores, recipe.cut.tier)
+    blocks = {
+        block.name: WantedCaptions(block.by, block.tier, block.outranked_by, block.keep_given)
+        for block in captions.computable(recipe)
+        if block.tier in pyramid.tiers.names
+    }
+    return waiting(pyramid, scores, recipe.cut.tier, blocks)
 
 
 def plain(value: Any) -> Any:

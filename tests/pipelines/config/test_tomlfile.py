@@ -20,7 +20,10 @@ NEEDED = {
     Recipe: {"name": '"x"'},
     ModelFile: {"name": '"x"', "denoiser.preset": '"tiny"', "autoencoder.kind": '"dcae"'},
 }
-IN_A_TABLE = {"filters.custom": {"name": '"logo"', "filter": '"a:B"'}}
+IN_A_TABLE = {
+    "filters.custom": {"name": '"logo"', "filter": '"a:B"'},
+    "captions": {"name": '"dense"', "tier": '"all"', "model": '"m"', "endpoint": '"http://h/v1"'},
+}
 SPECIAL = {("filters.ocr.gate", "false")}
 """A number that is switched off so."""
 

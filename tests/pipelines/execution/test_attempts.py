@@ -146,3 +146,24 @@ def test_reports_count_from_the_beginning_of_the_item() -> None:
     said: list[int] = []
     list(Attempts(Stage(), Coordinator(1), 1, give_up, Pace())("k", Letters("abcd"), lambda item, n: said.append(n)))
     assert said == [0, 1, 3]
+
+
+@dataclass
+class Flow(Stage):
+    """A stage that gives a result for each thing as it comes."""
+
+    def stream(self, item: Letters, report: Report) -> Iterator[tuple[str, None]]:
+        for name in item.names:
+            yield self(Letters(name), report)
+
+
+def test_a_stage_that_streams_is_asked_for_all_at_once_and_at_last_one_by_one() -> None:
+    flow = Flow(deadly="c")
+    ends = outcome(flow, "abcd", Coordinator(2), attempts=2)
+    assert {name: verdict.reason if verdict else None for name, verdict in ends.items()} == {
+        "a": None,
+        "b": None,
+        "c": Reason.WORKER_LOST,
+        "d": None,
+    }
+    assert flow.seen[:3] == ["a", "b", "c"] and flow.seen.count("c") == 4, "twice in the stream, twice alone"

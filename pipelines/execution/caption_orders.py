@@ -1,0 +1,32 @@
+"""What is captioned: the clips that a block of captions wants, as the stage takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.storage.lookup import chunks
+from curation.pyramid.store import Pyramid
+from pipelines.config.captions import Captions
+from pipelines.stages.caption import ClipsToCaption, ClipToCaption
+
+COLUMNS = ("clip_id", "video_id", "motion", "fps", "frames")
+
+AHEAD = 8
+"""Clips of an item, for each request at a time: the stage waits for the slowest of an item at its end."""
+
+
+def wanted(pyramid: Pyramid, block: Captions, again: Collection[str], remember: bool = True) -> Iterator[ClipToCaption]:
+    """The clips that lack a caption of the block. `again`, `remember`: see `Ledger`."""
+    ledger = Ledger(pyramid, remember=remember)
+    batches = ledger.uncaptioned(block.by, block.tier, COLUMNS, again, block.outranked_by, block.keep_given)
+    for batch in batches:
+        for row in batch.to_pylist():
+            length = row["frames"] / row["fps"] if row["fps"] and row["frames"] else None
+            yield ClipToCaption(row["clip_id"], row["video_id"], length, row["motion"])
+
+
+def items(clips: Iterable[ClipToCaption], block: Captions) -> Iterator[ClipsToCaption]:
+    """The same, as many together as keep the endpoint busy."""
+    for some in chunks(clips, AHEAD * block.settings.concurrency):
+        yield ClipsToCaption(tuple(some))

@@ -1,0 +1,133 @@
+"""What of a model's text is a caption: each rule by what it takes away and what it leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from curation.caption.cleaning import cleaned, declines, is_ended, loop_in, says_absence, sentences, unpacked
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("The video shows a dog running.", "A dog running."),
+        ("This short clip depicts a man. He waves.", "A man. He waves."),
+        ("In this video, a cat sleeps.", "A cat sleeps."),
+        ("In the video, we can see a cat that sleeps.", "A cat that sleeps."),
+        ("Throughout the clip, there is a red car.", "A red car."),
+        ("We see a harbour at dusk.", "A harbour at dusk."),
+        ("The footage captures that the sea is calm.", "The sea is calm."),
+        ("The image is of a tower.", "A tower."),
+        ("The video begins with a close-up of a hand.", "A close-up of a hand."),
+        ("A dog runs. The scene also features two trees.", "A dog runs. Two trees."),
+        ("The videographer shows his camera.", "The videographer shows his camera."),
+        ("A woman shows the video on her phone.", "A woman shows the video on her phone."),
+    ],
+)
+def test_stock_openers_go(said: str, kept: str) -> None:
+    assert cleaned(said) == kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "There is no text.",
+        "There are no other people in the frame.",
+        "There appears to be no movement of the camera.",
+        "There is nothing else to be seen.",
+        "No other objects are visible.",
+        "No text, logos or subtitles are clearly shown.",
+        "Nothing else is visible in the background.",
+        "The video does not contain any text.",
+        "The clip contains no people.",
+        "Other objects are not visible.",
+        "Any text is absent.",
+    ],
+)
+def test_sentences_about_absence_go(said: str) -> None:
+    assert says_absence(said)
+    assert cleaned(f"A dog runs. {said} The grass is green.") == "A dog runs. The grass is green."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "There is a man with no hat.",
+        "There is no doubt that he is glad.",
+        "There is no longer any snow on the roof.",
+        "No one answers as she knocks.",
+        "A sign says that nothing is allowed.",
+        "Nothing moves but the clouds.",
+        "The video wall is lit.",
+    ],
+)
+def test_sentences_that_say_what_is_there_stay(said: str) -> None:
+    assert not says_absence(said) and cleaned(said) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("```\nA dog runs.\n```", "A dog runs."),
+        ('```json\n{"a": "b"}\n```', '{"a": "b"}'),
+        ('  "A dog\n\n runs."  ', "A dog runs."),
+        ("“A dog runs.”", "A dog runs."),
+        ('"A" and "B".', '"A" and "B".'),
+        ("Caption: A dog runs.", "A dog runs."),
+        ("Here is a dense caption: A dog runs.", "A dog runs."),
+        ("Sure! Here's the description of the clip:\nA dog runs.", "A dog runs."),
+        ("<think>It may be\na dog.</think> A **dog** runs.", "A dog runs."),
+        ("A man: tall, thin.", "A man: tall, thin."),
+    ],
+)
+def test_packaging_goes(said: str, kept: str) -> None:
+    assert unpacked(said) == kept
+
+
+def test_sentences_end_in_any_script_and_not_within_numbers() -> None:
+    assert sentences('It is 4.5 m. "Yes." He nods!') == ["It is 4.5 m.", '"Yes."', "He nods!"]
+    assert sentences("一只狗在跑。草是绿的。") == ["一只狗在跑。", "草是绿的。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [("A dog runs.", True), ('He says "yes."', True), ("狗在跑。", True), ("A dog runs and", False), ("A dog,", False)],
+)
+def test_the_end_of_a_sentence_is_seen(text: str, whole: bool) -> None:
+    assert is_ended(text) is whole
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("The man walks to the door. He waits. The man walks to the door.", "The man walks to the door."),
+        ("It is very very very very tall.", "very"),
+        ("A dog and a cat and a dog and a cat and a dog and a cat and a dog.", "a dog and a cat and"),
+        ("狗在跑" * 6 + "。", None),
+    ],
+)
+def test_loops_are_found(text: str, what: str | None) -> None:
+    found = loop_in(text)
+    assert found is not None and (what is None or found.lower() in f"{what} {what}".lower() or found == what)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is very, very, very tall.",
+        "He nods. She smiles. He nods.",
+        "A red car, a blue car, a green car and a white car stand in a row.",
+        "The camera pans left, then pans right, then pans left again, and then it rests.",
+    ],
+)
+def test_repetition_that_people_write_is_none(text: str) -> None:
+    assert loop_in(text) is None
+
+
+def test_a_refusal_is_told_from_a_caption() -> None:
+    assert declines("I'm sorry, but I can't describe this.") and declines("As an AI model, I cannot.")
+    assert not declines("A man who is sorry.") and not declines("I-beams lie in a yard.")
+
+
+def test_nothing_is_left_of_a_text_that_says_nothing() -> None:
+    assert cleaned("There is no text. No people are visible.") == "" == cleaned("   ") == cleaned("``````")
