@@ -11,7 +11,7 @@ import ffmpeg
 import numpy as np
 import pytest
 
-from bench.shots import Decoded, judge, measure, pool, read_labels, run_rule
+from bench.shots.measured import Decoded, judge, measure, pool, read_labels, run_rule
 from curation.media.shots.base import Boundary, DetectorMissingError, ShotDetector
 from curation.media.shots.scene_rule import SceneRule
 from curation.media.shots.scene_score import SceneScore
