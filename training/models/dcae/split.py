@@ -56,7 +56,7 @@ class SplitMla(nn.Module):
         device, channels = x_BCTHW.device, self._channels
         rows, columns = self._rows, self._columns = self._rows.to(device), self._columns.to(device)
         fine = _first(self.qkv, channels.entered(x_BCTHW), rows, channels)
-        near, mix = (channels.part(one.weight, rows) for one in cast(nn.Sequential, self.aggreg[0]))
+        near, mix = (channels.part(cast(nn.Conv3d, one).weight, rows) for one in self.aggreg[0].children())
         coarse = F.conv3d(fine, near, padding=2, groups=len(rows))
         coarse = F.conv3d(coarse, mix, groups=len(rows) // HEAD_DIM)
         heads = torch.cat([fine, coarse], 1)
