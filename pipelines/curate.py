@@ -35,13 +35,13 @@ from pipelines.config import captions as captions_of
 from pipelines.config.captions import Captions, MakeEndpoint
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
-from pipelines.execution import caption_orders
-from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.committer import ResultCommitter
-from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
-from pipelines.execution.further_names import further_names
+from pipelines.execution.orders import caption_orders
+from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
+from pipelines.execution.results.account import Account
+from pipelines.execution.results.committer import ResultCommitter
+from pipelines.execution.results.further_names import further_names
 from pipelines.progress.watch import Watch as StageWatch
 from pipelines.stages.base import Claim
 from pipelines.stages.caption import CaptionStage

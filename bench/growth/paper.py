@@ -10,7 +10,7 @@ SIZES = (100_000_000, 1_000_000_000)
 CLIPS_A_DAY = 1_000_000
 """What the days below add: 12 clips a second, as a cluster of some 200 cores measures and cuts."""
 COMMITS_A_DAY = 17_280
-"""One every five seconds, the pace of `pipelines.execution.committer`."""
+"""One every five seconds, the pace of `pipelines.execution.results.committer`."""
 SAMPLES_BYTES, MEDIA_BYTES = 150_000, 3_000_000
 """Of a clip: three JPEG frames, and five seconds of encoded video."""
 REQUESTS = {"LIST": 12, "PUT": 12, "GET": 124}

@@ -24,10 +24,10 @@ from pipelines.config.captions import Captions
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
-from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.notices import of_cutting, of_files, of_measuring, of_scores, of_takedown
-from pipelines.execution.recording import CurationRecording
+from pipelines.execution.records.notices import of_cutting, of_files, of_measuring, of_scores, of_takedown
+from pipelines.execution.records.recording import CurationRecording
+from pipelines.execution.results.account import Account
 from pipelines.execution.starting import started
 from pipelines.progress.display import Display, results_only
 

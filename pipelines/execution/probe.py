@@ -29,7 +29,7 @@ from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
 from pipelines.curate import SCORE_CLIPS
 from pipelines.doctor import hardware
-from pipelines.execution.cut_orders import segments
+from pipelines.execution.orders.cut_orders import segments
 from pipelines.stages.score import SampledClips, Score
 
 Row = dict[str, Any]

@@ -20,8 +20,8 @@ from curation.contract import Reason
 from curation.printable import printable
 from curation.pyramid.history.census import Census
 from curation.reasons import REASONS
-from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
+from pipelines.execution.results.account import Account
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.looks import looking
 from pipelines.progress.screen import Screen

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from curation.printable import printable
-from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
+from pipelines.execution.results.account import Account
 from pipelines.progress.estimate import MEASURE, Estimate
 
 LOG_EVERY_S = 60.0

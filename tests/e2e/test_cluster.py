@@ -21,7 +21,7 @@ from pipelines.config.recipe import load
 from pipelines.config.sections import ShotsSection
 from pipelines.curate import curate
 from pipelines.doctor import checks
-from pipelines.execution.account import Account
+from pipelines.execution.results.account import Account
 from tests.support import jobs, without_ray
 from tests.support.apart import apart
 from tests.support.watch import Silent

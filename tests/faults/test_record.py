@@ -18,8 +18,8 @@ from curation.pyramid.tiering.tiers import Tier, Tiers
 from pipelines import cli
 from pipelines.cli import main
 from pipelines.execution import signals
-from pipelines.execution.account import Account
-from pipelines.execution.recording import Recording
+from pipelines.execution.records.recording import Recording
+from pipelines.execution.results.account import Account
 from tests.faults.conftest import Small
 from tests.support import jobs, without_ray
 

@@ -18,7 +18,8 @@ HEAD = """
 import os, signal, threading, time
 from pipelines import cli
 from pipelines.doctor import selftest
-from pipelines.execution import cluster, committer, jobs
+from pipelines.execution import cluster, jobs
+from pipelines.execution.results import committer
 
 def send(after=0.0):
     threading.Timer(after, os.kill, (os.getpid(), int(os.environ["SIGNAL"]))).start()

@@ -24,7 +24,7 @@ from pipelines.commands.pyramid import dry_run
 from pipelines.config.adoption import Choice
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
-from pipelines.execution.notices import of_measuring
+from pipelines.execution.records.notices import of_measuring
 from pipelines.stages.results import CutOrder, Place
 from tests.curation.pyramid.build import TIERS, clips, videos
 

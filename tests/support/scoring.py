@@ -155,7 +155,7 @@ def main(place: str, options: str) -> None:
     from pipelines.config.filters import Ready
     from pipelines.config.recipe import Recipe
     from pipelines.execution import starting
-    from pipelines.execution.account import Account
+    from pipelines.execution.results.account import Account
 
     filter_ = Ready("ocr", (SCORE,), "not run yet", BY, None, MakeFake(wanted))
     recipe = Recipe.model_validate({"name": "test", "run": {"attempts": wanted.attempts}})

@@ -28,8 +28,8 @@ from pipelines.config.recipe import Recipe
 from pipelines.curate import check_gpus, settled_under, stale_uris
 from pipelines.doctor import checks, hardware
 from pipelines.execution.jobs import Options, checked
-from pipelines.execution.notices import of_cutting, of_scores
 from pipelines.execution.probe import Probe, Probed
+from pipelines.execution.records.notices import of_cutting, of_scores
 
 DRAWN = 2000
 """Sources among which those of the trial are chosen, drawn at random from all that are left to do."""

@@ -19,7 +19,7 @@ from pipelines.commands.pyramid.query import absent
 from pipelines.config import captions
 from pipelines.config.filters import computable
 from pipelines.config.recipe import Recipe, parsed
-from pipelines.execution.notices import of_measuring
+from pipelines.execution.records.notices import of_measuring
 
 
 @dataclass(frozen=True, slots=True)

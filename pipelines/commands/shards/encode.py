@@ -17,7 +17,7 @@ from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.display import EncodeDisplay
 from pipelines.encoding.latents import Latents
 from pipelines.execution.cluster import joined
-from pipelines.execution.recording import Recording
+from pipelines.execution.records.recording import Recording
 from pipelines.sampling.networks import need_torch
 
 

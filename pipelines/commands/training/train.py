@@ -17,7 +17,7 @@ from pipelines.commands.training import job as train_job
 from pipelines.config import modelfile
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources, joined
-from pipelines.execution.recording import Record
+from pipelines.execution.records.recording import Record
 from pipelines.training.account import Course, Followed, Silent
 from pipelines.training.timeouts import Timeouts
 

@@ -13,7 +13,7 @@ import pytest
 from curation.contract import Reason
 from curation.media.plan import Encode
 from curation.media.probe import Unfit
-from pipelines.execution.cut_orders import segments
+from pipelines.execution.orders.cut_orders import segments
 from tests.support import media
 from tests.support.measuring import as_clips, cuts, measured
 

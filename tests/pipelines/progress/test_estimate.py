@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.execution.account import Account
 from pipelines.execution.coordinator import Heartbeat
+from pipelines.execution.results.account import Account
 from pipelines.progress.display import Display
 from pipelines.progress.estimate import AGAINST_MEASURING, Estimate, Left
 from pipelines.progress.screen import Screen

@@ -18,10 +18,10 @@ from curation.caption.base import Asked, Left, Said
 from curation.caption.prompts import Prompt
 from curation.contract import Reason, Verdict
 from curation.errors import UserError
-from pipelines.execution.account import Account
-from pipelines.execution.breaker import Breaker
 from pipelines.execution.cluster import Resources
 from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
+from pipelines.execution.results.account import Account
+from pipelines.execution.results.breaker import Breaker
 from pipelines.stages import caption as stage_module
 from pipelines.stages.caption import Caption, CaptionStage, ClipsToCaption, ClipToCaption
 from pipelines.stages.results import Captioned, batch_of, fault_of, progress, units

@@ -14,7 +14,7 @@ from curation.pyramid.takedown import forget as taking_down
 from curation.pyramid.takedown import tombstones
 from pipelines.cli import main
 from pipelines.commands.lifecycle import app as lifecycle
-from pipelines.execution.notices import of_takedown
+from pipelines.execution.records.notices import of_takedown
 from tests.curation.pyramid.build import TIERS, whole_video
 
 IDS = ("a" * 32, "b" * 32, "c" * 32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipelines.execution import account
-from pipelines.execution.account import Account
+from pipelines.execution.results import account
+from pipelines.execution.results.account import Account
 from pipelines.stages.results import Captioned
 
 

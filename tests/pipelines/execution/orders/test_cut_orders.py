@@ -13,8 +13,8 @@ from curation.pyramid.history import plans
 from curation.pyramid.history.failures import PASSING, kind
 from curation.pyramid.store import Pyramid
 from curation.rows import CLIP_COLUMNS
-from pipelines.execution import cut_orders
-from pipelines.execution.cut_orders import ORDER_COLUMNS, orders
+from pipelines.execution.orders import cut_orders
+from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
 from pipelines.stages.results import CutDone, CutOrder
 from tests.curation.pyramid.build import TIERS, clips, videos
 

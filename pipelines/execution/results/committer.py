@@ -16,10 +16,10 @@ from curation.contract import Reason, Source, Verdict
 from curation.pyramid.commits.commit import Committer, joined
 from curation.pyramid.commits.journal import Journal
 from curation.pyramid.store import Pyramid
-from pipelines.execution.account import Account
-from pipelines.execution.breaker import Breaker
-from pipelines.execution.further_names import further_names
 from pipelines.execution.ray_data import Delivery
+from pipelines.execution.results.account import Account
+from pipelines.execution.results.breaker import Breaker
+from pipelines.execution.results.further_names import further_names
 from pipelines.stages.results import MeasureDone, Result, SameContent, batch_of
 
 COMMIT_EVERY_S = 5.0

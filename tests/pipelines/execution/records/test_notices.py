@@ -10,7 +10,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe, parsed
-from pipelines.execution.notices import of_cutting, of_scores
+from pipelines.execution.records.notices import of_cutting, of_scores
 
 NO_AESTHETIC = "[filters.aesthetic]\nenabled = false\n"
 NO_OCR = "[filters.ocr]\nenabled = false\n" + NO_AESTHETIC

@@ -14,11 +14,11 @@ from curation.pyramid.commits.journal import FOLDER, Journal, recover
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
-from pipelines.execution.account import Account
 from pipelines.execution.cluster import Resources
-from pipelines.execution.committer import ResultCommitter
 from pipelines.execution.coordinator import Coordinator
 from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
+from pipelines.execution.results.account import Account
+from pipelines.execution.results.committer import ResultCommitter
 from pipelines.stages.base import Claim
 from pipelines.stages.results import CutDone, MeasureDone, SameContent, Scored, batch_of
 

@@ -13,7 +13,7 @@ from curation.inputs import own_columns
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
-from pipelines.execution.further_names import further_names
+from pipelines.execution.results.further_names import further_names
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
 
 

@@ -13,10 +13,10 @@ from curation.pyramid.commits.journal import Journal
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Tier, Tiers
 from curation.rows import video_row
-from pipelines.execution.account import Account
-from pipelines.execution.breaker import Breaker
-from pipelines.execution.committer import ResultCommitter
 from pipelines.execution.ray_data import Delivery
+from pipelines.execution.results.account import Account
+from pipelines.execution.results.breaker import Breaker
+from pipelines.execution.results.committer import ResultCommitter
 from pipelines.stages.results import CutDone, MeasureDone, Result, SameContent, Scored, fault_of, why_of
 from pipelines.stages.score import ClipsToScore, Unscored
 

@@ -1,0 +1,1 @@
+"""What is to be done of what the pyramid holds, parcelled out for the stages."""
