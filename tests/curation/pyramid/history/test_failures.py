@@ -6,7 +6,16 @@ import pytest
 
 from curation.contract import Reason
 from curation.filters.base import NO_SAMPLES, WEIGHTS_MISSING
-from curation.pyramid.history.failures import LASTING, MEASURE_AGAIN, PASSING, beginnings, failure, kind, reason_of
+from curation.pyramid.history.failures import (
+    LASTING,
+    MEASURE_AGAIN,
+    PASSING,
+    NoCaption,
+    beginnings,
+    failure,
+    kind,
+    reason_of,
+)
 
 AGAIN = {"unreadable", "internal_error", "worker_lost", "timed_out"}
 
@@ -32,5 +41,6 @@ def test_a_clip_of_an_older_version_is_looked_at_again() -> None:
 
 def test_beginnings_tell_all_that_is_of_a_kind() -> None:
     assert set(beginnings([PASSING])) == AGAIN | {MEASURE_AGAIN}
-    assert set(beginnings([PASSING, LASTING])) == {*map(str, Reason), MEASURE_AGAIN} and beginnings([]) == []
+    every = {*map(str, Reason), *map(str, NoCaption), MEASURE_AGAIN}
+    assert set(beginnings([PASSING, LASTING])) == every and beginnings([]) == []
     assert all(kind(begins) == kind(f"{begins}: x") == LASTING for begins in beginnings([LASTING]))
