@@ -63,6 +63,8 @@ async def _check(url: str, model: str, key: str | None) -> str:
 
 
 def _of_status(url: str, model: str, status: int, message: str) -> str:
+    if 300 <= status < 400:
+        raise UserError(f"{url} sends on to another address (HTTP {status})", "name that one as `endpoint`")
     if status in (401, 403):
         raise UserError(f"the endpoint {url} refuses the key (HTTP {status})", "check the key and its rights")
     if status >= 500 and status not in _NOT_SERVED:

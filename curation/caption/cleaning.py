@@ -6,11 +6,22 @@ Rules and no model, so that the same text always gives the same caption. `compos
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from itertools import pairwise
 
+MOST = 32_768
+"""Characters of the longest text that is looked at: no caption is that long, and what a rule costs grows with it."""
+
+_STEERING = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x9b[0-?]*[ -/]*[@-~]|"
+    r"[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+"""What steers a terminal, or turns the direction in which a text is shown."""
+_NOT_SHOWN = ("Cc", "Cs")
+"""Categories of characters that are none of a caption: controls, and halves of a pair, which no file can hold."""
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^\s*```[\w-]*[ \t]*\n?(.*?)\n?\s*```\s*$", re.DOTALL)
+_FENCE, _LANGUAGE = "```", re.compile(r"[\w-]*[ \t]*(?:\n|(?=\{))")
 _LABEL = re.compile(
     r"^(?:(?:sure|certainly|of course|okay)[,!.]\s*)?(?:here(?:'s| is| are)\b[^.:\n]{0,80}:|"
     r"(?:(?:dense|short|detailed|video) )?(?:caption|description)\s*:)\s*",
@@ -74,15 +85,27 @@ def cleaned(text: str) -> str:
     return " ".join(part for part in kept if part)
 
 
+def plain(text: str) -> str:
+    """A text of characters that are shown, and white space."""
+    text = _STEERING.sub("", text)
+    return "".join(one for one in text if one.isspace() or unicodedata.category(one) not in _NOT_SHOWN)
+
+
 def unpacked(text: str) -> str:
     """A text without thoughts, code fences, labels, marks of emphasis and quotes around it, on one line."""
-    text = _THOUGHT.sub("", text).strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
+    text = _unfenced(_THOUGHT.sub("", plain(text)).strip())
     text = _LABEL.sub("", " ".join(text.replace("**", "").split()))
     while len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         text = text[1:-1].strip()
     return text
+
+
+def _unfenced(text: str) -> str:
+    """What stands between two fences of code around a text, without the name of its language."""
+    if len(text) < 2 * len(_FENCE) or not (text.startswith(_FENCE) and text.endswith(_FENCE)):
+        return text
+    inner = text[len(_FENCE) : -len(_FENCE)]
+    return _LANGUAGE.sub("", inner, count=1) if _LANGUAGE.match(inner) else inner
 
 
 def sentences(text: str) -> list[str]:

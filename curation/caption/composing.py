@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from curation.caption import prompts
 from curation.caption.base import Asked
-from curation.caption.cleaning import cleaned, declines, is_ended, loop_in, unpacked
+from curation.caption.cleaning import MOST, cleaned, declines, is_ended, loop_in, unpacked
 from curation.caption.prompts import DENSE, SHORT, Prompt, Request
 from curation.pyramid.history.failures import NoCaption, failure
 
@@ -73,6 +73,8 @@ async def _good(request: Request, send: Send, read: Callable[[Answer], _T]) -> _
     for again in range(TIMES):
         answer = await send(replace(request, again=again))
         try:
+            if len(answer.text) > MOST:
+                raise WillNotDoError(NoCaption.INVALID, f"longer than {MOST} characters")
             if answer.finish_reason == _LENGTH:
                 raise WillNotDoError(NoCaption.CUT, "the answer is longer than max_tokens")
             if answer.declined or answer.finish_reason == _FILTERED:
@@ -109,7 +111,7 @@ def _object(answer: Answer, names: tuple[str, ...]) -> dict[str, str]:
     """The texts of these names in a JSON object."""
     try:
         read = json.loads(unpacked(answer.text))
-    except ValueError:
+    except (ValueError, RecursionError):
         if declines(unpacked(answer.text)):
             raise WillNotDoError(NoCaption.DECLINED, unpacked(answer.text)) from None
         raise WillNotDoError(NoCaption.INVALID, f"no JSON: {unpacked(answer.text)[:80]!r}") from None

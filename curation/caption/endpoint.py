@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import queue
 import re
 import threading
@@ -19,15 +20,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from curation.caption.base import Asked, Left, Said
 from curation.caption.budget import Budget, Limits, Purse, UsedUpError
 from curation.caption.composing import Answer, Composed, WillNotDoError, composed
 from curation.caption.prompts import Prompt, Request
-from curation.caption.transport import BEAT_S, TRIES, Failed, Refused, pause_s, retry_after, without_key
+from curation.caption.transport import BEAT_S, TRIES, Failed, Refused, pause_s, retry_after, struck, without_key
 from curation.contract import Reason
 from curation.errors import UserError
 from curation.pyramid.history.failures import failure
@@ -56,6 +57,11 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
+_Count = Annotated[int, Field(ge=0, le=10**9)]
+_ENDS = ("stop", "length", "content_filter", "tool_calls", "function_call", "eos", "end_turn", "abort")
+"""How answers end, in the words of servers; any other word may be anything."""
+
+
 class _Message(BaseModel):
     content: str | None = None
     refusal: str | None = None
@@ -67,8 +73,8 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: _Count
+    completion_tokens: _Count
 
 
 class _Completion(BaseModel):
@@ -197,7 +203,7 @@ class Endpoint:
     async def _counted(self, found: _Completion, tally: _Tally) -> Answer:
         choice, usage = found.choices[0], found.usage
         tally.answered += 1
-        tally.finish_reason = choice.finish_reason
+        tally.finish_reason = choice.finish_reason if choice.finish_reason in (None, *_ENDS) else "other"
         if usage is None:
             await self._budget.lost()
             if self._set.limits.any:
@@ -211,7 +217,8 @@ class Endpoint:
             tally.tokens_out += usage.completion_tokens
             await self._budget.end(usage.prompt_tokens, usage.completion_tokens)
         refusal = choice.message.refusal
-        return Answer(choice.message.content or refusal or "", choice.finish_reason, refusal is not None)
+        text = struck(choice.message.content or refusal or "", self._key, "[key]")
+        return Answer(text, choice.finish_reason, refusal is not None)
 
     async def _once(self, request: Request) -> _Completion:
         """One request, within its time. Raises `Failed` where another try may help."""
@@ -267,7 +274,13 @@ def client(url: str, key: str | None, timeout_s: float) -> Any:
     import openai
 
     return openai.AsyncOpenAI(
-        base_url=url, api_key=key or "none", organization="", project="", max_retries=0, timeout=timeout_s
+        base_url=url,
+        api_key=key or "none",
+        organization="",
+        project="",
+        max_retries=0,
+        timeout=timeout_s,
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # the key is for this address alone
     )
 
 
@@ -284,8 +297,11 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 def _read(text: str, name: str, echoed: str | None) -> _Completion:
     """The completion in a body. Raises `Failed` where it is none, or another request's."""
     try:
-        found = _Completion.model_validate_json(text)
-    except ValidationError as error:
+        # Python's reader takes half a character, which a model may give and `cleaning` takes away.
+        found = _Completion.model_validate(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise Failed(failure(Reason.UNREADABLE, "the answer is no completion: no JSON"), True) from None
         first = error.errors(include_url=False, include_input=False)[0]
         raise Failed(failure(Reason.UNREADABLE, f"the answer is no completion: {first['msg']}"), True) from None
     if not found.choices:

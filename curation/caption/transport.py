@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from curation.caption.cleaning import plain
 from curation.pyramid.history.failures import NoCaption, failure
 
 TRIES = 6
@@ -61,4 +62,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def without_key(text: str, key: str | None) -> str:
     """What a server said, on one line and cut to its beginning, without the key that it may repeat."""
-    return " ".join((text.replace(key, "***") if key else text).split())[:200]
+    return " ".join(plain(struck(text, key)).split())[:200]
+
+
+def struck(text: str, key: str | None, mark: str = "***") -> str:
+    """A text with a mark in the place of the key."""
+    return text.replace(key, mark) if key else text

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.caption.cleaning import cleaned, declines, is_ended, loop_in, says_absence, sentences, unpacked
 
@@ -131,3 +135,42 @@ def test_a_refusal_is_told_from_a_caption() -> None:
 
 def test_nothing_is_left_of_a_text_that_says_nothing() -> None:
     assert cleaned("There is no text. No people are visible.") == "" == cleaned("   ") == cleaned("``````")
+
+
+ANY = st.text(
+    st.one_of(st.characters(exclude_categories=()), st.sampled_from("\x1b\x9b\x07\x00\u202e\u2066\ufeff`[]m\n"))
+)
+
+
+@given(ANY)
+def test_a_caption_is_of_characters_that_are_shown_and_a_file_can_hold(text: str) -> None:
+    for found in (cleaned(text), unpacked(text)):
+        found.encode()
+        assert not any(unicodedata.category(one) in ("Cc", "Cs") or one in "\u202e\u2066\u200f\ufeff" for one in found)
+
+
+def test_what_steers_a_terminal_goes_whole() -> None:
+    assert cleaned("\x1b[31m\x1b]0;title\x07A fox\x1b[2J runs\x9b31m.") == "A fox runs."
+    assert cleaned("\u202eA \ud83d fox\x00 runs.") == "A fox runs."
+    assert cleaned("ناز\u200cپسند می‌دود.") == "ناز\u200cپسند می‌دود.", "what joins letters is none of it"
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>" * 4000, "```\n" + "\n" * 30_000 + "x", "```" * 9000, "[" * 30_000, "no " * 9000]
+)
+def test_a_text_that_is_made_to_take_long_does_not(text: str) -> None:
+    cleaned(text)
+
+
+@pytest.mark.parametrize(
+    ("fenced", "inside"),
+    [
+        ("```json\n{}\n```", "{}"),
+        ("```{}```", "{}"),
+        ("``` \nA fox.\n```", "A fox."),
+        ("```json{}```", "{}"),
+        ("```", "```"),
+    ],
+)
+def test_a_fence_goes_with_its_language(fenced: str, inside: str) -> None:
+    assert unpacked(fenced) == inside

@@ -76,6 +76,7 @@ LONG, WALKS = Answer("A man walks.", "length"), "The man walks to the door. "
         ("I'm sorry, I can't do that.", "caption_declined"),
         (Answer("", "content_filter"), "caption_declined"),
         (Answer("I will not.", "stop", declined=True), "caption_declined: I will not."),
+        ("A man walks. " * 5000, "caption_invalid: longer than 32768 characters"),
     ],
 )
 def test_what_will_not_do_is_asked_for_once_more_and_is_then_no_caption(bad: Answer | str, why: str) -> None:
@@ -90,6 +91,7 @@ def test_what_will_not_do_is_asked_for_once_more_and_is_then_no_caption(bad: Ans
     [
         ("no JSON", "caption_invalid: no JSON"),
         ("[1]", "caption_invalid: no object"),
+        ("[" * 30_000, "caption_invalid: no JSON"),
         (json.dumps({"who": "A man."}), "caption_invalid: no object of the texts who, where"),
         (json.dumps({"who": "A man.", "where": 3}), "caption_invalid"),
         (fields("", ""), "caption_empty"),

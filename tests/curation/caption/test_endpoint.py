@@ -220,3 +220,43 @@ def test_an_endpoint_is_checked_before_any_clip() -> None:
         assert "lists no models" in check(server.url, "other", chat.KEY)
     with pytest.raises(UserError, match="does not answer"):
         check(server.url, chat.MODEL, None)
+
+
+def completion(**more: Any) -> bytes:
+    """The body of an answer, in ASCII: what is no character stands there as an escape."""
+    message = {"role": "assistant", "content": "A fox runs."}
+    body = {"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return json.dumps(body | more).encode()
+
+
+def test_half_a_character_in_an_answer_costs_no_caption() -> None:
+    with chat.served() as server:
+        server.misdeeds = [chat.raw(completion(usage=None).replace(b"fox", rb"\ud83d fox\u001b[31m"))]
+        (one,) = said(server.url, clips(1), prompt=FREE).values()
+    assert one.caption == "A fox runs."
+
+
+def test_a_key_that_a_model_repeats_is_in_no_caption() -> None:
+    with chat.served() as server:
+        server.misdeeds = [chat.says(f"A sign says {chat.KEY}.", finish=chat.KEY)]
+        (one,) = said(server.url, clips(1), prompt=FREE, key=chat.KEY).values()
+    assert (one.caption, one.finish_reason) == ("A sign says [key].", "other")
+
+
+@pytest.mark.parametrize("count", [-1, 10**30, "many"])
+def test_tokens_that_cannot_be_are_no_answer(count: Any) -> None:
+    """They would give the budget back, or be no number of a column."""
+    usage = {"prompt_tokens": count, "completion_tokens": 1}
+    with chat.served() as server:
+        server.misdeeds = [chat.raw(completion(usage=usage))]
+        (one,) = said(server.url, clips(1), prompt=FREE).values()
+    assert one.caption is None and (one.why or "").startswith("unreadable: the answer is no completion")
+
+
+def test_the_key_goes_to_the_address_of_the_recipe_alone() -> None:
+    with chat.served() as other, chat.served() as server:
+        away = {"location": f"{other.url}/chat/completions"}
+        server.misdeeds = [chat.status(307, **away)]
+        (one,) = said(server.url, clips(1), prompt=FREE, key=chat.KEY).values()
+        assert one.caption is None and (one.why or "").startswith("request_refused: HTTP 307")
+        assert not other.bodies
