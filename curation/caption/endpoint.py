@@ -58,6 +58,9 @@ class Settings:
 
 
 _Count = Annotated[int, Field(ge=0, le=10**9)]
+SECRET = 16
+"""Characters of the shortest key that is taken out of a model's words: servers without keys are given "none" or
+"EMPTY", and such a word may stand in a caption."""
 _ENDS = ("stop", "length", "content_filter", "tool_calls", "function_call", "eos", "end_turn", "abort")
 """How answers end, in the words of servers; any other word may be anything."""
 
@@ -217,7 +220,9 @@ class Endpoint:
             tally.tokens_out += usage.completion_tokens
             await self._budget.end(usage.prompt_tokens, usage.completion_tokens)
         refusal = choice.message.refusal
-        text = struck(choice.message.content or refusal or "", self._key, "[key]")
+        text = choice.message.content or refusal or ""
+        if self._key is not None and len(self._key) >= SECRET:
+            text = struck(text, self._key, "[key]")
         return Answer(text, choice.finish_reason, refusal is not None)
 
     async def _once(self, request: Request) -> _Completion:

@@ -117,15 +117,18 @@ def test_a_node_whose_matmul_lies_is_left_out_and_a_spare_is_taken(folder: Path)
     assert not (folder / "lying" / "skipped.jsonl").exists()
 
 
-def test_a_node_that_lies_in_training_alone_is_left_out_when_it_is_blamed_again(folder: Path) -> None:
-    """Its own checks find nothing, nor do sums of each two nodes: they are told to be sound, and it goes on once."""
+def test_a_node_that_lies_in_training_alone_passes_its_checks_and_is_left_out_if_it_is_blamed_again(
+    folder: Path,
+) -> None:
+    """Neither its own checks nor sums of each two nodes find anything. The next group may find room without it."""
     found = ended_well(folder, "sly")
     account = record(folder, "sly")["account"]
-    assert len(account["restarts"]) == 2 and all("the hardware of rank" in one for one in account["restarts"])
+    restarts, left_out = account["restarts"], account["left_out"]
+    assert restarts and all("the hardware of rank" in one for one in restarts)
     assert any(note.startswith("every node is sound; if the same rank is blamed again") for note in found["notes"])
-    (left_out,) = account["left_out"]
-    assert "no fault is found in it, and it was blamed twice" in left_out
-    assert len(found["began"]) == 3 and set(found["began"][1:]) <= {SAVED}
+    assert len(left_out) == len(restarts) - 1
+    assert all("no fault is found in it, and it was blamed twice" in one for one in left_out)
+    assert found["began"] == [0, *[SAVED] * len(restarts)]
 
 
 def test_a_run_takes_in_a_node_that_comes(folder: Path) -> None:

@@ -240,7 +240,10 @@ def test_a_key_that_a_model_repeats_is_in_no_caption() -> None:
     with chat.served() as server:
         server.misdeeds = [chat.says(f"A sign says {chat.KEY}.", finish=chat.KEY)]
         (one,) = said(server.url, clips(1), prompt=FREE, key=chat.KEY).values()
-    assert (one.caption, one.finish_reason) == ("A sign says [key].", "other")
+        assert (one.caption, one.finish_reason) == ("A sign says [key].", "other")
+        server.misdeeds = [chat.says("None of it is empty.")]
+        (one,) = said(server.url, clips(1), prompt=FREE, key="None").values()
+        assert one.caption == "None of it is empty.", "a word in the place of a key is no secret"
 
 
 @pytest.mark.parametrize("count", [-1, 10**30, "many"])
