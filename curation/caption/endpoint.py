@@ -155,7 +155,7 @@ class Endpoint:
         self._thread.join(timeout=BEAT_S)
 
     async def _said(self, asked: Asked) -> Said | Left:
-        """What comes of one clip. Raises `UserError`, and for a fault of ours whatever it is."""
+        """What comes of one clip; a fault of ours is that clip's, and costs no other. Raises `UserError`."""
         tally, began = _Tally(), time.monotonic()
 
         async def send(request: Request) -> Answer:
@@ -168,6 +168,11 @@ class Endpoint:
             made = error.why
         except UsedUpError:
             return Left(asked.clip_id)
+        except UserError:
+            raise
+        except Exception as error:
+            what = self._told(f"{type(error).__name__}: {error}")
+            made = failure(Reason.INTERNAL, what.encode(errors="replace").decode())
         is_counted = tally.counted == tally.answered > 0
         return Said(
             clip_id=asked.clip_id,

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.tomlfile import Section
+from pipelines.config.tomlfile import Section, as_json
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _SECRET = re.compile(r"key|token|secret|passw|auth|header", re.IGNORECASE)
@@ -84,10 +83,7 @@ class CaptionsSection(Section):
     @field_validator("extra_body")
     @classmethod
     def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            json.dumps(value)
-        except TypeError:
-            raise ValueError("numbers, texts, truth values, lists and tables are allowed, no dates") from None
+        as_json(value)
         if ours := next((key for key in _OURS if key in value), None):
             raise ValueError(f"{ours} is not said here: there is a key for it, or it is always the same")
         return value

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
@@ -17,7 +16,7 @@ from curation.media.shots import options
 from curation.media.shots.table import DETECTORS
 from curation.pyramid.history.failures import kind
 from curation.pyramid.tiering.tiers import may_be_score
-from pipelines.config.tomlfile import Section
+from pipelines.config.tomlfile import Section, as_json
 
 H264_PROFILES = (
     "Constrained Baseline",
@@ -207,11 +206,7 @@ class CustomSection(Section):
     @field_validator("options")
     @classmethod
     def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            json.dumps(value)
-        except TypeError:
-            raise ValueError("numbers, texts, truth values, lists and tables are allowed, no dates") from None
-        return value
+        return as_json(value)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ A mistake is one `UserError` that names the key, the value and what is allowed. 
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,15 @@ class Section(Exact):
 
 
 _Model = TypeVar("_Model", bound=Section)
+
+
+def as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """A table that JSON can hold, for a validator. ValueError: it cannot."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        raise ValueError("numbers, texts, truth values, lists and tables are allowed, no dates") from None
+    return value
 
 
 def load(name_or_path: str, kind: type[_Model], shipped: Path, what: str, changes: Sequence[str] = ()) -> _Model:

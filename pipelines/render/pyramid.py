@@ -104,9 +104,8 @@ def why(found: History, as_json: bool) -> None:
     for row in found.clips:
         _tell_clip(console, row)
         for other in (one for one in found.captions if one["clip_id"] == row["clip_id"]):
-            said = _cell(other["caption"] or other["why"])
-            in_force = all(other[name] == row[column] for name, column in _IN_FORCE)
-            console.print(f"  caption by {other['by']}, {'in force' if in_force else f'not in force: {said}'}")
+            if not all(other[name] == row.get(column) for name, column in _IN_FORCE):
+                console.print(f"  caption by {other['by']}, not in force: {_cell(other['caption'] or other['why'])}")
             if other["detail"]:
                 console.print(f"    {_cell(other['detail'])}")
     if found.cut:
@@ -331,6 +330,11 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     uncut = printable(f"not cut {row['media_why'] or ''}".strip())
     media = f"cut, sha256 {row['media']}" if row["media"] else uncut
     console.print(f"  tier {row['tier'] or 'none'}; {media}")
+    caption, by, why_not = (row.get(name) for name in ("caption", "caption_by", "caption_why"))  # an old pyramid's
+    if caption is not None:
+        console.print(f"  caption by {_cell(by)}: {_cell(caption)}")
+    elif why_not is not None:
+        console.print(f"  no caption by {_cell(by)} ({_cell(why_not)})")
 
 
 def _runs(found: Sequence[Run]) -> None:

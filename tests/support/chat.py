@@ -141,6 +141,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def begin_answer(self, content: bytes) -> None:
+        """Send the beginning of a longer answer."""
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "1000")
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
@@ -229,12 +238,7 @@ def for_another(handler: Handler, body: Body) -> bool:
 
 def hangs(handler: Handler, body: Body) -> bool:
     """Sends the beginning of an answer, and no more."""
-    handler.send_response(200)
-    handler.send_header("content-type", "application/json")
-    handler.send_header("content-length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"id":')
-    handler.wfile.flush()
+    handler.begin_answer(b'{"id":')
     handler.server.endpoint.over.wait(60)
     handler.close_connection = True
     return True
@@ -242,12 +246,7 @@ def hangs(handler: Handler, body: Body) -> bool:
 
 def drops(handler: Handler, body: Body) -> bool:
     """Drops the connection in the middle of a body."""
-    handler.send_response(200)
-    handler.send_header("content-type", "application/json")
-    handler.send_header("content-length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"id": "chatcmpl-1", "choices": [')
-    handler.wfile.flush()
+    handler.begin_answer(b'{"id": "chatcmpl-1", "choices": [')
     handler.close_connection = True
     return True
 

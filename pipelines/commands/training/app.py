@@ -19,6 +19,27 @@ app.add_typer(adapters.app, name="lora")
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="A model file, or the name of one that ships.")]
 
+RunOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Of a training run: its transformer in the place of the model's."),
+]
+StepOption = Annotated[int | None, typer.Option(min=0, help="The run's checkpoint; the newest by default.")]
+RunAveragesOption = Annotated[
+    bool | None,
+    typer.Option("--averages/--no-averages", help="The EMA of the run's weights; by default where there is one."),
+]
+SizeOption = Annotated[str | None, typer.Option(metavar="WxH", help="An exact size instead.")]
+FramesOption = Annotated[
+    int, typer.Option(min=1, max=100_000, help="4k+1 for HunyuanVideo, 4k for DC-AE; 1 is an image.")
+]
+ReferenceOption = Annotated[list[Path] | None, typer.Option("--ref", help="Image or video to start from.")]
+FitOption = Annotated[
+    Literal["crop", "error"], typer.Option(help="A reference of another aspect: cropped, or refused.")
+]
+AgainOption = Annotated[
+    str | None, typer.Option(metavar="SAMPLES", help="Make the videos of a samples.jsonl again; - reads lines.")
+]
+
 
 @app.command()
 def sample(
@@ -28,29 +49,19 @@ def sample(
     ],
     prompts: Annotated[list[str] | None, typer.Argument(help="What the videos show, one each.")] = None,
     model: ModelOption = "tiny",
-    run: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Of a training run: its transformer in the place of the model's."),
-    ] = None,
-    at_step: Annotated[int | None, typer.Option(min=0, help="The run's checkpoint; the newest by default.")] = None,
-    averages: Annotated[
-        bool | None,
-        typer.Option("--averages/--no-averages", help="The EMA of the run's weights; by default where there is one."),
-    ] = None,
+    run: RunOption = None,
+    at_step: StepOption = None,
+    averages: RunAveragesOption = None,
     resolution: Annotated[str, typer.Option(help="Pixel budget: 256px, 768px, 720p.")] = "256px",
     aspect: Annotated[str, typer.Option(help="Width to height: 16:9, 1:1, 9:16 and others.")] = "16:9",
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="An exact size instead.")] = None,
-    frames: Annotated[
-        int, typer.Option(min=1, max=100_000, help="4k+1 for HunyuanVideo, 4k for DC-AE; 1 is an image.")
-    ] = 32,
+    size: SizeOption = None,
+    frames: FramesOption = 32,
     fps: Annotated[int, typer.Option(min=1, max=120, help="Frames a second, of the file and in the prompt.")] = 24,
     motion: Annotated[int, typer.Option(help="Motion score in the prompt, 1 to 15.")] = 4,
     negative: Annotated[str, typer.Option(help="The prompt to keep away from.")] = "",
-    reference: Annotated[list[Path] | None, typer.Option("--ref", help="Image or video to start from.")] = None,
+    reference: ReferenceOption = None,
     kind: Annotated[str | None, typer.Option(help="How references are used: i2v_head, i2v_loop, v2v_tail, ...")] = None,
-    fit: Annotated[
-        Literal["crop", "error"], typer.Option(help="A reference of another aspect: cropped, or refused.")
-    ] = "crop",
+    fit: FitOption = "crop",
     via_image: Annotated[bool, typer.Option("--via-image", help="Draw the first frame with the image model.")] = False,
     steps: Annotated[int, typer.Option(help="Steps from noise to video.")] = 50,
     guidance: Annotated[float, typer.Option(help="How far towards the prompt.")] = 7.5,
@@ -62,9 +73,7 @@ def sample(
     search_steps: Annotated[str | None, typer.Option(help="Steps at which candidates are tried, as 1,2,4,7.")] = None,
     candidates: Annotated[int, typer.Option(min=1, help="Candidates a searched step.")] = 3,
     metric: Annotated[list[str] | None, typer.Option(help="VBench metrics that judge candidates.")] = None,
-    again: Annotated[
-        str | None, typer.Option(metavar="SAMPLES", help="Make the videos of a samples.jsonl again; - reads lines.")
-    ] = None,
+    again: AgainOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make videos from prompts, images or videos."""

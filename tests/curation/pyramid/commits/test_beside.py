@@ -109,6 +109,7 @@ def test_a_caption_that_gives_way_is_kept_told_and_not_copied_where_it_stays(
     main(["why", filled.uri, IDS[0]])
     said = capsys.readouterr().out.splitlines()
     assert {f"  caption by {by}, not in force: {text}" for by, text in kept} <= {*said}
+    assert "  caption by n: ein Hund" in said
     main(["why", filled.uri, IDS[0], "--json"])
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {(row["by"], row["caption"]) for row in rows if row["kind"] == "caption"} == kept
