@@ -31,32 +31,32 @@ class OfRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The command's arguments; None where the user said nothing."""
+    """The command's arguments, with its defaults; None where the user said nothing."""
 
     prompts: tuple[str, ...]
     model: str
     run: OfRun | None = None
-    resolution: str
-    aspect: str
-    size: str | None
-    frames: int
-    fps: int
-    motion: int
-    negative: str
-    kind: str | None
-    references: tuple[Path, ...]
-    fit: Literal["error", "crop"]
-    via_image: bool
-    steps: int
-    guidance: float
-    image_guidance: float
-    text_oscillation: bool
-    image_oscillation: bool
-    dynamic_image: bool
-    seed: int
-    search_steps: str | None
-    candidates: int
-    metrics: tuple[str, ...]
+    resolution: str = "256px"
+    aspect: str = "16:9"
+    size: str | None = None
+    frames: int = 32
+    fps: int = 24
+    motion: int = 4
+    negative: str = ""
+    kind: str | None = None
+    references: tuple[Path, ...] = ()
+    fit: Literal["error", "crop"] = "crop"
+    via_image: bool = False
+    steps: int = 50
+    guidance: float = 7.5
+    image_guidance: float = 3.0
+    text_oscillation: bool = True
+    image_oscillation: bool = True
+    dynamic_image: bool = True
+    seed: int = 0
+    search_steps: str | None = None
+    candidates: int = 3
+    metrics: tuple[str, ...] = METRICS
 
     @classmethod
     def of_command(cls, given: Mapping[str, Any]) -> Wish:
@@ -81,8 +81,6 @@ class Wish:
             prompts=(line.prompt,),
             model=line.model,
             run=None if line.run is None else _of_run(line.run),
-            resolution="256px",
-            aspect="16:9",
             size=f"{line.width}x{line.height}",
             frames=line.frames,
             fps=line.fps,

@@ -17,7 +17,7 @@ from curation.errors import UserError
 from pipelines.encoding.stream import Refused, said
 from pipelines.execution.cluster import Resources
 from pipelines.sampling.samples_file import NAME
-from pipelines.sampling.wish import METRICS, OfRun, Wish
+from pipelines.sampling.wish import OfRun, Wish
 
 if TYPE_CHECKING:
     from pipelines.sampling.command import Made
@@ -44,29 +44,15 @@ class Plan:
 def wish_of(settings: SampleSettings, model: str) -> Wish:
     """What a preset asks for, of a model file or the name of one that ships; the run is put in for each checkpoint."""
     return Wish(
-        prompts=tuple(settings.prompts),
+        prompts=settings.prompts,
         model=str(Path(model).absolute()) if Path(model).is_file() else model,
-        resolution="256px",
-        aspect="16:9",
         size=settings.size,
         frames=settings.frames,
         fps=settings.fps,
         motion=settings.motion,
-        negative="",
-        kind=None,
-        references=(),
-        fit="crop",
-        via_image=False,
         steps=settings.steps,
         guidance=settings.guidance,
-        image_guidance=3.0,
-        text_oscillation=True,
-        image_oscillation=True,
-        dynamic_image=True,
         seed=settings.seed,
-        search_steps=None,
-        candidates=1,
-        metrics=METRICS,
     )
 
 

@@ -27,7 +27,8 @@ import torch
 from curation.errors import UserError
 from pipelines.cli import main
 from pipelines.config import modelfile
-from pipelines.sampling import networks, pictures
+from pipelines.sampling import command, networks, pictures
+from pipelines.sampling.wish import Wish
 from tests.support import jobs, media, store
 from tests.support.measuring import measured
 
@@ -510,3 +511,16 @@ def test_what_the_tables_would_ignore_is_refused(capsys: pytest.CaptureFixture[s
     for ignored in (["--gpu", "H100"], ["--samples", "4"], ["--step-seconds", "3"]):
         assert main(["cost", *ignored]) == 2
         assert ignored[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_wish_is_what_the_command_makes_of_no_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who wishes without a command line, as a training run does for its samples, gets the same."""
+    asked: list[Wish] = []
+
+    def run(wish: Wish, to: str, watch: Any) -> Any:
+        asked.append(wish)
+        raise UserError("enough", "stop")
+
+    monkeypatch.setattr(command, "run", run)
+    assert main(["sample", "a fox", "--to", str(tmp_path)]) == 2
+    assert asked == [Wish(prompts=("a fox",), model="tiny")]
