@@ -256,7 +256,7 @@ Transformer: validation loss {first:.3f} -> {last:.3f} in {max(curves.loss)} ste
 Look at {folder}/curves.png and {folder}/samples.
 
 For a real run (docs/training.md; the autoencoder: docs/autoencoder.md, or take released weights):
-  {prefix} curate YOUR_VIDEOS --to PYRAMID --recipe opensora2        captions in the list, or none
+  {prefix} curate YOUR_VIDEOS --to PYRAMID --recipe opensora2        captions: in the list, or docs/captions.md
   {prefix} freeze PYRAMID --name NAME --tier 256px --preset stage1
   {prefix} encode PYRAMID#NAME --model MODEL.toml --to LATENTS       with weights in the model file
   torchrun --nproc-per-node 8 --shutdown-timeout 900 -m pipelines.cli train PYRAMID#NAME \\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,14 @@ def test_what_cannot_be_sampled_is_one_line(
     assert "trained the transformer tiny_embedded, and the model's is" in told and "give --model" in told
     for option in (("--at-step", "2"), ("--averages",)):
         assert f"{option[0]} has no effect without --run" in refused(capsys, *asked, *option)
+    other = tmp_path / "autoencoder"
+    shutil.copytree(run, other)
+    head = other / "checkpoints" / "step-0000000003" / "head.json"
+    head.write_text(json.dumps({**json.loads(head.read_text()), "method": "autoencoder"}))
+    told = refused(capsys, *asked, "--run", str(other), "--model", toy.model)
+    assert (
+        "trained an autoencoder, and a transformer is what samples; write its weights with `ziggurat weights`" in told
+    )
     plain = tmp_path / "plain"
     assert main([*toy.arguments, *TRAINED, "--set", "averages.decay=0", "--to", str(plain), "--steps", "1"]) == 0
     assert "holds no averages" in refused(capsys, *asked, "--run", str(plain), "--model", toy.model, "--averages")

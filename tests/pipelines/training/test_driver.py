@@ -29,6 +29,7 @@ from tests.support import encoded, jobs
 from tests.support.face import refused
 from tests.support.shard import Shard, shard
 from training.parallel import colossal_compat
+from training.trainer import Progress
 
 SMALL = ("--set", "validation.samples=3", "--set", "validation.every=2", "--steps", "2")
 
@@ -109,7 +110,7 @@ def test_workers_that_are_left_over_are_told_once_and_the_first_callback_marks_w
 ) -> None:
     """Of seven workers four compute, where a step is of eight micro-batches."""
     told, given = list[str](), dict[str, Any]()
-    job: Any = SimpleNamespace(preset=SimpleNamespace(per_step=8, context=1), streams=False)
+    job: Any = SimpleNamespace(preset=SimpleNamespace(per_step=8, context=1), streams=rank == 3)
 
     def shared_out(per_step: int, context: int) -> int:
         monkeypatch.setenv("WORLD_SIZE", str(usable(there, per_step, context)))
@@ -128,7 +129,11 @@ def test_workers_that_are_left_over_are_told_once_and_the_first_callback_marks_w
     worker.work({"order": worker.Order(job, "."), "monitor": monitor})
     line = "3 of 7 workers are left over: 8 micro-batches a step cannot be shared among 7"
     assert told == [line] * notes
-    assert given["ahead"] == [given["telling"].pulse.aside] and given["beside"] == [given["telling"].pulse]
+    pulse = given["telling"].pulse
+    assert given["ahead"] == [pulse.aside] and given["beside"] == [pulse]
+    pulse.begin(Progress())
+    pulse.before_inputs()
+    assert pulse.mark.aside == job.streams, "samples that are encoded meanwhile may be waited for"
 
 
 def test_the_likeliest_cause_of_several_is_told() -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +16,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from curation.errors import UserError
+from pipelines.cli import main
+from pipelines.commands.training import job
+from pipelines.commands.training import train as train_module
+from pipelines.config import modelfile, preset
 from pipelines.encoding.stream import Refused
 from pipelines.execution.cluster import Resources
+from pipelines.execution.records import recording
 from pipelines.sampling.wish import Wish
 from pipelines.train import Trained
 from pipelines.training import sampled
@@ -154,8 +162,6 @@ def test_a_resumed_run_does_not_sample_twice(played: Played) -> None:
 
 
 def test_room_is_looked_for_where_there_are_gpus() -> None:
-    from curation.errors import UserError
-
     check_room(0.0, 4, Resources(4, 0, 1))
     check_room(1.0, 3, Resources(4, 4, 1))
     with pytest.raises(UserError, match="4 workers and encoders take a GPU each and samples one more, and Ray has 4"):
@@ -207,3 +213,40 @@ def test_a_run_s_checkpoints_are_sampled_on_ray(toy: Shard, tmp_path: Path, work
     assert all((there / line["file"]).is_file() for line in lines) and (there / "sheet.png").is_file()
     assert f"note: samples of step 2: {there}" in error
     assert json.loads(out.splitlines()[-1])["unsampled"] == []
+
+
+def test_samples_that_failed_are_the_end_of_the_command_and_of_its_record(
+    toy: Shard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training itself is whole: its checkpoint is there."""
+
+    class Failing(Samples):
+        def finished(self, done: Trained) -> Trained:
+            return replace(done, unsampled=(2,))
+
+    there = nullcontext(Resources(2, 0, 1))
+    monkeypatch.setattr(train_module.Request, "joined", lambda *given: there)
+    monkeypatch.setattr(recording, "_nodes", tuple)
+    monkeypatch.setattr(sampled, "Samples", Failing)
+    monkeypatch.setattr(sampled, "_begun", lambda *given: "task")
+    monkeypatch.setattr(sampled, "_wait", lambda *given: False)
+    to = tmp_path / "run"
+    assert main([*toy.arguments, *SAMPLED, "--to", str(to), "--steps", "2"]) == 1
+    (record,) = [json.loads(place.read_text()) for place in (to / "runs").glob("*.json")]
+    assert record["exit"] == 1 and Checkpoints(to / "checkpoints").whole()
+
+
+@pytest.mark.parametrize(("gpus", "workers", "device", "told"), [(2, None, "auto", True), (2, 1, "auto", False)])
+def test_a_gpu_that_ray_does_not_know_to_be_taken_is_given_to_nobody(
+    gpus: float, workers: int | None, device: str, told: bool
+) -> None:
+    changes = ["samples.every=50", 'samples.prompts=["a fox"]']
+    model = replace(modelfile.load("tiny").spec, device=device)
+    found: Any = SimpleNamespace(
+        job=SimpleNamespace(preset=preset.load("tiny", changes).preset("tiny"), model=model),
+        samples=wish_of(WORDS, "tiny"),
+    )
+    request: Any = SimpleNamespace(workers=workers, stream=None)
+    with pytest.raises(UserError, match="would be given one GPU; add --workers 1") if told else nullcontext():
+        assert job.plan(request, found, Resources(4, gpus, 1)).gpus == 1.0
+    assert job.plan(request, found, Resources(4, 0, 1)).gpus == 0.0

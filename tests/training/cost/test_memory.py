@@ -127,3 +127,12 @@ def test_every_engine_is_known_and_shares_more_the_further_it_goes() -> None:
 def test_the_cheapest_change_that_helps_is_named(changes: dict[str, object], heavy: str, says: str) -> None:
     found = Held(100.0, 10.0) if heavy == "state" else Held(10.0, 100.0)
     assert says in remedy(setting(config(3, 4), **changes), found, 120.0, 1 if heavy == "one" else 4)
+
+
+def test_inputs_that_wait_on_the_host_and_tokens_of_other_ranks_are_not_held() -> None:
+    made = config(3, 4)
+    asked = setting(made, recomputed=(3, 4))
+    whole = held(asked, BATCH, 100)
+    assert held(replace(asked, context=2), BATCH, 100).activations == whole.activations / 2
+    inputs = 7 * BATCH * 100 * made.hidden_size * 4
+    assert held(replace(asked, offload=True), BATCH, 100).activations == whole.activations - inputs

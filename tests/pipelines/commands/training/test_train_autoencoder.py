@@ -34,6 +34,7 @@ from tests.support import encoded, images, jobs, media, without_ray
 from tests.support.face import refused, said
 from tests.support.shard import shard
 from tests.support.watch import Silent
+from training.autoencoder import assemble
 from training.autoencoder.settings import Settings
 from training.checkpoint.folder import Checkpoints
 from training.checkpoint.load import tensors
@@ -41,6 +42,7 @@ from training.checkpoint.state import AVERAGE, MOMENTS, WEIGHT
 from training.data import bucket_table
 from training.data.latents import LatentStore
 from training.models.dcae import VideoDcAe
+from training.parallel.channels import Channels
 
 RECIPE = jobs.WITHOUT_TEXT + "[images]\nfrom_folders = true\n"
 TABLE = "side_multiple = 32\n[buckets.64px]\n1 = { batch = 2 }\n4 = { batch = 1 }\n"
@@ -330,3 +332,17 @@ def test_a_process_alone_shares_no_channels(curated: Path, tmp_path: Path, capsy
     asked = ["train", f"{curated}#all", *SMALL, "--set", "parallel.channels=2", "--to", str(tmp_path / "run")]
     assert "share a clip's channels, engine single is one process; start several" in refused(capsys, *asked)
     assert "2 ranks share a sample, and --workers 1 is no multiple" in refused(capsys, *asked, "--workers", "1")
+
+
+def test_a_preset_s_blocks_are_shared_and_computed_again(
+    curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made of the network before an engine has it; who shares is one process here."""
+    seen: list[int] = []
+    real = assemble.recompute
+    monkeypatch.setattr(assemble, "channels_of", lambda engine, ranks: Channels(0, 1, "ring", None))
+    monkeypatch.setattr(assemble, "split", lambda made, channels: seen.append(channels.ranks))
+    monkeypatch.setattr(assemble, "recompute", lambda made: seen.append(real(made)))
+    run = ["train", f"{curated}#all", *SMALL, "--to", str(tmp_path), "--steps", "1"]
+    assert main([*run, "--set", "network.recompute=true"]) == 0
+    assert seen == [1, 12], "six stages of encoder and decoder, a block each"
