@@ -87,23 +87,28 @@ def curate(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Take what links in a folder lead to, wherever that is.")
     ] = False,
+    sidecars: Annotated[
+        str | None,
+        typer.Option(metavar="txt,json", help="Take captions from such files beside the videos: the first there is."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do nothing: tell what would be done, and try a few sources.")
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
+    from curation.inputs.sidecars import Sidecars
     from pipelines.execution import jobs
 
-    options = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json)
+    options, beside = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json), Sidecars.of(sidecars)
     if fill:
-        if len(sources) != 1 or to is not None or root is not None or dry_run:
+        if len(sources) != 1 or to is not None or root is not None or dry_run or sidecars is not None:
             raise UserError("--fill works on what a pyramid holds", "write `ziggurat curate PYRAMID --fill`")
         return jobs.run_fill(sources[0], options)
     if to is None:
         raise UserError("no pyramid is named", "name it with --to PYRAMID")
     if not dry_run:
-        return jobs.run_curate(sources, to, options, root, follow_links)
+        return jobs.run_curate(sources, to, options, root, follow_links, beside)
     from pipelines.commands.pyramid import dry_run as trial
     from pipelines.progress.display import results_only
     from pipelines.render import pyramid as render
@@ -111,7 +116,9 @@ def curate(
     if address is not None or cpus is not None:
         raise UserError("--dry-run tries a few sources on this machine", "leave --address and --cpus out")
     with results_only() as out:
-        render.dry_run(trial.dry_run(sources, to, options, render.searching(as_json), root, follow_links), as_json, out)
+        show = render.searching(as_json)
+        found = trial.dry_run(sources, to, options, show, root, follow_links, sidecars=beside)
+        render.dry_run(found, as_json, out)
     return 0
 
 
