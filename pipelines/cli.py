@@ -22,7 +22,7 @@ import typer
 from curation.errors import UserError
 from curation.printable import printable
 from pipelines.commands.lifecycle import app as lifecycle
-from pipelines.commands.options import JsonOption, PyramidArg
+from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
 from pipelines.commands.shards import app as shards
 from pipelines.commands.training import app as training
 from pipelines.execution import signals
@@ -184,6 +184,7 @@ def query(
         str | None,
         typer.Option("--output", "-o", help="A .jsonl, .csv or .parquet file, or a folder for mp4 files; path or URI."),
     ] = None,
+    caption_by: CaptionByOption = None,
     names: Annotated[
         str | None, typer.Option(help="Names of the mp4 files, as '{source}_{shot}_{clip_id}'; {clip_id} by default.")
     ] = None,
@@ -194,13 +195,13 @@ def query(
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this many seconds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-by NAME."""
+    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --kind image."""
     from pipelines.commands.pyramid import query
     from pipelines.commands.pyramid import videos as listing
     from pipelines.render import pyramid as render
 
     request = query.Request(
-        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout
+        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, caption_by
     )
     if videos:
         render.videos(listing.videos(request, status, reason), as_json)
