@@ -23,6 +23,7 @@ from curation.errors import UserError
 from curation.printable import printable
 from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
+from pipelines.commands.pyramid import app as looking
 from pipelines.commands.shards import app as shards
 from pipelines.commands.training import app as training
 from pipelines.execution import signals
@@ -297,6 +298,7 @@ def doctor(
         raise found.wrong
 
 
+app.add_typer(looking.app)
 app.add_typer(lifecycle.app)
 app.add_typer(shards.app)
 app.add_typer(training.app)
