@@ -160,4 +160,4 @@ def _opened(sentence: str) -> str:
 
 def words_of(text: str) -> Iterator[str]:
     """The words of a text in small letters; where a script writes none apart, its characters."""
-    return (word.lower() for word in _WORD.findall(text))
+    return map(str.lower, _WORD.findall(text))

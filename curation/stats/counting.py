@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
@@ -47,9 +48,12 @@ class Tally(Generic[T]):
     def total(self) -> int:
         return self._counts.total() + self.forgotten
 
-    def highest(self, number: int) -> list[tuple[T, int]]:
-        """The commonest values with their counts; of equal counts in the order of the values as text."""
-        return sorted(self._counts.items(), key=lambda pair: (-pair[1], str(pair[0])))[:number]
+    def highest(self, number: int, wanted: Callable[[T], bool] = lambda _: True) -> list[tuple[T, int]]:
+        """The commonest values, of those that are wanted, with their counts; of equal counts in the order of the values
+        as text.
+        """
+        ordered = sorted(self._counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
+        return list(islice((pair for pair in ordered if wanted(pair[0])), number))
 
     def repeated(self) -> tuple[int, int]:
         """Of the values that came more than once: how many they are, and how often they came in all."""

@@ -22,6 +22,7 @@ from curation.caption.cleaning import words_of
 from curation.contract import Kind
 from curation.inputs import uris
 from curation.pyramid.history import census
+from curation.pyramid.queries.makers import UNKNOWN
 from curation.pyramid.queries.query import Query
 from curation.stats import numbers, stop_words
 from curation.stats.counting import Tally
@@ -54,8 +55,11 @@ def gather(query: Query, tier: str | None = None, words: tuple[str, ...] = (), o
     histograms = {
         name: Histogram.of(sketch, whole=name == LENGTH) for name, sketch in first.sketches.items() if sketch.count
     }
+    if lengths := histograms.get(LENGTH):
+        lengths.add(np.array([*first.lengths], np.float64), np.array([*first.lengths.values()], np.int64))
     second = _Second(scores, histograms, {key for key, count in first.texts.highest(COMMONEST) if count > 1})
-    for batch in pinned.columns("duration_s", "width", "height", "caption", *scores).batches():
+    texts = ("caption",) if second.common else ()
+    for batch in pinned.columns(DURATION, "width", "height", *texts, *scores).batches():
         second.add(batch)
     videos, reasons = census.apart(census.videos(query.pyramid))
     assert isinstance(pinned.version, int)
@@ -94,6 +98,7 @@ class _First:
         self.not_cut: Counter[str] = Counter()
         self.clusters: Tally[int] = Tally()
         self.texts: Tally[int] = Tally()
+        self.lengths: Counter[int] = Counter()
         self._words: Tally[str] = Tally()
         self._makers: Tally[str] = Tally()
 
@@ -125,14 +130,14 @@ class _First:
     def _captions(self, batch: pa.RecordBatch) -> None:
         self.missing[LENGTH].update(_whys(batch, "caption", "caption_why", "no caption"))
         lengths: list[int] = []
-        for text, by in zip(batch["caption"].to_pylist(), batch["caption_by"].to_pylist(), strict=True):
-            if text is None:
-                continue
+        captioned = batch.filter(batch["caption"].is_valid())
+        for text in captioned["caption"].to_pylist():
             words = list(words_of(text))
             lengths.append(len(words))
-            self._words.add(word for word in words if stop_words.tells(word))
-            self._makers.add((by or "unknown",))
+            self._words.add(words)
             self.texts.add((_key(text),))
+        self._makers.add(by or UNKNOWN for by in captioned["caption_by"].to_pylist())
+        self.lengths.update(lengths)
         self.sketches[LENGTH].add(np.array(lengths, np.float64))
 
     def _sources(self, batch: pa.RecordBatch) -> None:
@@ -176,7 +181,7 @@ class _First:
             clips_alike=alike,
             commonest=tuple(Repeated(found[key][:LONGEST], count) for key, count in commonest),
             equal_are_exact=self.texts.is_exact,
-            words=dict(self._words.highest(WORDS)),
+            words=dict(self._words.highest(WORDS, stop_words.tells)),
             words_are_exact=self._words.is_exact,
         )
 
@@ -194,13 +199,10 @@ class _Second:
         for name, values in _columns(batch, self.scores).items():
             if name in self.histograms:
                 self.histograms[name].add(values)
-        lengths: list[int] = []
-        for text in pc.drop_null(batch["caption"]).to_pylist():  # type: ignore
-            lengths.append(sum(1 for _ in words_of(text)))
-            if len(self.found) < len(self.common) and (key := _key(text)) in self.common:
-                self.found.setdefault(key, text)
-        if lengths:
-            self.histograms[LENGTH].add(np.array(lengths, np.float64))
+        if len(self.found) < len(self.common):
+            for text in pc.drop_null(batch["caption"]).to_pylist():  # type: ignore
+                if (key := _key(text)) in self.common:
+                    self.found.setdefault(key, text)
 
 
 def _columns(batch: pa.RecordBatch, scores: tuple[str, ...]) -> dict[str, numbers.Numbers]:

@@ -106,9 +106,11 @@ class Histogram:
         assert low is not None and high is not None, "there are no numbers"
         return cls.between(edges(low, high, whole))
 
-    def add(self, values: Numbers) -> None:
+    def add(self, values: Numbers, times: NDArray[np.int64] | None = None) -> None:
+        """Count values, each once or as often as `times` says."""
         places = np.searchsorted(self.edges, values, side="right")
-        found = np.bincount(places, minlength=self.edges.size + 1)
+        found = np.zeros(self.edges.size + 1, np.int64)
+        np.add.at(found, places, 1 if times is None else times)
         self.below += int(found[0])
         self.counts += found[1:-1]
         self.above += int(found[-1])
