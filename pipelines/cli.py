@@ -22,7 +22,8 @@ import typer
 from curation.errors import UserError
 from curation.printable import printable
 from pipelines.commands.lifecycle import app as lifecycle
-from pipelines.commands.options import JsonOption, PyramidArg
+from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
+from pipelines.commands.pyramid import app as looking
 from pipelines.commands.shards import app as shards
 from pipelines.commands.training import app as training
 from pipelines.execution import signals
@@ -87,23 +88,28 @@ def curate(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Take what links in a folder lead to, wherever that is.")
     ] = False,
+    sidecars: Annotated[
+        str | None,
+        typer.Option(metavar="txt,json", help="Take captions from such files beside the videos: the first there is."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do nothing: tell what would be done, and try a few sources.")
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Curate raw video into clips with scores. Run it again to go on where it stopped."""
+    from curation.inputs.sidecars import Sidecars
     from pipelines.execution import jobs
 
-    options = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json)
+    options, beside = jobs.Options(recipe, replace_recipe, address, cpus, retry, as_json), Sidecars.of(sidecars)
     if fill:
-        if len(sources) != 1 or to is not None or root is not None or dry_run:
+        if len(sources) != 1 or to is not None or root is not None or dry_run or sidecars is not None:
             raise UserError("--fill works on what a pyramid holds", "write `ziggurat curate PYRAMID --fill`")
         return jobs.run_fill(sources[0], options)
     if to is None:
         raise UserError("no pyramid is named", "name it with --to PYRAMID")
     if not dry_run:
-        return jobs.run_curate(sources, to, options, root, follow_links)
+        return jobs.run_curate(sources, to, options, root, follow_links, beside)
     from pipelines.commands.pyramid import dry_run as trial
     from pipelines.progress.display import results_only
     from pipelines.render import pyramid as render
@@ -111,7 +117,9 @@ def curate(
     if address is not None or cpus is not None:
         raise UserError("--dry-run tries a few sources on this machine", "leave --address and --cpus out")
     with results_only() as out:
-        render.dry_run(trial.dry_run(sources, to, options, render.searching(as_json), root, follow_links), as_json, out)
+        show = render.searching(as_json)
+        found = trial.dry_run(sources, to, options, show, root, follow_links, sidecars=beside)
+        render.dry_run(found, as_json, out)
     return 0
 
 
@@ -177,6 +185,7 @@ def query(
         str | None,
         typer.Option("--output", "-o", help="A .jsonl, .csv or .parquet file, or a folder for mp4 files; path or URI."),
     ] = None,
+    caption_by: CaptionByOption = None,
     names: Annotated[
         str | None, typer.Option(help="Names of the mp4 files, as '{source}_{shot}_{clip_id}'; {clip_id} by default.")
     ] = None,
@@ -187,13 +196,13 @@ def query(
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up after this many seconds.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --caption-by NAME."""
+    """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --kind image."""
     from pipelines.commands.pyramid import query
     from pipelines.commands.pyramid import videos as listing
     from pipelines.render import pyramid as render
 
     request = query.Request(
-        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout
+        pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, caption_by
     )
     if videos:
         render.videos(listing.videos(request, status, reason), as_json)
@@ -289,6 +298,7 @@ def doctor(
         raise found.wrong
 
 
+app.add_typer(looking.app)
 app.add_typer(lifecycle.app)
 app.add_typer(shards.app)
 app.add_typer(training.app)

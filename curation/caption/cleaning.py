@@ -135,11 +135,11 @@ def loop_in(text: str) -> str | None:
     """
     seen: set[tuple[str, ...]] = set()
     for sentence in sentences(text):
-        words = tuple(_words(sentence))
+        words = tuple(words_of(sentence))
         if len(words) >= 5 and words in seen:
             return sentence
         seen.add(words)
-    words = list(_words(text))
+    words = list(words_of(text))
     for size in range(1, _LONGEST + 1):
         least = 4 if size < 3 else 3
         same = 0
@@ -158,5 +158,6 @@ def _opened(sentence: str) -> str:
     return short if short == sentence else short[:1].upper() + short[1:]
 
 
-def _words(text: str) -> Iterator[str]:
-    return (word.lower() for word in _WORD.findall(text))
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text in small letters; where a script writes none apart, its characters."""
+    return map(str.lower, _WORD.findall(text))

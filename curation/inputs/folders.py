@@ -43,12 +43,28 @@ class Tally:
     """What a listing saw and did not yield. `passed_over`: files by extension, "hidden" and "no extension" among them.
 
     `links_out`: links that were refused because they lead out; `repeated`: rows that name an entry again and say other
-    things of it.
+    things of it. Of sidecars: `sidecars` that gave a caption; videos that have none; those that hold no caption, and
+    those that could not be read, by why; `first_sidecar` of each why.
     """
 
     passed_over: Counter[str] = field(default_factory=Counter)
     links_out: int = 0
     repeated: int = 0
+    sidecars: int = 0
+    without_sidecar: int = 0
+    sidecars_unfit: Counter[str] = field(default_factory=Counter)
+    sidecars_lost: Counter[str] = field(default_factory=Counter)
+    first_sidecar: dict[str, str] = field(default_factory=dict)
+
+    def sidecar_unfit(self, why: str, name: str) -> None:
+        """Count a sidecar that holds no caption, or may not be read."""
+        self.sidecars_unfit[why] += 1
+        self.first_sidecar.setdefault(why, name)
+
+    def sidecar_lost(self, why: str, name: str) -> None:
+        """Count a sidecar that the machine could not read."""
+        self.sidecars_lost[why] += 1
+        self.first_sidecar.setdefault(why, name)
 
 
 class Links(Enum):

@@ -13,6 +13,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from curation.caption.cleaning import plain
+
 CAPTIONS = ("caption", "text")
 """Columns, in any case, that fill `clips.caption`; the first that is there counts."""
 
@@ -47,9 +49,10 @@ def united(old: str | None, new: str | None) -> str | None:
 
 
 def caption(text: str | None) -> str | None:
-    """The caption among the columns `text`, None where there is none."""
+    """The caption among the columns `text`, of characters that are shown; None where there is none."""
     columns = json.loads(text) if text else {}
-    lower = {name.lower(): value for name, value in columns.items() if isinstance(value, str) and value.strip()}
+    texts = {name.lower(): plain(value) for name, value in columns.items() if isinstance(value, str)}
+    lower = {name: value for name, value in texts.items() if value.strip()}
     return next((lower[name] for name in CAPTIONS if name in lower), None)
 
 

@@ -38,8 +38,12 @@ from curation.inputs.folders import (
 )
 from curation.inputs.kinds import FROM_FOLDERS, PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.inputs.listed import listed
+from curation.inputs.sidecars import Sidecars, attached
 
 __all__ = ["VIDEO_EXTENSIONS", "Entry", "Listing", "Refused", "Tally", "list_sources"]
+
+
+NO_SIDECARS = Sidecars()
 
 
 class Listing(Iterator[Entry]):
@@ -62,7 +66,14 @@ class Listing(Iterator[Entry]):
         if count := sum(self.tally.passed_over[kind] for kind in PICTURE_EXTENSIONS):
             what = "picture in a folder was" if count == 1 else "pictures in folders were"
             told.append(f"{count} {what} passed over: {FROM_FOLDERS} in the recipe takes them")
-        return told
+        return [*told, *self._of_sidecars()]
+
+    def _of_sidecars(self) -> Iterator[str]:
+        tally = self.tally
+        if tally.sidecars or tally.without_sidecar:
+            yield f"{tally.sidecars} captions came from sidecar files; {tally.without_sidecar} videos have none"
+        for why, count in (tally.sidecars_unfit + tally.sidecars_lost).items():
+            yield f"{count} sidecar files gave no caption ({why}): {tally.first_sidecar[why]} is the first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,11 @@ class _Rules:
     allow_outside: bool
     links: Links
     tally: Tally
+    sidecars: Sidecars
+
+    def with_captions(self, entries: Iterator[Entry], root: str | None) -> Iterator[Entry]:
+        """The local entries with what their sidecars say; none leads out of `root`, nor out of its video's folder."""
+        return attached(entries, self.sidecars, root, self.links, self.tally)
 
     def wanted(self, parts: tuple[str, ...]) -> Wanted:
         return Wanted(self.extensions, parts, self.links, self.tally)
@@ -86,12 +102,14 @@ def list_sources(
     root: str | None = None,
     allow_outside: bool = False,
     follow_links: bool = False,
+    sidecars: Sidecars = NO_SIDECARS,
 ) -> Listing:
     """Everything that `arguments` name, each entry once.
 
     `root` (a folder or a URI) confines the arguments themselves: for callers that got them over a network.
     `allow_outside` lets the names in a list be absolute paths and URIs anywhere: for a person who wrote the list.
-    `follow_links` takes what links in a folder lead to, wherever that is: for a person who trusts the folder. Raises
+    `follow_links` takes what links in a folder lead to, wherever that is: for a person who trusts the folder.
+    `sidecars`: which files beside local videos say their captions. Raises
     `UserError` before the first entry where an argument is missing, refused, or holds no video at all, and where a
     list has a row that cannot be read.
     """
@@ -100,7 +118,7 @@ def list_sources(
     if root is not None and follow_links:
         raise UserError("--follow-links and --root exclude each other", "leave one of them out")
     links = Links.ALL if follow_links else Links.HUB if root is None else Links.NONE
-    rules = _Rules(extensions, root, allow_outside and root is None, links, Tally())
+    rules = _Rules(extensions, root, allow_outside and root is None, links, Tally(), sidecars)
     found = [_argument(name, rules) for name in arguments]
     return Listing(_once(itertools.chain.from_iterable(found), rules.tally), rules.tally)
 
@@ -145,13 +163,18 @@ def _local(path: str, rules: _Rules) -> Iterator[Entry]:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist", "check the spelling; relative paths start here") from error
     if stat.S_ISDIR(status.st_mode):
-        return walk(path, rules.wanted(parts))
+        return rules.with_captions(walk(path, rules.wanted(parts)), path)
     if lists.is_list(path) and stat.S_ISREG(status.st_mode):
-        return listed(fs.LocalFileSystem(), path, os.path.dirname(path), rules.allow_outside)
-    return iter([entry(path, status)])
+        folder = os.path.dirname(path)
+        entries = listed(fs.LocalFileSystem(), path, folder, rules.allow_outside)
+        return rules.with_captions(entries, None if rules.allow_outside else folder)
+    return rules.with_captions(iter([entry(path, status)]), rules.root and uris.local_path(rules.root))
 
 
 def _remote(uri: str, rules: _Rules) -> Iterator[Entry]:
+    if rules.sidecars.kinds:
+        told = f"sidecars are read beside local videos, and {uris.redacted(uri)} is remote"
+        raise UserError(told, "write the captions into a list, in a column `caption`")
     base, question, query = uri.partition("?")
     if MAGIC & set(query):
         raise UserError(f"{uri} has a wildcard behind '?'", "in a URI '?' starts its options: use * or [..]")

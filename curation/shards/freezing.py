@@ -24,7 +24,7 @@ from curation.pyramid.storage.locks import only_freezer, writing
 from curation.pyramid.store import Pyramid, Snapshot
 from curation.pyramid.takedown import tombstones
 from curation.shards import folder
-from curation.shards.manifest import SAMPLES, Frozen, Manifest
+from curation.shards.manifest import FORMAT, OLDEST, SAMPLES, Frozen, Manifest
 
 NOT_CUT, NO_CAPTION, TAKEN_DOWN = "not cut", "no caption", "taken down"
 REMEDIES: Mapping[str, str] = {
@@ -106,7 +106,7 @@ def freeze(pyramid: Pyramid, query: Query, assign: Assign, order: Order) -> Froz
 
 def _frozen(pyramid: Pyramid, snapshot: Snapshot, query: Query, assign: Assign, order: Order) -> Frozen:
     missed: Counter[str] = Counter()
-    taken = [SAMPLES.empty_table(), *_samples(query.at(snapshot["clips"]), assign, order, missed)]
+    taken = [SAMPLES.empty_table(), *_samples(query.at_snapshot(snapshot), assign, order, missed)]
     samples = pa.concat_tables(taken).sort_by("clip_id")
     dead = tombstones.read(pyramid.files)
     while True:
@@ -114,7 +114,7 @@ def _frozen(pyramid: Pyramid, snapshot: Snapshot, query: Query, assign: Assign, 
         if not samples.num_rows:
             raise _nothing(missed, {**REMEDIES, **order.remedies})
         # Of many samples this takes a while, in which others may write.
-        manifest, content = _head(pyramid, snapshot, order, samples, missed).sealed(samples)
+        manifest, content = _head(pyramid, snapshot, order, query.makers, samples, missed).sealed(samples)
         with writing(pyramid.uri):  # a takedown waits until the manifest is there, and then finds it
             before, dead = dead, tombstones.read(pyramid.files)
             if dead == before:
@@ -169,7 +169,15 @@ def _sample(clip: dict[str, Any], assign: Assign, order: Order) -> dict[str, Any
     }
 
 
-def _head(pyramid: Pyramid, snapshot: Snapshot, order: Order, samples: pa.Table, missed: Mapping[str, int]) -> Manifest:
+def _head(
+    pyramid: Pyramid,
+    snapshot: Snapshot,
+    order: Order,
+    makers: tuple[str, ...],
+    samples: pa.Table,
+    missed: Mapping[str, int],
+) -> Manifest:
+    by = Counter(maker or NO_CAPTION for maker in samples["caption_by"].to_pylist()) if makers else {}
     pairs = zip(samples["resolution"].to_pylist(), samples["bucket_frames"].to_pylist(), strict=True)
     buckets = Counter(f"{resolution} {frames}" for resolution, frames in pairs)
     return Manifest(
@@ -187,6 +195,9 @@ def _head(pyramid: Pyramid, snapshot: Snapshot, order: Order, samples: pa.Table,
         missed=dict(sorted(missed.items())),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         made_by=order.made_by,
+        caption_by=makers,
+        captions=dict(sorted(by.items())),
+        format=FORMAT if makers else OLDEST,
     )
 
 

@@ -24,7 +24,10 @@ import pyarrow.parquet as pq
 from curation.errors import UserError
 
 FOLDER = "manifests"
-FORMAT = 1
+OLDEST, FORMAT = 1, 2
+"""2: whose captions the samples have (`Manifest.caption_by`). A manifest of the captions in force stays of 1."""
+
+_SINCE_2 = ("caption_by", "captions")
 
 SAMPLES = pa.schema(
     [
@@ -78,6 +81,8 @@ class Manifest:
     """The head of a manifest. `versions`: of the pyramid's datasets, pinned under the tag `pin`; `query`: the
     conditions that chose the clips, as text; `table`: the bucket table, as TOML; `seed`: of the draws of its
     probabilities. `missed`: clips that have no sample, by why; `samples`: rows in `file`. `sha256`: over head and rows.
+    `caption_by`: the makers whose captions were asked for, the first choice first, and `captions`: how many samples
+    have one of each; both are empty where the caption in force was taken.
     """
 
     name: str
@@ -96,7 +101,9 @@ class Manifest:
     made_by: str
     file: str = ""
     sha256: str = ""
-    format: int = FORMAT
+    format: int = OLDEST
+    caption_by: tuple[str, ...] = ()
+    captions: Mapping[str, int] = field(default_factory=dict)
 
     def sealed(self, samples: pa.Table) -> tuple[Manifest, bytes]:
         """The manifest with its hash and the name of its file, and the file's content."""
@@ -117,7 +124,8 @@ class Manifest:
                 raise UserError(f"{where} is of a newer Ziggurat", "upgrade, or freeze again with this one")
             known = {one.name for one in fields(cls)}
             values: dict[str, Any] = {name: value for name, value in read.items() if name in known}
-            return cls(**{**values, "query": tuple(read["query"])})
+            tuples = {"query": tuple(read["query"]), "caption_by": tuple(read.get("caption_by", ()))}
+            return cls(**{**values, **tuples})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{where} is no manifest ({error})", "freeze the tier again under another name") from error
 
@@ -147,7 +155,8 @@ _AGAIN = "take the file back from a copy, or freeze the tier again under another
 
 def _digest(bare: Manifest, samples: pa.Table) -> str:
     """SHA-256 over the head without hash and file, and over the rows: of values, not of how Parquet packs them."""
-    digest = hashlib.sha256(json.dumps(asdict(bare), sort_keys=True).encode())
+    head = {name: value for name, value in asdict(bare).items() if value or name not in _SINCE_2}
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for batch in samples.cast(SAMPLES).to_batches(max_chunksize=10_000):
         digest.update(json.dumps(batch.to_pylist(), sort_keys=True, ensure_ascii=True).encode())
     return digest.hexdigest()

@@ -8,3 +8,10 @@ import typer
 
 PyramidArg = Annotated[str, typer.Argument(metavar="PYRAMID", help="Folder or URI of the pyramid.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+CaptionByOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MAKER[,MAKER...]",
+        help="Captions of the first of these makers that has one (NAME, NAME/MODEL, given); else the one in force.",
+    ),
+]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from curation.contract import Source
 from curation.errors import UserError
-from curation.inputs.sources import Listing, Refused, list_sources
+from curation.inputs.sidecars import Sidecars
+from curation.inputs.sources import NO_SIDECARS, Listing, Refused, list_sources
 from curation.printable import printable
 from curation.pyramid.history.census import census
 from curation.pyramid.store import Pyramid
@@ -55,7 +56,12 @@ class Options:
 
 
 def run_curate(
-    sources: Sequence[str], to: str, options: Options, root: str | None = None, follow_links: bool = False
+    sources: Sequence[str],
+    to: str,
+    options: Options,
+    root: str | None = None,
+    follow_links: bool = False,
+    sidecars: Sidecars = NO_SIDECARS,
 ) -> int:
     """`ziggurat curate`; gives its exit code. What can be wrong with the arguments and the set-up is found before Ray
     starts, on a cluster before the first video; a new pyramid is made after that.
@@ -66,7 +72,12 @@ def run_curate(
         with display.searching("listing the sources"):
             taken, outside = choice.recipe.extensions, root is None
             listing = list_sources(
-                sources, extensions=taken, root=root, allow_outside=outside, follow_links=follow_links
+                sources,
+                extensions=taken,
+                root=root,
+                allow_outside=outside,
+                follow_links=follow_links,
+                sidecars=sidecars,
             )
             entries = checked(listing)
         with _running(choice, to, options, display, checks.of_machine, sources, listing) as run:
@@ -183,6 +194,7 @@ def _running(
             yield Started(pyramid, resources, account, record)
             if listing is not None:
                 account.passed_over = listing.tally.passed_over
+                account.sidecars_lost = listing.tally.sidecars_lost
                 notices = notices + listing.notices()
             record.notices, record.exit = notices + of_files(pyramid), account.exit_code
             display.summary(census(pyramid), list(record.notices))

@@ -101,6 +101,9 @@ def _whole(shown: Shown, as_json: bool) -> None:
     asked = "; ".join(manifest.query) or "every clip"
     pinned = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     line(f"tier {manifest.tier or 'none'}: {asked}")
+    if manifest.caption_by:
+        counts = ", ".join(f"{by} {count:,}" for by, count in manifest.captions.items())
+        line(f"captions by {', else '.join(manifest.caption_by)}: {counts}")
     line(f"buckets {manifest.preset}, draws by seed {manifest.seed}")
     line(f"versions {'not pinned any more' if shown.pinned is False else f'pinned as {manifest.pin}'}: {pinned}")
     line(f"made {manifest.made} by {manifest.made_by}, sha256 {manifest.sha256}")

@@ -1,4 +1,6 @@
-"""A list as a user gives it: its columns come out again, and a second run with more of them decodes nothing."""
+"""A list as a user gives it: its columns come out again, and a second run with more of them decodes nothing; nor does a
+third one with captions in files beside the videos.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,18 @@ def test_a_lists_columns_are_kept_and_brought_up_to_date(tmp_path: Path) -> None
         "0.mp4": ({"id": "7", "caption": "a fractal", "label": "fractal"}, "a fractal"),
         "1.mp4": ({"id": "8", "caption": "a test card"}, "a test card"),
     }
+    (videos / "0.txt").write_bytes(b"\xff")
+    (videos / "1.txt").write_text("beside the video")
+    arguments = ("curate", str(videos), "--to", str(tmp_path / "p"), "--sidecars", "txt,json", "--json")
+    third = without_ray.run(*arguments)
+    assert (third.code, third.summary["settled_before"], third.summary["frames_decoded"]) == (0, 2, 0), third.error
+    assert {name: caption for name, (_, caption) in told(tmp_path / "p").items()} == {
+        "0.mp4": "a fractal",
+        "1.mp4": "beside the video",
+    }
+    assert any(f"no UTF-8): {videos}/0.txt" in one for one in third.summary["notices"])
+    earlier = Pyramid.open(tmp_path / "p").dataset("captions").to_table(columns=["by", "caption"]).to_pylist()
+    assert earlier == [{"by": "given", "caption": "a test card"}]
 
 
 def told(place: Path) -> dict[str, tuple[dict[str, str], str | None]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
-ROOMS = ("commands", "sampling", "doctor", "sheet")
+ROOMS = ("commands", "sampling", "doctor", "sheet", "figures")
 MODULES = [path for room in ROOMS for path in sorted((PIPELINES / room).rglob("*.py"))]
 WRITERS = {"print", "Console", "echo", "secho"}
 """Names by which a module prints, whatever they are attributes of: `rich.print`, `typer.echo`."""

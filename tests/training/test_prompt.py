@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 from curation.errors import UserError
 from tests.support import golden
 from training.prompt import Form, chosen_motion, measured_motion, with_suffix
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_published_prompts() -> None:
@@ -53,3 +58,24 @@ def test_a_chosen_motion_is_in_range(score: int) -> None:
     else:
         with pytest.raises(UserError, match="give 1 to 15"):
             chosen_motion(score)
+
+
+def test_one_function_writes_the_facts_and_only_for_training_and_sampling() -> None:
+    """So no caption in a pyramid, a manifest or an export ends in them: these come from `curation` and `pipelines`."""
+    calling, writing = set[str](), set[str]()
+    for package in ("curation", "pipelines", "training"):
+        for path in (ROOT / package).rglob("*.py"):
+            tree, name = ast.parse(path.read_text()), str(path.relative_to(ROOT))
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Call)
+                    and getattr(node.func, "id", getattr(node.func, "attr", "")) == "with_suffix"
+                ):
+                    calling.add(name)
+                if isinstance(node, ast.JoinedStr) and any(
+                    isinstance(part, ast.Constant) and (" FPS" in str(part.value) or part.value == " motion score")
+                    for part in node.values
+                ):
+                    writing.add(name)
+    assert calling == {"training/data/encoder.py", "training/sampling/sampler.py"}
+    assert writing == {"training/prompt.py"}

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from curation.contract import CAPTIONS
 from curation.pyramid.commits import tail
+from curation.pyramid.queries.makers import UNKNOWN
 from curation.pyramid.storage.datasets import of_space
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.storage.transaction import committed, write
@@ -24,9 +25,6 @@ from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance
-
-UNKNOWN = "unknown"
-"""The maker of what nobody has said the maker of."""
 
 VECTOR = ("clip_id", "by")
 CAPTION = ("clip_id", "by", "caption", "why")

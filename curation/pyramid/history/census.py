@@ -23,15 +23,10 @@ class Census:
 
     def to_data(self) -> dict[str, object]:
         """For JSON: videos by status, reasons apart."""
-        by_status: Counter[str] = Counter()
-        reasons: Counter[str] = Counter()
-        for (status, reason), count in self.videos.items():
-            by_status[status] += count
-            if reason:
-                reasons[reason] += count
+        by_status, reasons = apart(self.videos)
         return {
-            "videos": dict(by_status),
-            "reasons": dict(reasons),
+            "videos": by_status,
+            "reasons": reasons,
             "clips": self.clips,
             "cut": self.cut,
             "tiers": dict(self.tiers),
@@ -40,9 +35,25 @@ class Census:
 
 def census(pyramid: Pyramid) -> Census:
     """Count; memory is bounded by a batch."""
-    videos: Counter[tuple[str, str]] = Counter()
+    tiers = {name: pyramid.tier(name).count() for name in pyramid.tiers.names}
+    return Census(videos(pyramid), pyramid.query().count(), pyramid.query().having("media").count(), tiers)
+
+
+def videos(pyramid: Pyramid) -> dict[tuple[str, str], int]:
+    """See `Census.videos`."""
+    found: Counter[tuple[str, str]] = Counter()
     for batch in pyramid.dataset("videos").scanner(columns=["status", "reason"]).to_batches():
         reasons = batch["reason"].fill_null("").to_pylist()
-        videos.update(zip(batch["status"].fill_null("").to_pylist(), reasons, strict=True))
-    tiers = {name: pyramid.tier(name).count() for name in pyramid.tiers.names}
-    return Census(dict(sorted(videos.items())), pyramid.query().count(), pyramid.query().having("media").count(), tiers)
+        found.update(zip(batch["status"].fill_null("").to_pylist(), reasons, strict=True))
+    return dict(sorted(found.items()))
+
+
+def apart(videos: Mapping[tuple[str, str], int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Of `Census.videos` the counts by status, and those by reason."""
+    by_status: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for (status, reason), count in videos.items():
+        by_status[status] += count
+        if reason:
+            reasons[reason] += count
+    return dict(by_status), dict(reasons)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
 from curation.errors import UserError
-from curation.pyramid.queries import access, conditions, kinds, lineage
+from curation.pyramid.queries import access, conditions, kinds, lineage, makers
 from curation.pyramid.queries.conditions import ALL, NUMBERS, Condition, Present
 from curation.pyramid.queries.derived import DERIVED
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import lance
 
     from curation.pyramid.queries.extra import Own
-    from curation.pyramid.store import Pyramid
+    from curation.pyramid.store import Pyramid, Snapshot
 
 _T = TypeVar("_T")
 MAX_ORDERED = access.MAX_HELD
@@ -59,6 +59,8 @@ class Query:
     version: int | str | None = None
     timeout_s: float | None = None
     own: tuple[tuple[str, Own], ...] = ()
+    makers: tuple[str, ...] = ()
+    captions_version: int | None = None
 
     def tier(self, name: str) -> Query:
         """Only clips inside tier `name` as `pyramid.json` defines it."""
@@ -110,13 +112,31 @@ class Query:
         names = (*default_columns(self.pyramid), *lineage.SEARCHED, *(own or ("extra",)))
         return replace(self, selected=names, own=tuple(own.items()))
 
+    def captions_by(self, *order: str) -> Query:
+        """In the place of the caption in force that of a maker: `NAME/MODEL/HASH`, the first parts of it or `given`; of
+        several the first that has one for the clip. Where none has, it is null. Conditions stay on what is in force.
+        UserError: a maker that has captioned no clip. Name the version first.
+        """
+        asked = replace(self, makers=order)
+        captions = self.pyramid.dataset("captions", asked._captions_version())
+        makers.check(self.pyramid.dataset("clips", self.version), captions, order)
+        return asked
+
     def at(self, version: int | str | None) -> Query:
         """Pin to a version (or tag) of `clips`; the rows of a pinned query never change."""
-        return replace(self, version=version)
+        return replace(self, version=version, captions_version=None)
+
+    def at_snapshot(self, snapshot: Snapshot) -> Query:
+        """Pin to the versions of a snapshot."""
+        return replace(self, version=snapshot["clips"], captions_version=snapshot["captions"])
 
     def pinned(self) -> Query:
         """Pin to the version that is the latest now."""
-        return replace(self, version=self.pyramid.dataset("clips", self.version).version)
+        version = self.pyramid.dataset("clips", self.version).version
+        if not self.makers:
+            return replace(self, version=version)
+        captions = self.pyramid.dataset("captions", self._captions_version()).version
+        return replace(self, version=version, captions_version=captions)
 
     def within(self, seconds: float | None) -> Query:
         """Give up with an error after `seconds`."""
@@ -155,11 +175,11 @@ class Query:
         ones).
         """
         end = None if self.timeout_s is None else time.monotonic() + self.timeout_s
-        joined = self._joined()
+        added = self._added()
         for batch in self._clip_batches(with_row_id):
             if end is not None and time.monotonic() > end:
                 raise _too_slow(self.timeout_s)
-            yield self._complete(batch, joined, with_row_id)
+            yield self._complete(batch, added, with_row_id)
 
     def _clip_batches(self, with_row_id: bool) -> Iterator[pa.RecordBatch]:
         dataset = self._dataset()
@@ -175,7 +195,9 @@ class Query:
             some = ids[start : start + _BATCH_ROWS]
             yield from access.fetch(dataset, some, self._projection(dataset), with_row_id).combine_chunks().to_batches()
 
-    def _complete(self, batch: pa.RecordBatch, joined: lineage.Joined | None, with_row_id: bool) -> pa.RecordBatch:
+    def _complete(
+        self, batch: pa.RecordBatch, added: Sequence[lineage.Joined | makers.Chosen], with_row_id: bool
+    ) -> pa.RecordBatch:
         """The batch with all selected columns in their order; null are those that an old pyramid lacks. A clip without
         a kind is shown as the video that it is.
         """
@@ -186,7 +208,8 @@ class Query:
         if kinds.COLUMN in self.selected:
             place = batch.schema.names.index(kinds.COLUMN)
             batch = batch.set_column(place, columns.field(kinds.COLUMN), kinds.told(batch[kinds.COLUMN]))
-        batch = batch if joined is None else joined.add(batch)
+        for one in added:
+            batch = one.add(batch)
         return batch.select([*self.selected, "_rowid"] if with_row_id else list(self.selected))
 
     def _condition(self, column: str, value: Any) -> Condition:
@@ -199,6 +222,24 @@ class Query:
         own = dict(self.own)
         others = {name: own.get(name) for name in self.selected if name not in self._all}
         return lineage.Joined(self.pyramid, others) if others else None
+
+    def _added(self) -> list[lineage.Joined | makers.Chosen]:
+        """What adds to batches of clips what their rows do not say."""
+        joined = self._joined()
+        chosen = makers.Chosen(self.pyramid, self.makers, self._captions_version()) if self._chooses else None
+        return [one for one in (joined, chosen) if one is not None]
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether a column is asked for that follows from the makers."""
+        return bool(self.makers) and not {*makers.COLUMNS}.isdisjoint(self.selected)
+
+    def _captions_version(self) -> int | str | None:
+        """The version of `captions` that belongs to that of `clips`."""
+        if self.captions_version is not None or not isinstance(self.version, int):
+            return self.captions_version if self.captions_version is not None else self.version
+        told = f"the version {self.version} is one of clips, and says nothing of the captions of other makers"
+        raise UserError(told, "name a tag, as manifest-NAME of a manifest, or ask the latest version")
 
     def _dataset(self) -> lance.LanceDataset:
         dataset = self.pyramid.dataset("clips", self.version)
@@ -224,6 +265,8 @@ class Query:
         names = [name for name in self.selected if name in there]
         if not names or (not set(self.selected) <= set(self._all) and "video_id" not in names):
             names.append("video_id")
+        if self._chooses:
+            names += [name for name in ("clip_id", *makers.COLUMNS) if name in there and name not in names]
         if DERIVED.keys().isdisjoint(names):
             return names
         return {name: DERIVED[name].sql if name in DERIVED else name for name in names}
@@ -256,9 +299,9 @@ class Query:
             table = self._scanner(dataset).to_table()
         else:
             table = access.fetch(dataset, ids, self._projection(dataset))
-        joined = self._joined()
+        added = self._added()
         batches = table.combine_chunks().to_batches(_BATCH_ROWS)
-        return pa.Table.from_batches([self._complete(batch, joined, False) for batch in batches], self.schema())
+        return pa.Table.from_batches([self._complete(batch, added, False) for batch in batches], self.schema())
 
 
 def _bounded(action: Callable[[], _T], seconds: float | None) -> _T:

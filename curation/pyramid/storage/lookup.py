@@ -35,11 +35,15 @@ def select(
     columns: list[str],
     with_row_address: bool = False,
     fragments: list[Any] | None = None,
+    also: pc.Expression | None = None,
 ) -> pa.Table:
-    """Rows whose `key` is one of `values`, which travel as typed literals; of all fragments or some."""
+    """Rows whose `key` is one of `values`, which travel as typed literals; of all fragments or some, and only those
+    that satisfy `also`.
+    """
+    test = pc.field(key).isin(pa.array(values, pa.string()))
     return dataset.scanner(
         columns=columns,
-        filter=pc.field(key).isin(pa.array(values, pa.string())),
+        filter=test if also is None else test & also,
         with_row_address=with_row_address,
         fragments=fragments,
         use_scalar_index=fragments is None and _by_index(dataset, values),

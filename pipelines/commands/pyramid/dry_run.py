@@ -16,7 +16,8 @@ from itertools import accumulate
 from typing import Any
 
 from curation.contract import Source, Status
-from curation.inputs.sources import Refused, list_sources
+from curation.inputs.sidecars import Sidecars
+from curation.inputs.sources import NO_SIDECARS, Refused, list_sources
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
@@ -130,6 +131,7 @@ def dry_run(
     root: str | None = None,
     follow_links: bool = False,
     tried: int = TRIED,
+    sidecars: Sidecars = NO_SIDECARS,
 ) -> DryRun:
     """What `curate` with these arguments would do. `UserError` for arguments or a machine that it would not take."""
     choice = choose(to, options.recipe, options.replace_recipe)
@@ -140,7 +142,9 @@ def dry_run(
         notes = checks.pass_all(checks.of_machine(recipe))
     with searching("listing the sources, and looking up what is settled"):
         taken, outside = recipe.extensions, root is None
-        listing = list_sources(sources, extensions=taken, root=root, allow_outside=outside, follow_links=follow_links)
+        listing = list_sources(
+            sources, extensions=taken, root=root, allow_outside=outside, follow_links=follow_links, sidecars=sidecars
+        )
         stale = set() if choice.pyramid is None else stale_uris(Ledger(choice.pyramid), recipe.plan, options.retry)
         left = _left(checked(listing), choice.pyramid, recipe, options.retry, stale)
     tiers = recipe.pyramid_tiers if choice.pyramid is None or choice.replaces else choice.pyramid.tiers

@@ -40,6 +40,7 @@ class Request:
     names: str | None = None
     count: bool = False
     timeout: float | None = None
+    caption_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ def _query(request: Request) -> Query:
     query = query.tier(request.tier) if request.tier else query
     version = request.version
     query = query.at(int(version) if version and version.isdigit() else version)
+    if request.caption_by is not None:
+        query = query.captions_by(*named(request.caption_by))
     if request.order:
         query = query.order(request.order.lstrip("-"), descending=request.order.startswith("-"))
     names = selected(request.columns)
@@ -123,7 +126,12 @@ def _typed(own: Own, text: str) -> Any:
 
 def selected(columns: str | None) -> tuple[str, ...]:
     """The names in `--columns`."""
-    return tuple(name.strip() for name in columns.split(",")) if columns else ()
+    return named(columns) if columns else ()
+
+
+def named(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in text.split(","))
 
 
 def _check_output(output: str, names: str | None) -> None:

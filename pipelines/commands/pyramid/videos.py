@@ -28,6 +28,7 @@ class VideosAnswer:
 def videos(request: Request, status: str | None, reason: str | None) -> VideosAnswer:
     """The videos of a status and a reason; conditions on clips are refused."""
     of_clips = (request.wanted, request.tier, request.order, request.version, request.names, request.timeout)
+    of_clips += (request.caption_by,)
     if any(argument for argument in of_clips):
         raise UserError("conditions on clips do not go with --videos", "use --status, --reason, --columns, --limit")
     check_count(request)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from curation.errors import UserError
-from pipelines.commands.options import JsonOption, PyramidArg
+from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
 
 app = typer.Typer()
 
@@ -27,13 +27,14 @@ def freeze(
     without_captions: Annotated[
         bool, typer.Option("--without-captions", help="Take clips that have no caption, too.")
     ] = False,
+    caption_by: CaptionByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Freeze the clips of a tier, or of ranges as in `query` (--motion 1..8), as a manifest for training."""
     from pipelines.commands.shards.freeze import Request, freeze
     from pipelines.render import shards as render_shards
 
-    request = Request(pyramid, name, tuple(context.args), tier, preset, seed, without_captions)
+    request = Request(pyramid, name, tuple(context.args), tier, preset, seed, without_captions, caption_by)
     render_shards.freeze(freeze(request), as_json)
 
 

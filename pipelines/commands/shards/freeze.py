@@ -13,7 +13,7 @@ from curation.pyramid.tiering.tiers import shown
 from curation.shards import freezing
 from curation.shards.manifest import Manifest
 from pipelines.commands.pyramid.conditions import told
-from pipelines.commands.pyramid.query import asked
+from pipelines.commands.pyramid.query import asked, named
 from training.data import bucket_table
 from training.data.buckets import REMEDIES, Assigner, Bucket, ClipShape, Miss
 
@@ -29,6 +29,7 @@ class Request:
     preset: str = "stage1"
     seed: int = 42
     without_captions: bool = False
+    caption_by: str | None = None
 
 
 def freeze(request: Request) -> Manifest:
@@ -45,6 +46,8 @@ def freeze(request: Request) -> Manifest:
             *(f"{column} {shown(bounds)}" for column, bounds in pyramid.tiers.effective(request.tier).items()),
             *words,
         )
+    if request.caption_by is not None:
+        query = query.captions_by(*named(request.caption_by))
     order = freezing.Order(
         name=request.name,
         tier=request.tier,

@@ -59,6 +59,8 @@ class Account:
     commits: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
     """Files that the folders hold and that were not taken, by extension; no inputs."""
+    sidecars_lost: Counter[str] = field(default_factory=Counter)
+    """Files with captions beside videos that could not be read, by why."""
 
     def __post_init__(self) -> None:
         self._captions: Counter[tuple[str, int]] = Counter()  # no field: it is no figure of the run's record
@@ -71,7 +73,9 @@ class Account:
         clips = {f"clips not cut: {why}": count for why, count in self.cut_failed.items() if not _of_data(why)}
         failed = {what: count for what, count in self.not_scored.items() if loses(what.rpartition(": ")[2])}
         captions = {f"captions: {what}": count for what, count in self.captions_lost.items()}
-        return {**videos, **clips, **{f"scores: {what}": count for what, count in failed.items()}, **captions}
+        sidecars = {f"sidecars: {why}": count for why, count in self.sidecars_lost.items()}
+        scores = {f"scores: {what}": count for what, count in failed.items()}
+        return {**videos, **clips, **scores, **captions, **sidecars}
 
     @property
     def left_undone(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_a_head_that_was_changed_is_told(changed: dict[str, Any]) -> None:
 def test_what_is_no_manifest_is_one_line(content: bytes) -> None:
     with pytest.raises(UserError, match="is no manifest"):
         Manifest.from_json(content, "n.json")
+
+
+def test_a_manifest_of_before_makers_were_asked_for_is_what_it_was() -> None:
+    manifest, content = HEAD.sealed(samples())
+    older = json.loads(manifest.to_json())
+    assert (older.pop("caption_by"), older.pop("captions"), older["format"]) == ([], {}, 1)
+    assert older["sha256"] == "be34aeb20b53b0b6033651e39610322c8af7dea49802674366d04f6e46a81223", (
+        "what `HEAD` had before there were these keys"
+    )
+    assert Frozen.read(Manifest.from_json(json.dumps(older).encode(), "n.json"), content).manifest == manifest
+    asked = replace(HEAD, caption_by=("dense",), captions={"dense/m/0": 2}, format=2).sealed(samples())[0]
+    assert Manifest.from_json(asked.to_json(), "n.json") == asked and asked.sha256 != manifest.sha256
 
 
 def test_a_newer_format_and_a_file_cut_short_are_told() -> None:

@@ -21,6 +21,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 from pipelines.cli import main
 from tests.curation.pyramid.build import JPEG, TIERS, table, whole_image, whole_video
+from tests.curation.shards.build import filled
 
 ROWS = 125
 Captured = pytest.CaptureFixture[str]
@@ -238,3 +239,22 @@ def test_a_query_that_is_given_up_ends_in_one_line(pyramid: str) -> None:
         (line,) = ended.stderr.splitlines()
         assert line.startswith("ziggurat: the query took longer than")
     assert main(["query", pyramid, "--count", "--timeout", "-1"]) == 2
+
+
+def test_the_captions_of_a_maker_and_the_makers_that_there_are(tmp_path: Path, capsys: Captured) -> None:
+    made = Pyramid.create(tmp_path / "p", TIERS, "test")
+    name, other = filled(made, "v1", 2, caption="of the list")
+    update = {"clip_id": name, "caption": "of the model", "caption_by": "dense/m/0"}
+    Committer(made).commit(Batch(clip_updates=[table([update], CLIPS)]))
+    wanted = {name: ("of the list", "given"), other: ("of the list", "given")}
+    out, _ = ask(capsys, made.uri, "--caption-by", "given", "--json")
+    assert {row["clip_id"]: (row["caption"], row["caption_by"]) for row in map(json.loads, out)} == wanted
+    ask(capsys, made.uri, "--caption-by", "dense/m, given", "--output", tmp_path / "clips")
+    rows = map(json.loads, (tmp_path / "clips" / "metadata.jsonl").read_text().splitlines())
+    wanted[name] = ("of the model", "dense/m/0")
+    assert {row["clip_id"]: (row["caption"], row["caption_by"]) for row in rows} == wanted
+    out, _ = ask(capsys, made.uri, "--caption_by", "given", "--count")
+    assert out == ["1"], "with an underscore it is a condition on the caption in force"
+    assert main(["query", made.uri, "--caption-by", "dens"]) == 2
+    assert capsys.readouterr().err == "ziggurat: no clip has a caption by 'dens'; there are dense/m/0, given\n"
+    assert main(["query", made.uri, "--videos", "--caption-by", "given"]) == 2

@@ -113,3 +113,14 @@ def test_a_takedown_names_the_manifest(pyramid: Pyramid, capsys: pytest.CaptureF
     assert main(["manifests", pyramid.uri, "n"]) == 0
     assert "not pinned any more: " in capsys.readouterr().out
     assert "--unpin is of one manifest" in refused(capsys, "manifests", pyramid.uri, "--unpin")
+
+
+def test_whose_captions_a_manifest_has(pyramid: Pyramid, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (pyramid.uri, "--name", "n", "--preset", table(pyramid), "--caption-by", "given")
+    (made,) = said(capsys, "freeze", *given)
+    assert made["caption_by"] == ["given"] and made["captions"] == {"given": made["samples"]}
+    assert main(["manifests", pyramid.uri, "n"]) == 0
+    assert f"captions by given: given {made['samples']}" in capsys.readouterr().out
+    error = refused(capsys, "freeze", pyramid.uri, "--name", "m", "--preset", table(pyramid), "--caption-by", "dense")
+    assert "no clip has a caption by 'dense'" in error and "there are given" in error
+    assert folder.listed(pyramid.files) == ["n"]
