@@ -26,8 +26,9 @@ class Dead(RuntimeError):
 @dataclass
 class Engine:
     """Answers up to `at_a_step` of its requests with each step. `texts`: what it says the first times in the place of
-    an answer, by the pictures' name; `refuses`: names of pictures that it does not take; `dies_at`: the step that
-    raises; `lies_at`: the step at which it answers for a clip that nobody has asked about; `hangs`: until it is set.
+    an answer, by the pictures' name; `refuses`: names of pictures that it does not take; `kills`: those that it dies
+    of; `dies_at`: the step that raises; `lies_at`: the step at which it answers for a clip that nobody has asked about;
+    `hangs`: until it is set.
     """
 
     seed: int = 0
@@ -35,6 +36,7 @@ class Engine:
     texts: dict[str, list[Done]] = field(default_factory=dict)
     refuses: frozenset[str] = frozenset()
     dies_at: int | None = None
+    kills: frozenset[str] = frozenset()
     lies_at: int | None = None
     hangs: threading.Event | None = None
     begun: list[tuple[str, Request]] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Engine:
         self.steps += 1
         if self.hangs is not None:
             self.hangs.wait(30)
-        if self.steps == self.dies_at:
+        if self.steps == self.dies_at or any(name_of(one.pictures) in self.kills for _, one in self._now):
             raise Dead("CUDA error")
         if self.steps == self.lies_at:
             return [Done("another.0", "Another clip's caption.", "stop", 1, 1)]

@@ -1,9 +1,11 @@
 """A vision-language model of the real architecture that weighs nothing: Qwen2.5-VL with random weights and a tokenizer
-of bytes, as a folder that vLLM and transformers load. What it says is noise, and the way there is real.
+of bytes, as a folder that vLLM and transformers load.
 
     python -m tests.support.tiny_vlm FOLDER [--text]      # in vLLM's environment
 
-`--text` makes one that sees nothing, of the same tokenizer. Imports torch and transformers where it makes something.
+It has learnt nothing, but its last layer is written so that it says one of `SENTENCES`, each of which is a token: which
+one hangs on what attention makes of the pictures, so clips are told apart. Where a schema is enforced it knows what
+follows what in JSON. `--text` makes a model that sees nothing. Imports torch and transformers where it makes something.
 """
 
 from __future__ import annotations
@@ -15,7 +17,20 @@ from typing import Any
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
 SPECIAL += ("<|image_pad|>", "<|video_pad|>")
-VOCABULARY, CONTEXT = 320, 4096
+VOCABULARY, CONTEXT, WIDTH = 320, 4096, 128
+ANIMALS = ("fox", "dog", "cat", "hen", "cow", "owl", "bee", "elk")
+SENTENCES = tuple(f"A {one} {does}." for one in ANIMALS for does in ("runs over the snow", "sleeps in the sun"))
+"""What it may say. Each is one token."""
+
+FOLLOWS = (
+    *(("\n", one, 24.0) for one in SENTENCES),
+    *(('"', one, 24.0) for one in SENTENCES),
+    *((one, "<|im_end|>", 24.0) for one in SENTENCES),
+    *((one, '"', 10.0) for one in SENTENCES),
+    *(("\n", "{", 12.0), ("{", '"', 24.0), (",", '"', 24.0), (":", '"', 24.0)),
+    *(('"', ":", 14.0), ('"', ",", 12.0), ('"', "}", 10.0), ("}", "<|im_end|>", 24.0)),
+)
+"""A token, one that may come next, and how much so: of several that a schema allows, the likeliest does."""
 PATCH = 14
 """Pixels of a side; four patches are one token."""
 
@@ -34,7 +49,8 @@ def make(folder: Path, seed: int = 0) -> None:
 
     torch.manual_seed(seed)
     tokenizer = _tokenizer()
-    network = Qwen2_5_VLForConditionalGeneration(_config(tokenizer)).to(torch.bfloat16).eval()
+    network = Qwen2_5_VLForConditionalGeneration(_config(tokenizer)).to(torch.float32).eval()
+    _teach(network, tokenizer)
     _save(network, tokenizer, folder)
     _processor(tokenizer).save_pretrained(folder)
 
@@ -49,6 +65,29 @@ def make_text(folder: Path, seed: int = 0) -> None:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, **sizes)
     _save(LlamaForCausalLM(config).to(torch.bfloat16).eval(), tokenizer, folder)
+
+
+def _teach(network: Any, tokenizer: Any) -> None:
+    """Write `FOLLOWS` into the last layer: a token's row points to the embeddings of those that it follows. What is
+    left of a sentence's row, across those, chooses by what attention has added: so that counts for more than it would.
+    """
+    import torch
+
+    ids = {name: tokenizer.encode(name, add_special_tokens=False) for pair in FOLLOWS for name in pair[:2]}
+    assert all(len(found) == 1 for found in ids.values()), "each is one token"
+    with torch.no_grad():
+        embeddings, rows = network.get_input_embeddings().weight, network.get_output_embeddings().weight
+        embeddings.normal_()
+        rows.normal_(std=0.01)
+        before = torch.linalg.qr(torch.stack([embeddings[ids[name][0]] for name in ("\n", '"')]).T)[0]
+        for name in SENTENCES:
+            free = 0.3 * torch.randn(WIDTH)
+            rows[ids[name][0]] = free - before @ (before.T @ free)
+        for first, then, weight in FOLLOWS:
+            rows[ids[then][0]] += weight / WIDTH * embeddings[ids[first][0]]
+        for layer in network.model.language_model.layers:
+            for part in (layer.self_attn.v_proj, layer.self_attn.o_proj):
+                part.weight.mul_(6.0)
 
 
 def _save(network: Any, tokenizer: Any, folder: Path) -> None:
@@ -68,6 +107,7 @@ def _tokenizer() -> Any:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
+    made.add_tokens([AddedToken(name, normalized=False) for name in SENTENCES])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=made,
         eos_token="<|im_end|>",
@@ -85,7 +125,7 @@ def _config(tokenizer: Any) -> Any:
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     text = {
         "vocab_size": VOCABULARY,
-        "hidden_size": 128,
+        "hidden_size": WIDTH,
         "intermediate_size": 256,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
@@ -105,7 +145,7 @@ def _config(tokenizer: Any) -> Any:
         "patch_size": PATCH,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
-        "out_hidden_size": 128,
+        "out_hidden_size": WIDTH,
         "window_size": 4 * PATCH,
         "fullatt_block_indexes": [1],
         "tokens_per_second": 2,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class _Talk:
         self._coming: Coroutine[Any, Any, Said] = outcome(prompt, asked, self._send, self._tally)
 
     def begin(self) -> Request | Said:
-        """Its first request."""
+        """Its first request. Its time counts from here: it may have waited long, for the model to be loaded say."""
+        self._tally.began = time.monotonic()
         return self._go(lambda: self._coming.send(None))
 
     def answered(self, done: Done) -> Request | Said:
@@ -77,7 +79,8 @@ class _Talk:
 
     def end(self) -> None:
         """Nothing more comes of it."""
-        self._coming.close()
+        with suppress(ValueError):  # it is at work at this moment, and ends by itself
+            self._coming.close()
         self.came.put(None)
 
     async def _send(self, request: Request) -> Answer:
@@ -144,6 +147,8 @@ class Offline:
             for talk in at_work.values():
                 talk.is_dropped = True
                 self._room.release()
+                if self._over is not None:
+                    talk.end()
 
     def close(self) -> None:
         """End the engine; requests that are in flight are dropped."""
