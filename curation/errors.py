@@ -17,3 +17,9 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
         """Without it a `UserError` could not be sent between processes."""
         return type(self), (self.cause, self.remedy)
+
+
+class WorkerSpentError(BaseException):
+    """What the process works with is of no use any more (its engine has died, its GPU is lost): its work is for another
+    process. No `Exception`, for it says nothing of the item that is worked on and nobody on the way shall take it so.
+    """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ from curation.pyramid.store import Pyramid
 from curation.retry import retrying
 from curation.rows import attempt_fingerprint, frame_fingerprints, nameless_id, video_row
 from pipelines.config import captions as captions_of
-from pipelines.config.captions import Captions, MakeEndpoint
+from pipelines.config.captions import Captions
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.execution.cluster import Resources
@@ -47,6 +47,7 @@ from pipelines.stages.base import Claim
 from pipelines.stages.caption import CaptionStage
 from pipelines.stages.cut import CutStage
 from pipelines.stages.measure import MeasureStage
+from pipelines.stages.pictures import PicturesStage
 from pipelines.stages.results import (
     Captioned,
     CutDone,
@@ -158,6 +159,10 @@ def check_gpus(recipe: Recipe, filters: Sequence[Ready], there: bool) -> None:
         if filter_.make is not None and filter_.gpus:
             told = f"the filter {filter_.name} asks for a GPU, and there is none"
             raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
+    for block in recipe.captions:
+        if block.engine == "vllm" and block.gpus:
+            told = f"the captions {block.name} ask for a GPU, and there is none"
+            raise UserError(told, "join a cluster that has one, or say gpus = 0 in their block")
 
 
 def curate(
@@ -280,15 +285,27 @@ def caption(job: Job, block: Captions, again: Collection[str] = (), limit: int |
     """
     wanted = islice(caption_orders.wanted(job.pyramid, block, again), limit)
     left, is_spent = 0, job.account.captions_left[block.name] > 0
-    make = MakeEndpoint(block.settings, block.prompt, block.key_env, _Purse(job.coordinator, block.name))
-    seen = (block.frames, block.side, block.cues)
-    settings = CaptionStage(job.pyramid, block.name, block.by, block.prompt, make, *seen, job.recipe.limits)
-    stage = StageSpec(block.stage, settings, give_up=settings.give_up, workers=1)  # one, so that a budget is one
+    stages = _captioning(job, block)
     with job.stage(block.stage) as committer:
         for some in chunks(wanted, CLIPS_IN_HAND):
-            left += len(some) if is_spent else job.run(caption_orders.items(some, block), [stage], committer)
+            left += len(some) if is_spent else job.run(caption_orders.items(some, block), stages, committer)
             is_spent = left > 0
     job.account.captions_left[block.name] = left
+
+
+def _captioning(job: Job, block: Captions) -> list[StageSpec]:
+    """The stages that caption a block's clips. An engine in an environment of its own is given the pictures, and has
+    two items in hand, so that it need not wait for the last clips of one.
+    """
+    make = block.make(_Purse(job.coordinator, block.name))
+    look = PicturesStage(job.pyramid, block.prompt, block.frames, block.side, block.cues, job.recipe.limits)
+    settings = CaptionStage(block.name, block.by, make, look if block.python is None else None)
+    spec = StageSpec(block.stage, settings, gpus=block.gpus, give_up=settings.give_up, workers=block.workers)
+    if block.python is None:
+        return [spec]
+    assert block.cpus is not None
+    there = replace(spec, python=block.python, cpus=block.cpus, at_once=2)
+    return [StageSpec("pictures", look, give_up=settings.give_up), there]
 
 
 def stages(filters: Sequence[Ready], tier: str | None, captions: Sequence[Captions] = ()) -> list[str]:

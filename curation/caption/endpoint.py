@@ -14,7 +14,6 @@ import json
 import queue
 import re
 import threading
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -26,7 +25,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from curation.caption.base import Asked, Left, Said
 from curation.caption.budget import Budget, Limits, Purse, UsedUpError
-from curation.caption.composing import Answer, Composed, WillNotDoError, composed
+from curation.caption.composing import Answer
+from curation.caption.outcome import Tally, drawn, outcome
 from curation.caption.prompts import Prompt, Request
 from curation.caption.transport import BEAT_S, TRIES, Failed, Refused, pause_s, retry_after, struck, without_key
 from curation.contract import Reason
@@ -34,9 +34,6 @@ from curation.errors import UserError
 from curation.pyramid.history.failures import failure
 
 _OURS = "ziggurat-"
-_WARMER = 0.5
-"""The least temperature at which a model is asked once more: at 0 it would say again what would not do."""
-
 _NAME = re.compile(rf"{_OURS}[0-9a-f]{{32}}")
 
 
@@ -61,8 +58,6 @@ _Count = Annotated[int, Field(ge=0, le=10**9)]
 SECRET = 16
 """Characters of the shortest key that is taken out of a model's words: servers without keys are given "none" or
 "EMPTY", and such a word may stand in a caption."""
-_ENDS = ("stop", "length", "content_filter", "tool_calls", "function_call", "eos", "end_turn", "abort")
-"""How answers end, in the words of servers; any other word may be anything."""
 
 
 class _Message(BaseModel):
@@ -86,18 +81,6 @@ class _Completion(BaseModel):
     id: str | None = None
     choices: list[_Choice]
     usage: _Usage | None = None
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What the requests for one clip have come to."""
-
-    requests: int = 0
-    answered: int = 0
-    counted: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    finish_reason: str | None = None
 
 
 class Endpoint:
@@ -155,40 +138,19 @@ class Endpoint:
         self._thread.join(timeout=BEAT_S)
 
     async def _said(self, asked: Asked) -> Said | Left:
-        """What comes of one clip; a fault of ours is that clip's, and costs no other. Raises `UserError`."""
-        tally, began = _Tally(), time.monotonic()
+        """What comes of one clip. Raises `UserError`."""
+        tally = Tally()
 
         async def send(request: Request) -> Answer:
             return await self._answer(request, tally)
 
-        made: Composed | str
         try:
-            made = await composed(self._prompt, asked, send)
-        except (WillNotDoError, Failed, Refused) as error:
-            made = error.why
+            ends = (UserError, UsedUpError)
+            return await outcome(self._prompt, asked, send, tally, self._set.limits.cost, self._told, ends)
         except UsedUpError:
             return Left(asked.clip_id)
-        except UserError:
-            raise
-        except Exception as error:
-            what = self._told(f"{type(error).__name__}: {error}")
-            made = failure(Reason.INTERNAL, what.encode(errors="replace").decode())
-        is_counted = tally.counted == tally.answered > 0
-        return Said(
-            clip_id=asked.clip_id,
-            caption=None if isinstance(made, str) else made.caption,
-            why=made if isinstance(made, str) else None,
-            short=None if isinstance(made, str) else made.short,
-            fields={} if isinstance(made, str) else made.fields,
-            finish_reason=tally.finish_reason,
-            requests=tally.requests,
-            tokens_in=tally.tokens_in if is_counted else None,
-            tokens_out=tally.tokens_out if is_counted else None,
-            usd=self._set.limits.cost(tally.tokens_in, tally.tokens_out) if is_counted else None,
-            seconds=time.monotonic() - began,
-        )
 
-    async def _answer(self, request: Request, tally: _Tally) -> Answer:
+    async def _answer(self, request: Request, tally: Tally) -> Answer:
         """The answer to a request, which is tried again where that may help."""
         for tried in range(TRIES):
             await self._budget.begin()
@@ -208,10 +170,9 @@ class Endpoint:
             return await self._counted(found, tally)
         raise AssertionError("a request is answered or fails")
 
-    async def _counted(self, found: _Completion, tally: _Tally) -> Answer:
+    async def _counted(self, found: _Completion, tally: Tally) -> Answer:
         choice, usage = found.choices[0], found.usage
-        tally.answered += 1
-        tally.finish_reason = choice.finish_reason if choice.finish_reason in (None, *_ENDS) else "other"
+        tally.ended(choice.finish_reason)
         if usage is None:
             await self._budget.lost()
             if self._set.limits.any:
@@ -220,9 +181,7 @@ class Endpoint:
                     "take the budget out of the recipe, or use an endpoint that gives `usage`",
                 )
         else:
-            tally.counted += 1
-            tally.tokens_in += usage.prompt_tokens
-            tally.tokens_out += usage.completion_tokens
+            tally.count(usage.prompt_tokens, usage.completion_tokens)
             await self._budget.end(usage.prompt_tokens, usage.completion_tokens)
         refusal = choice.message.refusal
         text = choice.message.content or refusal or ""
@@ -262,14 +221,15 @@ class Endpoint:
 
     def _body(self, request: Request) -> dict[str, Any]:
         said = self._set
+        temperature, seed = drawn(said.temperature, said.seed, request.again)
         body: dict[str, Any] = {
             "model": said.model,
             "messages": _messages(request),
-            "temperature": max(said.temperature, _WARMER) if request.again else said.temperature,
+            "temperature": temperature,
             "max_tokens": said.max_tokens,
         }
-        if said.seed is not None:
-            body["seed"] = said.seed + request.again
+        if seed is not None:
+            body["seed"] = seed
         if request.schema is not None:
             schema = {"name": "answer", "strict": True, "schema": dict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

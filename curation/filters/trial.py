@@ -13,22 +13,20 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from curation import interpreters
 from curation.errors import UserError
 from curation.filters.base import SampleFilter
 from curation.filters.table import filter_of
+from curation.interpreters import WITHIN_S
 
-WITHIN_S = 300.0
-"""Until a trial must have ended; a cold disk needs a minute for CLIP's weights."""
+GET = "for PaddleOCR: `make env-paddle`"
+"""What makes an environment, in messages."""
 
 CUSTOM = "custom"
 """What `settings` call a filter of a user's own."""
@@ -39,10 +37,6 @@ _CLIP = (3, 360, 640, 3)
 _ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.append(sys.argv[1]); from curation.filters import trial; trial.main(sys.argv[2])"
 """Appended, so that the other environment's packages come before those that lie beside ours."""
-_ASK = (
-    "import json, platform\nfrom importlib import metadata\ntry:\n    ray = metadata.version('ray')\n"
-    "except metadata.PackageNotFoundError:\n    ray = ''\nprint(json.dumps([platform.python_version(), ray]))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,60 +77,9 @@ def try_out(settings: str, python: str | None = None, within_s: float = WITHIN_S
     """
     name = named(json.loads(settings))
     if python is not None:
-        check_interpreter(python, within_s)
+        interpreters.check(python, GET, within_s)
     command = [python or sys.executable, "-c", _START, str(_ROOT), settings]
-    done = _run(command, f"the {name} filter", within_s)
-    try:
-        answer = json.loads(done.stdout.rstrip().rpartition("\n")[2])
-    except ValueError:
-        raise UserError(_died(f"the {name} filter", done), "see `ziggurat doctor`") from None
-    if "cause" in answer:
-        raise UserError(answer["cause"], answer["remedy"])
-    return f"{answer['by']} measured a frame"
-
-
-def check_interpreter(python: str, within_s: float = WITHIN_S) -> None:
-    """`UserError` where Ray could start no worker with the interpreter: it would wait for one without a word."""
-    remedy = "make the environment with the Python and the Ray of this one (for PaddleOCR: `make env-paddle`)"
-    if not os.access(python, os.X_OK) or os.path.isdir(python):
-        raise UserError(f"{python} is not there, or no program", remedy)
-    done = _run([python, "-c", _ASK], python, within_s)
-    try:
-        theirs, ray = json.loads(done.stdout)
-    except ValueError:
-        raise UserError(f"{python} is no Python: {_died('it', done)}", remedy) from None
-    if not ray:
-        raise UserError(f"{python} is of an environment without Ray", remedy)
-    for what, there, here in (
-        ("Python", theirs, platform.python_version()),
-        ("Ray", ray, metadata.version("ray")),
-    ):
-        if there != here:
-            raise UserError(f"{python} has {what} {there}, this is {what} {here}: they must be the same", remedy)
-
-
-def _run(command: list[str], what: str, within_s: float) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=within_s,
-            stdin=subprocess.DEVNULL,
-            # No module comes from the folder in which the command was typed, for a worker has another one.
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{what} gave no answer in {within_s:.0f} s", "see whether the machine is overloaded") from None
-    except OSError as error:
-        raise UserError(f"{command[0]} does not run ({error.strerror})", "name a Python interpreter") from error
-
-
-def _died(what: str, done: subprocess.CompletedProcess[str]) -> str:
-    """The last thing that a process said before it ended without an answer."""
-    last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing was said")
-    how = f"died of signal {-done.returncode}" if done.returncode < 0 else f"ended with code {done.returncode}"
-    return f"{what} {how} ({last.strip()[:200]})"
+    return f"{interpreters.answer(command, f'the {name} filter', within_s)['by']} measured a frame"
 
 
 def main(settings: str) -> None:

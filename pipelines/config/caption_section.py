@@ -1,13 +1,14 @@
 """`[[captions]]` of a recipe: each key with its type, its bounds, its default and what it means.
 
-`recipe` holds the blocks, `captions` turns them into what a run works with. A key of an endpoint stands in no recipe:
-`key_env` names the variable that has it, and a message about it never shows what stands there.
+The keys of every engine are in `CaptionsSection`, those of an endpoint in `EndpointCaptions`, those of vLLM in
+`vllm_section`. `recipe` holds the blocks, `captions` turns them into what a run works with. A key of an endpoint stands
+in no recipe: `key_env` names the variable that has it, and a message about it never shows what stands there.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -22,23 +23,19 @@ _OURS = ("model", "messages", "temperature", "max_tokens", "seed", "response_for
 
 class CaptionsSection(Section):
     """Captions by a model; a table for each (docs/captions.md). Where clips are in the tiers of several, the last one's
-    caption is in force.
+    caption is in force. Keys of every engine:
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")
     """What the block is called, in `caption_by` and on the command line."""
     tier: str
     """Clips of this tier are captioned."""
-    engine: Literal["openai"] = "openai"
-    """`openai`: any endpoint that speaks its chat completions."""
+    engine: Literal["openai", "vllm"] = "openai"
+    """`openai`: any endpoint that speaks its chat completions; `vllm`: vLLM in the workers of the run."""
     model: str = Field(min_length=1, max_length=200)
-    """The model, as the endpoint calls it."""
+    """The model, as the endpoint calls it; of vLLM a folder, or a name of the hub that this machine has."""
     revision: str = ""
     """What the model's name does not say: a commit, a quantisation. Another one makes captions anew."""
-    endpoint: str = Field(min_length=1)
-    """The base address of the API, often ending with /v1. Captions stay where it moves."""
-    key_env: str | None = None
-    """The NAME of the environment variable that has the key; without it none is sent. The key itself stands nowhere."""
     prompt: str = "six-aspects"
     """A prompt file, or the name of one that ships."""
     input: Literal["samples"] = "samples"
@@ -56,11 +53,35 @@ class CaptionsSection(Section):
     max_tokens: int = Field(default=1024, ge=1, le=65_536)
     """Tokens of the longest answer; one that is cut is asked for once more, and is then no caption."""
     seed: int | None = None
-    """Of the model's draws, for servers that take one; without it none is sent."""
+    """Of the model's draws; without it none is given."""
+    concurrency: int = Field(default=8, ge=1, le=512)
+    """Requests at a time, of one worker."""
+
+    others: ClassVar[frozenset[str]] = frozenset()
+    """The keys that another engine has and this one has not."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_key(cls, value: Any) -> Any:
+        strange = [str(name) for name in value if name not in cls.model_fields] if isinstance(value, dict) else []
+        if name := next((name for name in strange if name in cls.others), None):
+            engine = cls.model_fields["engine"].default
+            raise ValueError(f"{name} is no key of a block with engine = {engine!r}")
+        if name := next((name for name in strange if _SECRET.search(name)), None):
+            raise ValueError(f"{name}: a secret stands in no recipe; key_env is the NAME of the variable that has it")
+        return value
+
+
+class EndpointCaptions(CaptionsSection):
+    """Further keys where an endpoint is asked:"""
+
+    engine: Literal["openai"] = "openai"
+    endpoint: str = Field(min_length=1)
+    """The base address of the API, often ending with /v1. Captions stay where it moves."""
+    key_env: str | None = None
+    """The NAME of the environment variable that has the key; without it none is sent. The key itself stands nowhere."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further keys of each request; no secrets."""
-    concurrency: int = Field(default=8, ge=1, le=512)
-    """Requests at a time."""
     timeout_s: float = Field(default=120.0, gt=0, le=3600)
     """Seconds that a request may take."""
     budget_tokens: int | None = Field(default=None, gt=0)
@@ -72,13 +93,7 @@ class CaptionsSection(Section):
     usd_per_million_out: float | None = Field(default=None, ge=0)
     """The price of a million tokens of answers."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_key(cls, value: Any) -> Any:
-        strange = [name for name in value if name not in cls.model_fields] if isinstance(value, dict) else []
-        if name := next((name for name in strange if _SECRET.search(str(name))), None):
-            raise ValueError(f"{name}: a secret stands in no recipe; key_env is the NAME of the variable that has it")
-        return value
+    others: ClassVar[frozenset[str]] = frozenset({"python", "engine_args", "gpus", "cpus"})
 
     @field_validator("extra_body")
     @classmethod
@@ -90,7 +105,7 @@ class CaptionsSection(Section):
 
     # Where the value may be a secret, what is wrong is told by a check of the whole table, whose message has no value.
     @model_validator(mode="after")
-    def _no_secrets(self) -> CaptionsSection:
+    def _no_secrets(self) -> EndpointCaptions:
         if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
             raise ValueError("key_env is the NAME of an environment variable (A to Z, 0 to 9, `_`), never a key")
         try:
@@ -105,7 +120,7 @@ class CaptionsSection(Section):
         return self
 
     @model_validator(mode="after")
-    def _payable(self) -> CaptionsSection:
+    def _payable(self) -> EndpointCaptions:
         prices = (self.usd_per_million_in, self.usd_per_million_out)
         if (prices[0] is None) != (prices[1] is None):
             raise ValueError("usd_per_million_in and usd_per_million_out go together")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from curation.contract import Kind
 from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
@@ -20,7 +20,7 @@ from curation.pyramid.queries import kinds
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
-from pipelines.config.caption_section import CaptionsSection
+from pipelines.config.caption_section import EndpointCaptions
 from pipelines.config.sections import (
     ClipsSection,
     CutSection,
@@ -33,8 +33,21 @@ from pipelines.config.sections import (
     ShotsSection,
 )
 from pipelines.config.tomlfile import Section
+from pipelines.config.vllm_section import VllmCaptions
 
 SHIPPED = Path(__file__).parent / "recipes"
+
+
+def _engine(block: Any) -> Any:
+    """Which engine's keys a block of captions has."""
+    return block.get("engine", "openai") if isinstance(block, dict) else getattr(block, "engine", "openai")
+
+
+AnyCaptions = Annotated[
+    Annotated[EndpointCaptions, Tag("openai")] | Annotated[VllmCaptions, Tag("vllm")],
+    Discriminator(_engine, tomlfile.CHOICE, "engine: 'openai' and 'vllm' are allowed"),
+]
+"""A block of captions, by its `engine`."""
 
 
 class Recipe(Section):
@@ -52,11 +65,11 @@ class Recipe(Section):
     cut: CutSection = CutSection()
     run: RunSection = RunSection()
     tiers: tuple[dict[str, Any], ...] = ()
-    captions: tuple[CaptionsSection, ...] = ()
+    captions: tuple[AnyCaptions, ...] = ()
 
     @field_validator("captions")
     @classmethod
-    def _apart(cls, value: tuple[CaptionsSection, ...]) -> tuple[CaptionsSection, ...]:
+    def _apart(cls, value: tuple[AnyCaptions, ...]) -> tuple[AnyCaptions, ...]:
         names = [one.name for one in value]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the name {twice!r} is given twice")

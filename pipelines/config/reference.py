@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from curation.media.shots.options import OPTIONS
 from curation.pyramid.tiering.tiers import MEASURES, SCORES
 from pipelines.config.recipe import Recipe
+from pipelines.config.tomlfile import sections
 
 _HEAD = """# Recipes: every key
 
@@ -67,9 +68,29 @@ def _section(name: str, kind: type[BaseModel]) -> Iterator[str]:
 def _lists(prefix: str, fields: Mapping[str, FieldInfo]) -> Iterator[str]:
     """The tables that a recipe may have several of."""
     for key, field in fields.items():
-        if (row := _rows(field)) is not None:
-            yield f"## [[{prefix}{key}]]\n\n{_sentence(row.__doc__)}\n"
-            yield from _table(row.model_fields)
+        if (rows := _rows(field)) is None:
+            continue
+        name, first = f"{prefix}{key}", next(iter(rows.values()))
+        common = first if len(rows) == 1 else first.__mro__[1]  # of a choice, what all of them have
+        yield f"## [[{name}]]\n\n{_sentence(common.__doc__)}\n"
+        yield from _table(common.model_fields)
+        for tag, row in rows.items() if len(rows) > 1 else ():
+            yield f'## [[{name}]], engine = "{tag}"\n\n{_sentence(row.__doc__)}\n'
+            yield from _table(_beside(row, common))
+            for inner, of_inner in _beside(row, common).items():
+                if _is_section(of_inner):
+                    yield f"## [{name}.{inner}]\n\n{_sentence(getattr(of_inner.annotation, '__doc__', ''))}\n"
+                    yield from _table(getattr(of_inner.annotation, "model_fields", {}))
+
+
+def _beside(row: type[BaseModel], common: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys that a section has beside the common ones, or has otherwise."""
+    same = {key: (field.default, field.description) for key, field in common.model_fields.items()}
+    return {
+        key: field
+        for key, field in row.model_fields.items()
+        if key not in same or (key != "engine" and (field.default, field.description) != same[key])
+    }
 
 
 def _detectors() -> Iterator[str]:
@@ -93,13 +114,15 @@ def _type(field: FieldInfo) -> str:
     options = [one for one in _options(field.annotation) if one is not NoneType]
     if all(get_origin(one) is Literal for one in options):
         return ", ".join(f'"{value}"' for one in options for value in get_args(one))
+    if any(isinstance(one, type) and issubclass(one, BaseModel) for one in options):
+        return "table"
     names = {float: "number", int: "integer", str: "text", bool: "true, false", dict: "table"}
     found = [names.get(get_origin(one) or one, "list") for one in options]
     return " or ".join([*found]) + _bounds(field)
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _bounds(field: FieldInfo) -> str:
@@ -115,7 +138,7 @@ def _bounds(field: FieldInfo) -> str:
 
 def _shown(value: Any) -> str:
     """A value as TOML has it."""
-    if value is None or value == {}:
+    if value is None or value == {} or isinstance(value, BaseModel):
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
@@ -130,10 +153,9 @@ def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
-def _rows(field: FieldInfo) -> type[BaseModel] | None:
-    """The section of which the key is a list."""
-    (first, *_) = get_args(field.annotation) or (None,)
-    return first if isinstance(first, type) and issubclass(first, BaseModel) else None
+def _rows(field: FieldInfo) -> dict[str, type[BaseModel]] | None:
+    """The sections of which the key is a list: one, or by its tag each of those that a key chooses among."""
+    return None if _is_section(field) else sections(field.annotation) or None
 
 
 def _sentence(text: str | None) -> str:

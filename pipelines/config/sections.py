@@ -226,7 +226,7 @@ class CustomSection(Section):
         return FilterSpec(by, settings, self.gpus, self.python)
 
 
-STAGES = ("measure", "fetch", *(one.name for one in FILTERS), "cut")
+STAGES = ("measure", "fetch", "pictures", *(one.name for one in FILTERS), "cut")
 """What a run does whatever the recipe says."""
 
 

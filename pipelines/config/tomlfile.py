@@ -9,9 +9,9 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
 from curation.errors import UserError
 from curation.exact import Exact
@@ -89,25 +89,50 @@ def _change(read: dict[str, Any], change: str) -> None:
 def _first(error: ValidationError, kind: type[BaseModel], what: str) -> str:
     """The first finding as 'key = value: what is allowed'."""
     found = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in found["loc"]) or what
+    names, section = _place(kind, found["loc"])
+    key = ".".join(names) or what
     message = found["msg"].removeprefix("Value error, ")
     if found["type"] == "extra_forbidden":
-        section = _section(kind, found["loc"][:-1])
         return f"{key} = {found['input']!r}: no such key; allowed are {', '.join(section.model_fields)}"
     if found["type"] == "value_error" and not isinstance(found["input"], str | int | float):
         return f"{key}: {message}"
+    if found["type"] == CHOICE:
+        return f"{key}.{message}"
     if found["type"] == "missing":
         return f"{key}: this key is needed"
     return f"{key} = {found['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _section(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    section = kind
+CHOICE = "choice"
+"""The type of the error where a key of a table chooses among sections, and there is none for its value."""
+
+
+def _place(kind: type[BaseModel], path: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
+    """The keys of a path as they stand in the file, and the innermost section on it. Where a table is one of several
+    sections, pydantic has the chosen one's tag in the path.
+    """
+    names: list[str] = []
+    section, choices = kind, dict[str, type[BaseModel]]()
     for part in path:
-        if isinstance(part, int):
-            continue  # one of a list of tables
-        annotation = section.model_fields[part].annotation
-        (inner, *_) = get_args(annotation) or (annotation,)
-        assert isinstance(inner, type) and issubclass(inner, BaseModel)
-        section = inner
-    return section
+        if part in choices:
+            section, choices = choices[str(part)], {}
+            continue
+        names.append(str(part))
+        if isinstance(part, str) and (field := section.model_fields.get(part)) is not None:
+            choices = sections(field.annotation)
+            section = choices.get("", section)
+    return names, section
+
+
+def sections(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The sections that a key of this type holds, one or a list: by their tags where there is a choice, else by ""."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {"": annotation}
+    if get_origin(annotation) is Annotated:
+        inner, *notes = get_args(annotation)
+        tag = next((note.tag for note in notes if isinstance(note, Tag)), None)
+        return sections(inner) if tag is None else {tag: inner}
+    found: dict[str, type[BaseModel]] = {}
+    for one in get_args(annotation):
+        found |= sections(one)
+    return found

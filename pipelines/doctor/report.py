@@ -18,6 +18,7 @@ from pipelines.config.filters import ready
 from pipelines.config.modelfile import ModelFile
 from pipelines.config.recipe import Recipe, load
 from pipelines.config.sections import FiltersSection
+from pipelines.config.vllm_section import VllmCaptions
 from pipelines.doctor import checks, hardware, packages
 
 _TRIALS = "set-up"
@@ -116,11 +117,11 @@ def needed(recipe: Recipe) -> frozenset[str]:
         names |= section.required() if section.enabled else frozenset()
     if recipe.shots.detector == "transnet":
         names |= {"TransNetV2", "torch"}
-    if recipe.captions:
-        names.add("openai")
+    names |= {_VLLM.name if one.engine == "vllm" else "openai" for one in recipe.captions}
     if recipe.cut.tier is not None:
         names |= set(recipe.encoding.encoders)
-    if any(one.gpus for one in recipe.filters.custom) or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:
+    held = [*(one.gpus for one in recipe.filters.custom), *(one.gpus for one in _of_vllm(recipe))]
+    if any(held) or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:
         names.add("GPU")
     return frozenset(names | ({"h264_cuvid"} if recipe.run.hwaccel == "cuda" else set()))
 
@@ -180,10 +181,15 @@ def _weights(section: str, name: str, path: str | None, needed: bool) -> Finding
 
 def environments(recipe: Recipe | None) -> Iterator[Finding]:
     of_filters = [found for section in _sections(recipe) if (found := section.environment()) is not None]
-    for one in (*of_filters, _VLLM):
+    named = dict.fromkeys(block.python for block in _of_vllm(recipe)) or {None: None}
+    for one in (*of_filters, *(replace(_VLLM, python=python) for python in named)):
         path = Path(one.python or packages.ENVIRONMENTS / one.folder / "bin" / "python")
-        wrong = packages.wrong_with_environment(path, one.packages, with_ray=one is not _VLLM)
+        wrong = packages.wrong_with_environment(path, one.packages, with_ray=True)
         yield Finding("models", one.name, wrong is None, wrong or str(path), one.get if wrong else "")
+
+
+def _of_vllm(recipe: Recipe | None) -> list[VllmCaptions]:
+    return [one for one in (recipe.captions if recipe else ()) if isinstance(one, VllmCaptions)]
 
 
 def _sections(recipe: Recipe | None) -> tuple[FilterSection, ...]:

@@ -8,13 +8,17 @@ that a stage cannot do is in `attempts`.
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from curation.errors import UserError
+from curation.errors import UserError, WorkerSpentError
 from curation.retry import explained
 from pipelines.execution.attempts import Attempts, Pace
 from pipelines.execution.cluster import Resources
@@ -22,6 +26,9 @@ from pipelines.execution.coordinator import Coordinator
 from pipelines.stages.base import GiveUp, Report, Stage
 
 _BEAT_EVERY_S = 1.0
+SPENT = 70
+"""The exit code of a worker that is of no use any more."""
+
 _STARTS = 3
 """Times that a whole pool of workers may die while it starts before the run ends."""
 
@@ -61,7 +68,8 @@ class StageSpec:
     `python`: the interpreter of the environment that the stage lives in; None is ours. `give_up`: the result of an item
     that the stage cannot do; without it such an item stops the run. `paced`: results are kept every few seconds, and
     not only when the whole item is done. `counts_lost`: the stage itself counts the workers that an item has cost.
-    `workers`: so many at most, None for what the resources allow.
+    `workers`: so many at most, None for what the resources allow. `at_once`: items that a worker has in hand side by
+    side; above 1 its stage is called from several threads.
     """
 
     name: str
@@ -73,6 +81,7 @@ class StageSpec:
     paced: bool = False
     counts_lost: bool = False
     workers: int | None = None
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,12 @@ def run(
         dataset = dataset.flat_map(
             worker,
             fn_constructor_args=(spec, coordinator, attempts, keep if spec is specs[-1] else None),
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+            compute=ray.data.ActorPoolStrategy(
+                size=workers,
+                max_tasks_in_flight_per_actor=spec.at_once + 1,
+                max_concurrent_calls_per_actor=spec.at_once,
+                enable_true_multi_threading=spec.at_once > 1,
+            ),
             num_cpus=spec.cpus / len(specs),
             num_gpus=spec.gpus or None,
             **remote,
@@ -178,10 +192,13 @@ class _Worker:
         self._id = uuid.uuid4().hex
         self._heard = 0.0
         self._stage: Attempts | None = None
+        self._making = threading.Lock()
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         try:
             yield from self._rows(row["item"], row["key"])
+        except WorkerSpentError as error:
+            _end(self._spec.name, error)
         except Exception as error:
             known = error if isinstance(error, UserError) else explained(error)
             if known is None:
@@ -205,12 +222,13 @@ class _Worker:
 
     def _ready(self) -> Attempts:
         """The stage, made when the first item comes and not sooner, so that what it fails with can be told."""
-        if self._stage is None:
-            spec = self._spec
-            give_up = None if spec.give_up is None else spec.give_up if self._keep else _Finally(spec.give_up)
-            pace = Pace() if spec.paced and self._keep else None
-            self._stage = Attempts(_made(spec), _Tries(self._coordinator), self._attempts, give_up, pace)
-        return self._stage
+        with self._making:
+            if self._stage is None:
+                spec = self._spec
+                give_up = None if spec.give_up is None else spec.give_up if self._keep else _Finally(spec.give_up)
+                pace = Pace() if spec.paced and self._keep else None
+                self._stage = Attempts(_made(spec), _Tries(self._coordinator), self._attempts, give_up, pace)
+            return self._stage
 
     def _report(self, item: str, frames: int) -> None:
         now = time.monotonic()
@@ -227,6 +245,19 @@ def _made(spec: StageSpec) -> Stage:
     except Exception as error:
         cause = f"stage {spec.name} cannot start: {type(error).__name__}: {error}"
         raise UserError(cause, "see `ziggurat doctor`") from error
+
+
+def _end(stage: str, error: WorkerSpentError) -> NoReturn:
+    """End this worker as if it had been killed, with all that it has started: Ray replaces it, and the items that it
+    had in hand are begun again, as often as `attempts` allows.
+    """
+    import psutil
+
+    print(f"stage {stage}: {error}; its worker ends", file=sys.stderr, flush=True)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    os._exit(SPENT)
 
 
 def _row(item: Any, key: str, entry: str = "") -> dict[str, Any]:

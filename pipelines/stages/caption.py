@@ -1,32 +1,27 @@
-"""The captioning stage: ClipsToCaption -> Captioned, by a captioner that works on many clips at a time.
+"""The captioning stage: ClipsToCaption | PicturedClips -> Captioned, by a captioner that works on many clips at a time.
 
-Results come as answers do, a few seconds' worth in each, so a kill loses what is in the air and little more. An answer
-is its clip's by the id that it bears, and each clip of an item is in exactly one result.
+What a clip is asked with is made in this worker, by `pictures.Pictures`, or in a stage before it, for an engine whose
+environment reads no pyramid. Results come as answers do, a few seconds' worth in each, so a kill loses what is in the
+air and little more. An answer is its clip's by the id that it bears, and each clip of an item is in exactly one result.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
 from curation.caption.base import Asked, Captioner, Left, Said
-from curation.caption.pictures import chosen, reduced
-from curation.caption.prompts import Prompt
 from curation.contract import CAPTIONS, CLIPS, Verdict
 from curation.errors import UserError
-from curation.filters.base import NO_SAMPLES
-from curation.media.plan import Limits
-from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.history.failures import NoCaption, reason_of
 from pipelines.stages.base import Report
-from pipelines.stages.results import Captioned, our_fault, why_of
-from pipelines.stages.score import SampleError
+from pipelines.stages.pictures import ClipsToCaption, PicturedClips, Pictures, PicturesStage, none
+from pipelines.stages.results import Captioned, why_of
 
 HOLD_S = 5.0
 HOLD_CLIPS = 64
@@ -34,67 +29,37 @@ HOLD_CLIPS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class ClipToCaption:
-    """A clip that wants a caption, and what was measured of it. `length_s`, `motion`: None of an image."""
-
-    clip_id: str
-    video_id: str
-    length_s: float | None = None
-    motion: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClipsToCaption:
-    """Clips that are captioned side by side."""
-
-    clips: tuple[ClipToCaption, ...]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def part(self, start: int, stop: int) -> ClipsToCaption:
-        """See `base.Divisible`."""
-        return replace(self, clips=self.clips[start:stop])
-
-
-@dataclass(frozen=True, slots=True)
 class CaptionStage:
-    """Settings of `Caption`. `block`, `by`: whose captions these are; `make` makes the captioner in the worker.
-    `frames`, `side`: what it sees; `cues`: whether the prompt is told what was measured.
+    """Settings of `Caption`. `block`, `by`: whose captions these are; `make` makes the captioner in the worker. `look`:
+    what makes the pictures there, None where items come with theirs.
     """
 
-    pyramid: Any
     block: str
     by: str
-    prompt: Prompt
     make: Callable[[], Captioner]
-    frames: int
-    side: int
-    cues: bool = False
-    limits: Limits = field(default_factory=Limits)
+    look: PicturesStage | None = None
 
     def __call__(self) -> Caption:
-        return Caption(self, self.make())
+        return Caption(self, self.make(), None if self.look is None else self.look())
 
-    def give_up(self, item: ClipsToCaption, verdict: Verdict) -> Captioned:
+    def give_up(self, item: ClipsToCaption | PicturedClips, verdict: Verdict) -> Captioned:
         """The result of clips that cost their workers."""
-        return _captioned(self, [_none(clip, why_of(verdict)) for clip in item.clips], item, why_of(verdict))
+        return _captioned(self, [none(clip, why_of(verdict)) for clip in item.clips], item, why_of(verdict))
 
 
 class Caption:
     """See the module. `stream` is the way in; a call gives what came of an item in one result."""
 
-    def __init__(self, settings: CaptionStage, captioner: Captioner) -> None:
-        self._set, self._captioner = settings, captioner
-        self._sandbox = Sandbox(settings.limits)
+    def __init__(self, settings: CaptionStage, captioner: Captioner, look: Pictures | None = None) -> None:
+        self._set, self._captioner, self._look = settings, captioner, look
 
-    def __call__(self, item: ClipsToCaption, report: Report) -> Captioned:
+    def __call__(self, item: ClipsToCaption | PicturedClips, report: Report) -> Captioned:
         """Of one clip; more of them are streamed."""
         assert len(item) == 1, "an item of several clips has several results"
         (result,) = self.stream(item, report)
         return result
 
-    def stream(self, item: ClipsToCaption, report: Report) -> Iterator[Captioned]:
+    def stream(self, item: ClipsToCaption | PicturedClips, report: Report) -> Iterator[Captioned]:
         """See `base.Streaming`."""
         if self._captioner.is_spent:
             yield Captioned(self._set.block, left=len(item))
@@ -121,32 +86,24 @@ class Caption:
 
     def close(self) -> None:
         """End the decoder and the captioner."""
-        self._sandbox.close()
+        if self._look is not None:
+            self._look.close()
         self._captioner.close()
 
-    def _asked(self, item: ClipsToCaption, held: list[Said]) -> Iterator[Asked]:
+    def _asked(self, item: ClipsToCaption | PicturedClips, held: list[Said]) -> Iterator[Asked]:
         """What is asked of each clip, when the captioner has room for it; what cannot be asked goes to `held`."""
-        stored = dict(self._set.pyramid.samples([clip.clip_id for clip in item.clips]))
-        for clip in item.clips:
-            frames = chosen(stored.get(clip.clip_id) or (), self._set.frames)
-            if not frames:
-                held.append(_none(clip, NO_SAMPLES))
-                continue
-            try:
-                # They were made by a decoder that met a stranger's video, so they are decoded where it is.
-                pictures = self._sandbox.pictures(frames, clip.clip_id)
-                whole = tuple(reduced(one, self._set.side) for one in pictures if one is not None)
-                if len(whole) < len(frames):
-                    raise SampleError("a sample frame cannot be decoded")
-            except UserError:
-                raise
-            except Exception as error:
-                held.append(_none(clip, why_of(our_fault(error))))
-                continue
-            cues = self._set.prompt.cues(clip.length_s, clip.motion) if self._set.cues else ()
-            yield Asked(clip.clip_id, whole, cues)
+        if isinstance(item, PicturedClips):
+            found: Iterable[Asked | Said] = item.seen
+        else:
+            assert self._look is not None, "clips without pictures need somebody who looks"
+            found = self._look.of(item)
+        for one in found:
+            if isinstance(one, Said):
+                held.append(one)
+            else:
+                yield one
 
-    def _results(self, said: Sequence[Said], item: ClipsToCaption) -> Iterator[Captioned]:
+    def _results(self, said: Sequence[Said], item: ClipsToCaption | PicturedClips) -> Iterator[Captioned]:
         """What was said of some clips as results: one of all answers, and one for each cause by which none came."""
         by_fault: dict[str | None, list[Said]] = {
             None: []
@@ -163,11 +120,9 @@ def _is_fault(why: str | None) -> bool:
     return why is not None and (reason_of(why) is not None or why.startswith(NoCaption.REFUSED))
 
 
-def _none(clip: ClipToCaption, why: str) -> Said:
-    return Said(clip_id=clip.clip_id, why=why)
-
-
-def _captioned(settings: CaptionStage, said: Sequence[Said], item: ClipsToCaption, fault: str | None) -> Captioned:
+def _captioned(
+    settings: CaptionStage, said: Sequence[Said], item: ClipsToCaption | PicturedClips, fault: str | None
+) -> Captioned:
     videos: Mapping[str, str] = {clip.clip_id: clip.video_id for clip in item.clips}
     now = datetime.now(UTC)
     clips = [

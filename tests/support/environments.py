@@ -16,3 +16,11 @@ def paddle_python() -> Path:
     if not python.exists():
         pytest.skip("no PaddleOCR environment: make env-paddle, or set ZIGGURAT_PADDLE_PYTHON")
     return python
+
+
+def vllm_python() -> Path:
+    """The Python of vLLM's environment: `ZIGGURAT_VLLM_PYTHON`, or what `make env-vllm` made."""
+    python = Path(os.environ.get("ZIGGURAT_VLLM_PYTHON", ROOT / ".envs" / "vllm" / "bin" / "python"))
+    if not python.exists():
+        pytest.skip("no vLLM environment: make env-vllm, or set ZIGGURAT_VLLM_PYTHON")
+    return python

@@ -8,12 +8,15 @@ from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.storage.lookup import chunks
 from curation.pyramid.store import Pyramid
 from pipelines.config.captions import Captions
-from pipelines.stages.caption import ClipsToCaption, ClipToCaption
+from pipelines.stages.pictures import ClipsToCaption, ClipToCaption
 
 COLUMNS = ("clip_id", "video_id", "motion", "fps", "frames")
 
 AHEAD = 8
 """Clips of an item, for each request at a time: the stage waits for the slowest of an item at its end."""
+
+AHEAD_OF_SEVERAL = 4
+"""The same where a worker has the next item in hand: it waits for nobody, and items with their pictures are large."""
 
 
 def wanted(pyramid: Pyramid, block: Captions, again: Collection[str], remember: bool = True) -> Iterator[ClipToCaption]:
@@ -27,6 +30,7 @@ def wanted(pyramid: Pyramid, block: Captions, again: Collection[str], remember: 
 
 
 def items(clips: Iterable[ClipToCaption], block: Captions) -> Iterator[ClipsToCaption]:
-    """The same, as many together as keep the endpoint busy."""
-    for some in chunks(clips, AHEAD * block.settings.concurrency):
+    """The same, as many together as keep the engine busy."""
+    ahead = AHEAD if block.python is None else AHEAD_OF_SEVERAL
+    for some in chunks(clips, ahead * block.settings.concurrency):
         yield ClipsToCaption(tuple(some))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.caption import endpoint as endpoint_module
+from curation.caption import outcome as outcome_module
 from curation.caption.base import Asked, Left, Said
 from curation.caption.budget import Limits
 from curation.caption.check import check
@@ -267,14 +267,14 @@ def test_the_key_goes_to_the_address_of_the_recipe_alone() -> None:
 
 
 def test_a_fault_of_ours_costs_the_clip_that_it_meets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = endpoint_module.composed
+    real = outcome_module.composed
 
     async def composed(prompt: Prompt, asked: Asked, send: Any) -> Any:
         if asked.clip_id == "clip1":
             raise UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
         return await real(prompt, asked, send)
 
-    monkeypatch.setattr(endpoint_module, "composed", composed)
+    monkeypatch.setattr(outcome_module, "composed", composed)
     with chat.served() as server:
         found = said(server.url, clips(3), prompt=FREE)
     assert {name: one.caption is None for name, one in found.items()} == {"clip0": False, "clip1": True, "clip2": False}

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from curation import interpreters
 from curation.errors import UserError
 from curation.filters import trial
 from curation.filters.ocr.base import OcrParameters, shipped_models, text_area_fingerprint
-from curation.filters.trial import check_interpreter, try_out
+from curation.filters.trial import GET, try_out
 
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 Program = Callable[[str], str]
@@ -90,7 +91,7 @@ def answer(python: str, ray: str) -> str:
 )
 def test_an_interpreter_that_ray_would_wait_for_is_told_at_once(program: Program, script: str, cause: str) -> None:
     with pytest.raises(UserError, match=cause):
-        check_interpreter(program(script), within_s=2)
+        interpreters.check(program(script), GET, within_s=2)
 
 
 def test_an_interpreter_must_be_a_program(tmp_path: Path) -> None:
@@ -99,13 +100,13 @@ def test_an_interpreter_must_be_a_program(tmp_path: Path) -> None:
     (tmp_path / "other").chmod(0o755)
     for name in ("gone", "text", "."):
         with pytest.raises(UserError, match="is not there, or no program"):
-            check_interpreter(str(tmp_path / name))
+            interpreters.check(str(tmp_path / name), GET)
     with pytest.raises(UserError, match="does not run"):
-        check_interpreter(str(tmp_path / "other"))
+        interpreters.check(str(tmp_path / "other"), GET)
 
 
 def test_ours_is_good() -> None:
-    check_interpreter(sys.executable)
+    interpreters.check(sys.executable, GET)
 
 
 def test_a_trial_that_crashes_or_hangs_ends_in_one_line(program: Program) -> None:

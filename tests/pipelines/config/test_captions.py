@@ -32,7 +32,8 @@ def test_no_shipped_recipe_has_captions() -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"engine": '"vllm"'}, "captions.0.engine = 'vllm': input should be 'openai'"),
+        ({"engine": '"sglang"'}, "captions.0.engine: 'openai' and 'vllm' are allowed"),
+        ({"gpus": "1.0"}, "captions.0: gpus is no key of a block with engine = 'openai'"),
         ({"tier": '"high"'}, "captions (dense) tier = 'high': one of all is allowed"),
         ({"name": '"a b"'}, "captions.0.name = 'a b'"),
         ({"modle": '"x"'}, "captions.0.modle = 'x': no such key; allowed are name, tier, engine, model"),

@@ -23,7 +23,8 @@ from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.breaker import Breaker
 from pipelines.stages import caption as stage_module
-from pipelines.stages.caption import Caption, CaptionStage, ClipsToCaption, ClipToCaption
+from pipelines.stages.caption import Caption, CaptionStage
+from pipelines.stages.pictures import ClipsToCaption, ClipToCaption, PicturedClips, PicturesStage
 from pipelines.stages.results import Captioned, batch_of, fault_of, progress, units
 
 PROMPT = Prompt("p", 1, "ask", length="It lasts {value} s.")
@@ -80,7 +81,7 @@ def item(names: Iterable[str]) -> ClipsToCaption:
 
 
 def stage(talker: Talker, frames: dict[str, list[bytes]], **more: Any) -> Caption:
-    return Caption(CaptionStage(Frames(frames), "dense", "dense/m/1", PROMPT, lambda: talker, 3, 64, **more), talker)
+    return CaptionStage("dense", "dense/m/1", lambda: talker, PicturesStage(Frames(frames), PROMPT, 3, 64, **more))()
 
 
 def told(results: Iterable[Captioned]) -> dict[str, tuple[str | None, str | None]]:
@@ -126,9 +127,9 @@ class _Bare(Caption):
     """The stage without a decoder: pictures are asked as they are."""
 
     def __init__(self, talker: Talker) -> None:
-        super().__init__(CaptionStage(None, "dense", "dense/m/1", PROMPT, lambda: talker, 3, 64), talker)
+        super().__init__(CaptionStage("dense", "dense/m/1", lambda: talker), talker)
 
-    def _asked(self, item: ClipsToCaption, held: list[Said]) -> Iterator[Asked]:
+    def _asked(self, item: ClipsToCaption | PicturedClips, held: list[Said]) -> Iterator[Asked]:
         return (Asked(clip.clip_id, ()) for clip in item.clips)
 
 
@@ -141,6 +142,22 @@ def test_a_clip_without_sound_sample_frames_gets_its_reason_and_the_others_are_c
     assert found["b"][1] is not None and found["b"][1].startswith("internal_error: SampleError")
     (asked,) = talker.asked
     assert len(asked.pictures) == 3 and asked.cues == ("It lasts 2.0 s.",)
+
+
+def test_pictures_made_in_a_stage_before_are_asked_with_and_what_has_none_keeps_its_reason() -> None:
+    look = PicturesStage(Frames({"a": [FRAME] * 3, "b": [b"no picture"]}), PROMPT, 2, 32, cues=True)()
+    seen = look(item("abc"), quiet)
+    look.close()
+    assert len(seen) == 3 and seen.part(1, 3).clips == item("bc").clips
+    talker = Talker()
+    made = CaptionStage("dense", "dense/m/1", lambda: talker)()
+    found = told(made.stream(seen, quiet))
+    made.close()
+    assert found["a"] == ("Of a.", None) and found["c"] == (None, "no sample frames")
+    assert (found["b"][1] or "").startswith("internal_error: SampleError")
+    (asked,) = talker.asked
+    assert len(asked.pictures) == 2 and asked.cues == ("It lasts 2.0 s.",)
+    assert cv2.imdecode(np.frombuffer(asked.pictures[0], np.uint8), cv2.IMREAD_COLOR).shape == (21, 32, 3)
 
 
 def test_answers_are_results_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +181,7 @@ def test_a_budget_that_is_used_up_leaves_all_and_writes_nothing() -> None:
 
 
 def test_clips_that_cost_their_workers_are_given_up_as_lost() -> None:
-    settings = CaptionStage(None, "dense", "dense/m/1", PROMPT, Talker, 3, 64)
+    settings = CaptionStage("dense", "dense/m/1", Talker)
     result = settings.give_up(item("ab"), Verdict(Reason.WORKER_LOST, 3.0))
     assert told([result]) == {"a": (None, "worker_lost"), "b": (None, "worker_lost")} and result.fault == "worker_lost"
 
