@@ -1,0 +1,1 @@
+"""Vectors of clips: what lies close in a space looks, or reads, alike."""
