@@ -13,37 +13,13 @@ from bench.duplicates.copies import COPIES, Shot, bordered, look, shots
 from curation.embed import signature
 from curation.embed.likeness import COPY, Look, likeness, nearness
 from tests.support import shared
-
-
-def scene(seed: int, frames: int = 3, width: int = 320, height: int = 180) -> list[np.ndarray]:
-    """Rectangles and discs of many colours on a slope of light; they move a little from frame to frame."""
-    random = np.random.default_rng(seed)
-    slope = np.linspace(*random.uniform(60, 200, 2), width)[None, :, None] * np.ones((height, 1, 3))
-    things = [
-        (random.uniform(0, width), random.uniform(0, height), *random.uniform(8, 60, 2), random.uniform(20, 235, 3))
-        for _ in range(25)
-    ]
-    made = []
-    for number in range(frames):
-        frame = slope.astype(np.uint8)
-        for index, (x, y, w, h, colour) in enumerate(things):
-            at = (round(x + number * (index % 5)), round(y + number * (index % 3)))
-            if index % 2:
-                cv2.rectangle(frame, at, (at[0] + round(w), at[1] + round(h)), colour.tolist(), -1)
-            else:
-                cv2.circle(frame, at, round(w / 2), colour.tolist(), -1)
-        made.append(frame)
-    return made
-
-
-def flipped(frames: list[np.ndarray]) -> list[np.ndarray]:
-    return [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
+from tests.support.scenes import mirrored, scene
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_mirror_image_has_the_same_numbers_in_other_places(seed: int) -> None:
     vector = signature.signature(scene(seed))
-    there = signature.signature(flipped(scene(seed)))
+    there = signature.signature(mirrored(scene(seed)))
     assert vector.shape == (signature.WIDTH,) and vector.dtype == np.float32
     length = float(np.linalg.norm(vector))
     assert 0.9 < length < 1.0001
