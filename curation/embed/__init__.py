@@ -1,1 +1,1 @@
-"""Vectors of clips: what lies close in a space looks, or reads, alike."""
+"""What makes vectors of clips: from their sample frames, or from their captions."""

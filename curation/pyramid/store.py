@@ -258,11 +258,16 @@ class Pyramid:
                 recipe_tiers=tiers,
                 retiering=stale,
                 scores=own,
-                spaces=tuple({one.name: one for one in (*spaces, *about.spaces)}.values()),
                 recipe_sha256=recipes.digest(text),
-            )
+            ).with_spaces(spaces)
 
         return self._changed(change, lasting=True)
+
+    def with_spaces(self, spaces: Sequence[Space]) -> Pyramid:
+        """Say in `pyramid.json` that it has these spaces, whose datasets are there (`columns.add_spaces`)."""
+        if all(space.name in self.spaces for space in spaces):
+            return self
+        return self._changed(lambda about: about.with_spaces(spaces), lasting=True)
 
     def retiered(self) -> Pyramid:
         """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""

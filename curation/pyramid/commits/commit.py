@@ -14,8 +14,8 @@ kill in its middle: the outcome is the same. What holds between concurrent commi
   each append, of all rows with one clip_id only the one with the lowest address (the first ever committed) is
   kept. Every committer sees the first one, so all delete the same others; `clips.media` is set to the hash of
   the row that stays.
-* `embeddings`, `unembedded`, `captions`: what is there already is not appended (`beside`). A caption that gives way to another is put
-  there before the other is in force.
+* `embeddings`, `unembedded`, `captions`: what is there already is not appended (`beside`). A caption that gives way
+  to another is put there before the other is in force.
 * Two jobs that process one video under different plans at the same time: the last row of `videos` wins; if
   its clips were removed by the other job, `upkeep` finds that and marks the video to be done again.
 * What was taken down (`forget`) does not come in: `gate` leaves it out of the batch, `upsert` out of each transaction.

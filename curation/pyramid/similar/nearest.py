@@ -127,7 +127,7 @@ class _Search:
         marks = table["of"].to_pylist() if self._space.of_caption else None
         there = self._clips.schema.names
         wanted = self._query.conditions
-        read = sorted({"clip_id", *conditions.columns(wanted, there), *(["caption"] if marks is not None else [])})
+        read = [*{"clip_id", *(["caption"] if marks is not None else []), *conditions.columns(wanted, there)}]
         kept: dict[str, str | None] = {}
         for some in chunks(sorted(set(names) - self._without), _AT_ONCE):
             for row in select(self._clips, "clip_id", some, read).to_pylist():

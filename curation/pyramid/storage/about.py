@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation.contract import FORMAT_VERSION, NEWEST_FORMAT, SCORES, Space
+from curation.contract import FORMAT_VERSION, NEWEST_FORMAT, SCORES, SPACES, Space
 from curation.errors import UserError
 from curation.pyramid.storage.files import Files, is_remote, options
 from curation.pyramid.tiering.tiers import Bound, Tiers
@@ -27,6 +27,7 @@ from curation.spaces import MOST_WIDE, is_space_name
 __all__ = ["FILE", "About", "Moved", "changing", "is_remote", "normalize", "options", "read", "write"]
 
 FILE = "pyramid.json"
+_EVERYWHERE = frozenset(space.name for space in SPACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,11 @@ class About:
                 if was.get(column) != step.ranges.get(column):
                     found.append(Moved(step.name, column, was.get(column), step.ranges.get(column)))
         return tuple(found)
+
+    def with_spaces(self, spaces: Sequence[Space]) -> About:
+        """The same with these spaces too. Those that it has stay as they are: their datasets say what they hold."""
+        every = {one.name: one for one in (*spaces, *self.spaces)}
+        return replace(self, spaces=tuple(one for name, one in every.items() if name not in _EVERYWHERE))
 
     def moved_to(self, tiers: Tiers) -> About:
         """The same with these tiers in force."""

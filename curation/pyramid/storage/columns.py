@@ -37,10 +37,8 @@ def add_scores(pyramid: Pyramid, scores: Sequence[str]) -> None:
     retrying(f"columns of clips in {pyramid.uri}", lambda: writable(wider, "clips"))
 
 
-def add_spaces(pyramid: Pyramid, spaces: Sequence[Space]) -> None:
-    """Make the datasets of these spaces. It comes before `pyramid.json` names them, as with scores. UserError where one
-    is there whose vectors are others.
-    """
+def check_spaces(pyramid: Pyramid, spaces: Sequence[Space]) -> None:
+    """UserError where the pyramid has a space of such a name whose vectors are others."""
     for space in spaces:
         there = pyramid.spaces.get(space.name)
         if there is not None and (there.width, there.of_caption) != (space.width, space.of_caption):
@@ -48,8 +46,12 @@ def add_spaces(pyramid: Pyramid, spaces: Sequence[Space]) -> None:
                 f"the space {space.name} of {pyramid.uri} has vectors of {there.width} numbers ({there.what})",
                 f"give the one of {space.width} numbers another name",
             )
-    wider = replace(pyramid.about, spaces=tuple({one.name: one for one in (*pyramid.about.spaces, *spaces)}.values()))
-    larger = Pyramid(pyramid.uri, wider, pyramid.storage_options)
+
+
+def add_spaces(pyramid: Pyramid, spaces: Sequence[Space]) -> None:
+    """Make the datasets of these spaces. It comes before `pyramid.json` names them, as with scores."""
+    check_spaces(pyramid, spaces)
+    larger = Pyramid(pyramid.uri, pyramid.about.with_spaces(spaces), pyramid.storage_options)
     for name in set(larger.names) - set(pyramid.names):
         place = larger.dataset_uri(name)
         what = f"cannot write to {place}"

@@ -55,7 +55,7 @@ def _spaces(first: Pyramid, second: Pyramid) -> tuple[Space, ...]:
         ours, theirs = first.spaces[name], second.spaces[name]
         if (ours.width, ours.of_caption) != (theirs.width, theirs.of_caption):
             raise UserError(
-                f"the space {name} has vectors of {ours.width} numbers in {first.uri}, of {theirs.width} in {second.uri}",
+                f"the space {name} has {ours.width} numbers a vector in {first.uri}, {theirs.width} in {second.uri}",
                 "nothing was done: give one of them another name in a pyramid of its own",
             )
     return tuple({one.name: one for one in (*second.about.spaces, *first.about.spaces)}.values())
