@@ -47,6 +47,8 @@ _COLOUR_WEIGHT = 0.5
 _LUMA_SIDE = 32
 _FAINT = 4.0
 """A term of the cosine transform below this, a quarter of a grey level, has no sign: in a flat picture it is noise."""
+_FLAT = 1.0
+"""A mean gradient (Sobel's, 8 for a slope of a grey level a pixel) below this is that of a picture without any."""
 _DARK = 24
 _MOST = 0.3
 """A border is as dark as this, and at most this share of a side is cut on each."""
@@ -91,7 +93,8 @@ def _lit(line: np.ndarray) -> slice:
 
 
 def _part(frame: np.ndarray) -> np.ndarray:
-    shape = shape_of(frame) - _mean()
+    found = shape_of(frame)
+    shape = found - _mean() if found[:GRADIENTS].any() else np.zeros(SHAPE, np.float32)
     signs = _signs(_luma(frame, _LUMA_SIDE))
     return np.concatenate([shape / max(float(np.linalg.norm(shape)), 1e-9), signs / np.float32(np.sqrt(SIGNS))])
 
@@ -108,7 +111,7 @@ def _luma(frame: np.ndarray, side: int) -> np.ndarray:
 
 def _gradients(luma: np.ndarray) -> np.ndarray:
     """Square roots of the shares that each cell and direction has of all gradients: of length 1, or of 0 where the
-    picture has none.
+    picture is flat.
     """
     strength, angle = cv2.cartToPolar(cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1))
     # Rounded and not floored: an upright edge lies in the middle of its direction, and so does its mirror image.
@@ -116,7 +119,9 @@ def _gradients(luma: np.ndarray) -> np.ndarray:
     cell = np.arange(len(luma)) * CELLS // len(luma)
     place = (cell[:, None] * CELLS + cell) * DIRECTIONS + direction
     counts = np.bincount(place.ravel(), strength.ravel(), CELLS * CELLS * DIRECTIONS)
-    return np.sqrt(counts / max(float(counts.sum()), 1e-3)).astype(np.float32)
+    if counts.sum() < _FLAT * luma.size:
+        return np.zeros(counts.size, np.float32)
+    return np.sqrt(counts / counts.sum()).astype(np.float32)
 
 
 def _colours(frame: np.ndarray) -> np.ndarray:

@@ -269,6 +269,14 @@ class Pyramid:
             return self
         return self._changed(lambda about: about.with_spaces(spaces), lasting=True)
 
+    def with_scores(self, scores: Sequence[str]) -> Pyramid:
+        """Say in `pyramid.json` that it has these scores of its own, whose columns are there (`columns.add_scores`)."""
+        if set(scores) <= {*self.scores}:
+            return self
+        return self._changed(
+            lambda about: replace(about, scores=tuple(dict.fromkeys((*about.scores, *scores)))), lasting=True
+        )
+
     def retiered(self) -> Pyramid:
         """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""
         return self._changed(lambda about: replace(about, retiering=about.retiering and about.tiers != self.tiers))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from curation.embed import alignment, signature
+from curation.contract import LIKENESS
+from curation.embed import alignment
 from curation.embed.likeness import COPY, NEAR
 from curation.identity import fingerprint
+from curation.pyramid.similar.places import Rule
 from pipelines.config.tomlfile import Section
 
 METHOD = 1
@@ -15,7 +17,7 @@ RANKED = ("pixels", "duration_s", "fps", "motion", "sharpness", "text_area", "ji
 
 
 class DuplicatesSection(Section):
-    """Near-duplicates: clips that look like a better one (docs/duplicates.md). Needs the space `picture`."""
+    """Near-duplicates: clips that look like a better one (docs/duplicates.md)."""
 
     tier: str | None = None
     """Clips of this tier are compared; without it all."""
@@ -32,7 +34,8 @@ class DuplicatesSection(Section):
             raise ValueError(f"no column {unknown[0]!r} to rank copies by; allowed are {', '.join(RANKED)}")
         return value
 
-    def settled_by(self, signed_by: str) -> str:
-        """What `likeness_by` says of a clip that has its place by these settings."""
-        versions = {"signatures": signed_by, "alignment": alignment.VERSION, "signature": signature.VERSION}
-        return fingerprint("likeness", METHOD, {**versions, "copy_from": self.copy_from, "best": list(self.best)})
+    def rule(self, signed_by: str) -> Rule:
+        """The rule, under a name that covers all that makes a clip's place. `signed_by`: the maker of signatures."""
+        said = {"signatures": signed_by, "alignment": alignment.VERSION, "copy_from": self.copy_from}
+        by = fingerprint(LIKENESS, METHOD, {**said, "best": list(self.best)})
+        return Rule(self.copy_from, self.best, by)

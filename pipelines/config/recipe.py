@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from curation.contract import Kind
+from curation.contract import LIKENESS, Kind
 from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.media.plan import ClipPlan, Encode, ImagePlan, Limits, MediaPlan, Rules, ShotPlan
 from curation.pyramid.queries import kinds
@@ -21,6 +21,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
 from pipelines.config.caption_section import CaptionsSection
+from pipelines.config.duplicates_section import DuplicatesSection
 from pipelines.config.embedding_section import EmbeddingsSection
 from pipelines.config.sections import (
     ClipsSection,
@@ -51,6 +52,7 @@ class Recipe(Section):
     filters: FiltersSection = FiltersSection()
     sandbox: SandboxSection = SandboxSection()
     cut: CutSection = CutSection()
+    duplicates: DuplicatesSection = DuplicatesSection()
     run: RunSection = RunSection()
     tiers: tuple[dict[str, Any], ...] = ()
     captions: tuple[CaptionsSection, ...] = ()
@@ -68,7 +70,7 @@ class Recipe(Section):
     @classmethod
     def _tiers(cls, value: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
         if (filters := info.data.get("filters")) is not None:  # else one of them is wrong, and is told
-            _tiers_of(value, _own_scores(filters))
+            _tiers_of(value, (*_own_scores(filters), LIKENESS))
         return value
 
     @model_validator(mode="after")
@@ -80,6 +82,7 @@ class Recipe(Section):
             *((f"filters.custom ({one.name}) from_tier", one.from_tier) for one in self.filters.custom),
             *((f"captions ({one.name}) tier", one.tier) for one in self.captions),
             *((f"embeddings ({one.name}) tier", one.tier) for one in self.embeddings),
+            ("duplicates.tier", self.duplicates.tier),
         ):
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
@@ -91,8 +94,9 @@ class Recipe(Section):
 
     @property
     def own_scores(self) -> tuple[str, ...]:
-        """The scores that the recipe's own filters make, beside `contract.SCORES`."""
-        return _own_scores(self.filters)
+        """The scores beside `contract.SCORES`: of the recipe's own filters, and likeness where a tier bounds it."""
+        likeness = (LIKENESS,) if any(LIKENESS in table for table in self.tiers) else ()
+        return (*_own_scores(self.filters), *likeness)
 
     @property
     def plan(self) -> MediaPlan:

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from curation.contract import Source, Space
+from curation.contract import LIKENESS, Source, Space
 from curation.errors import UserError
 from curation.inputs.sources import Listing, Refused, list_sources
 from curation.printable import printable
 from curation.pyramid.history.census import census
-from curation.pyramid.storage.columns import add_spaces, check_spaces
+from curation.pyramid.storage.columns import add_scores, add_spaces, check_spaces
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
 from curation.pyramid.tiering.tiers import Tiers
 from pipelines import curate as path
+from pipelines import duplicates
 from pipelines.config import captions
 from pipelines.config.adoption import ADD_TIERS, Choice, choose
 from pipelines.config.captions import Captions
@@ -138,6 +139,32 @@ def run_embed(uri: str, names: Sequence[str], options: Options) -> int:
         with path.working(*settings) as job:
             for block in wanted:
                 path.embed(job, block, job.again)
+    return display.account.exit_code
+
+
+def run_duplicates(uri: str, options: Options) -> int:
+    """`ziggurat duplicates`: the signatures that clips lack, and then the place of every clip among its copies."""
+    choice = _choice(uri, options)
+    section = choice.recipe.duplicates
+    (picture,) = blocks.listed(choice.recipe, ["picture"])
+    picture = replace(picture, tier=section.tier)
+    check_spaces(Pyramid.open(uri), [picture.space])
+
+    def machine(_: Recipe) -> tuple[checks.Check, ...]:
+        return checks.of_embeddings([picture])
+
+    with (
+        _shown(choice, options) as display,
+        _running(choice, uri, options, display, machine, filters=(), spaces=[picture.space]) as run,
+    ):
+        add_scores(run.pyramid, [LIKENESS])
+        pyramid, watch = run.pyramid.with_scores([LIKENESS]), run.record
+        watch.plan([picture.stage, duplicates.STAGE], all_listed=True)
+        settings = (pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, run.record.name)
+        with path.working(*settings) as job:
+            path.embed(job, picture, job.again)
+            wanted = duplicates.Wanted(section.rule(picture.by), section.tier, picture.space, picture.by)
+            duplicates.find(job, wanted, job.again)
     return display.account.exit_code
 
 

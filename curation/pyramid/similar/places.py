@@ -4,9 +4,9 @@
 
 Of a group the best clip stays: first the one in the strictest tier, whatever likeness the tiers ask for, so that no
 tier loses a group of which it keeps a clip; then by the columns of the rule. A clip with a place has `likeness_by` of
-the rule; one that is a copy has `duplicate_of`, its group's best. Where a better clip takes the place of one that stood, or
-ranks have changed, the copies of that one lose theirs: they are compared again, for they may be no copies of the new
-best, and copies of each other.
+the rule; one that is a copy has `duplicate_of`, its group's best. Where a better clip takes the place of one that
+stood, or ranks have changed, the copies of that one lose theirs: they are compared again, for they may be no copies of
+the new best, and copies of each other.
 """
 
 from __future__ import annotations

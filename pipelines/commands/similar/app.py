@@ -1,4 +1,4 @@
-"""Commands about clips that are alike: `embed`, `search`. `cli` takes them in; each calls one function of the
+"""Commands about clips that are alike: `embed`, `duplicates`, `search`. `cli` takes them in; each calls one function of the
 library.
 """
 
@@ -32,6 +32,22 @@ def embed(
 
     options = jobs.Options(address=address, cpus=cpus, retry=retry, as_json=as_json)
     return jobs.run_embed(pyramid, spaces or (), options)
+
+
+@app.command()
+def duplicates(
+    pyramid: PyramidArg,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Say of every clip how much it looks like a better one, and whose copy it is. Nothing is deleted."""
+    from pipelines.execution import jobs
+
+    return jobs.run_duplicates(pyramid, jobs.Options(address=address, cpus=cpus, retry=retry, as_json=as_json))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
