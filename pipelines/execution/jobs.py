@@ -30,7 +30,7 @@ from pipelines.doctor import checks
 from pipelines.embedding import blocks
 from pipelines.embedding.blocks import Embedding
 from pipelines.execution.cluster import Resources
-from pipelines.execution.records.notices import of_cutting, of_files, of_measuring, of_scores, of_takedown
+from pipelines.execution.records.notices import of_copies, of_cutting, of_files, of_measuring, of_scores, of_takedown
 from pipelines.execution.records.recording import CurationRecording
 from pipelines.execution.results.account import Account
 from pipelines.execution.starting import started
@@ -254,7 +254,8 @@ def _running(
             if listing is not None:
                 account.passed_over = listing.tally.passed_over
                 notices = notices + listing.notices()
-            record.notices, record.exit = notices + of_files(pyramid), account.exit_code
+            pyramid = pyramid.refreshed()
+            record.notices, record.exit = notices + of_copies(pyramid) + of_files(pyramid), account.exit_code
             display.summary(census(pyramid), list(record.notices))
 
 

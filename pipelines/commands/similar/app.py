@@ -1,5 +1,5 @@
-"""Commands about clips that are alike: `embed`, `duplicates`, `search`. `cli` takes them in; each calls one function of the
-library.
+"""Commands about clips that are alike: `embed`, `duplicates`, `search`. `cli` takes them in; each calls one function
+of the library.
 """
 
 from __future__ import annotations
