@@ -30,6 +30,7 @@ TITLES = {
     "growth": "Growth",
     "models": "Models",
     "train": "Training",
+    "duplicates": "Near-duplicates",
 }
 """The parts of the page, in order. Shots have a page of their own."""
 SHOTS = "shots"
@@ -85,6 +86,7 @@ def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]
         "growth": ("--rows", "10000", "1000000"),
         "models": (),
         "train": videos,
+        "duplicates": videos,
     }
     found = {part: (*given, "--json", str(RESULTS / f"{day}-{part}.json")) for part, given in found.items()}
     labels, shots = str(options.videos / "labels.csv"), str(ROOT / "docs" / "shots.md")

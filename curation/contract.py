@@ -1,7 +1,7 @@
 """The types and Arrow schemas that every part of Ziggurat agrees on.
 
-This is the leaf of the import graph: it imports pyarrow, and of ours only the list of scores (`filters.table`). The way
-of the data, in these names:
+This is the leaf of the import graph: it imports pyarrow, and of ours only the list of scores (`filters.table`) and the
+spaces of vectors (`spaces`), which it passes on. The way of the data, in these names:
 
     Source -> RawVideo -> Facts -> Clip -> rows of `videos`, `clips`, `samples`, `media`, `captions`, `embeddings`
 
@@ -18,12 +18,20 @@ from enum import StrEnum
 import pyarrow as pa
 
 from curation.filters.table import FILTERS, FRAME_SCORES
+from curation.spaces import CLIP_SPACE as CLIP_SPACE
+from curation.spaces import SPACES as SPACES
+from curation.spaces import Space as Space
+from curation.spaces import embeddings_schema as embeddings_schema
 
 FORMAT_VERSION = 4
-"""Version of a pyramid on disk. A newer one is refused; an older one is, too, until `pyramid.lifecycle.migrate` has
-brought it here. 2: rows of `clips` and `videos` are written by `pyramid.commits.upsert`, which must never meet the
-`merge_insert` of version 1. 3: scores of the pyramid's own. 4: vectors and captions in datasets of their own,
-`caption_by` and `caption_why`.
+"""Version of a new pyramid on disk. An older one is refused until `pyramid.lifecycle.migrate` has brought it here.
+2: rows of `clips` and `videos` are written by `pyramid.commits.upsert`, which must never meet the `merge_insert` of
+version 1. 3: scores of the pyramid's own. 4: vectors and captions in datasets of their own, `caption_by` and
+`caption_why`.
+"""
+NEWEST_FORMAT = 5
+"""The newest version that is worked on; one above is refused. 5 is what 4 becomes once it has spaces of its own
+(`spaces`), whose vectors a version that knows none would leave behind when it takes a video down.
 """
 
 SCORES = (*FRAME_SCORES, *(score for one in FILTERS for score in one.scores))
@@ -353,6 +361,11 @@ SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))]
 """First, middle and last frame of every measured clip as JPEG, of an image the one there is: what OCR and CLIP see, and
 what a person looks at."""
 
+LIKENESS = "likeness"
+"""How much a clip looks like a better one (`embed.likeness`), a score of pyramids whose recipe asks for it. With it
+goes `clips.duplicate_of`: the better clip of which it is a copy, null where it is none.
+"""
+
 GIVEN = "given"
 """The maker of a caption that came with the list."""
 
@@ -369,30 +382,6 @@ CAPTIONS = pa.schema(
 """What every model said of a clip, with its `detail`, and every caption that has given way to another: `clips.caption`
 has the one in force. `why`: where `caption` is null; `detail`: what else its maker says, one JSON object; `made_at`:
 null where unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """A space of vectors, in which clips that are alike lie close: its name, the width of its vectors, and for people
-    what they are of.
-    """
-
-    name: str
-    width: int
-    what: str
-
-
-CLIP_SPACE = Space("clip", 768, "the middle sample frame in OpenAI's CLIP ViT-L/14, unit length")
-SPACES = (CLIP_SPACE,)
-
-
-def embeddings_schema(space: Space) -> pa.Schema:
-    """The columns of the dataset that holds a space: rows are appended. `by`: how a vector was made; only vectors of
-    one maker can be compared.
-    """
-    fields = [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "space", "by")]
-    vector = pa.field("vector", pa.list_(pa.float16(), space.width), nullable=False)
-    return pa.schema([*fields, vector], metadata={"what": space.what})
 
 
 BLOB_FIELD = "video"

@@ -25,6 +25,7 @@ from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
 from pipelines.commands.pyramid import app as looking
 from pipelines.commands.shards import app as shards
+from pipelines.commands.similar import app as similar
 from pipelines.commands.training import app as training
 from pipelines.execution import signals
 
@@ -299,12 +300,13 @@ def doctor(
 
 
 app.add_typer(looking.app)
+app.add_typer(similar.app)
 app.add_typer(lifecycle.app)
 app.add_typer(shards.app)
 app.add_typer(training.app)
 
 
-_RESUMES = ("curate", "cut", "caption", "forget", "encode", "train")
+_RESUMES = ("curate", "cut", "caption", "embed", "forget", "encode", "train")
 
 
 def main(arguments: list[str] | None = None, last: bool = False) -> int:

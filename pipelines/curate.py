@@ -1,6 +1,6 @@
 """The main path. A folder of raw video becomes scored clips in a pyramid: read this file first.
 
-    list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> [caption] -> rows
+    list sources -> for each window: [measure] -> [score by OCR, CLIP] -> [cut] -> [caption] -> [embed] -> rows
 
 Each bracket is a pipeline of its own on Ray Data (`ray_data`). Its workers write each result into the pyramid's
 journal, and the driver commits them (`committer`). So every step is also the way to catch up: a run after a kill, a new
@@ -25,7 +25,7 @@ from curation.pyramid.commits.commit import Committer
 from curation.pyramid.commits.journal import Journal
 from curation.pyramid.history import plans
 from curation.pyramid.history.failures import LASTING, PASSING
-from curation.pyramid.history.ledger import Known, Ledger
+from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.lookup import chunks
 from curation.pyramid.store import Pyramid
@@ -35,17 +35,20 @@ from pipelines.config import captions as captions_of
 from pipelines.config.captions import Captions
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
+from pipelines.embedding import blocks as embeddings_of
+from pipelines.embedding.blocks import Embedding
+from pipelines.execution.asked import Claims, Purse
 from pipelines.execution.cluster import Resources
-from pipelines.execution.orders import caption_orders
+from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.committer import ResultCommitter
 from pipelines.execution.results.further_names import further_names
 from pipelines.progress.watch import Watch as StageWatch
-from pipelines.stages.base import Claim
 from pipelines.stages.caption import CaptionStage
 from pipelines.stages.cut import CutStage
+from pipelines.stages.embed import EmbedStage
 from pipelines.stages.measure import MeasureStage
 from pipelines.stages.pictures import PicturesStage
 from pipelines.stages.results import (
@@ -91,6 +94,7 @@ class Job:
     filters: Sequence[Ready] = ()
     retry_quarantined: bool = False
     captions: Sequence[Captions] = ()
+    embeddings: Sequence[Embedding] = ()
 
     @property
     def again(self) -> tuple[str, ...]:
@@ -134,6 +138,7 @@ def working(
     retry_quarantined: bool = False,
     name: str | None = None,
     captions: Sequence[Captions] = (),
+    embeddings: Sequence[Embedding] = (),
 ) -> Iterator[Job]:
     """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
     name = name or uuid.uuid4().hex[:12]
@@ -142,7 +147,8 @@ def working(
     for dataset in ("videos", "clips"):
         retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
     coordinator, mine = start_coordinator(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
-    yield Job(name, pyramid, recipe, resources, account, watch, coordinator, mine, filters, retry_quarantined, captions)
+    settings = (coordinator, mine, filters, retry_quarantined, captions, embeddings)
+    yield Job(name, pyramid, recipe, resources, account, watch, *settings)
     mine.close()
 
 
@@ -177,8 +183,8 @@ def curate(
 ) -> None:
     """Bring every entry into the pyramid. `account` says at the end what became of each; `name` is the run's."""
     check_gpus(recipe, listed(recipe), bool(resources.gpus))
-    captions = captions_of.listed(recipe)
-    with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name, captions) as job:
+    blocks = (captions_of.listed(recipe), embeddings_of.listed(recipe))
+    with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name, *blocks) as job:
         ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
             stale = stale_uris(ledger, recipe.plan, retry_quarantined)
@@ -186,7 +192,7 @@ def curate(
         again = job.again
         for window in _windows(entries, recipe.run.window, watch):
             account.inputs += len(window)
-            watch.plan(stages(job.filters, recipe.cut.tier, captions), all_listed=len(window) < recipe.run.window)
+            watch.plan(stages(job.filters, recipe.cut.tier, *blocks), all_listed=len(window) < recipe.run.window)
             with watch.searching("looking up what is settled"):
                 todo = _unsettled(job, ledger, stale, window)
             measure(job, todo)
@@ -197,7 +203,7 @@ def curate(
 
 def fill(job: Job, tier: str | None, again: Collection[str]) -> None:
     """Compute the scores that the recipe wants and clips lack, then cut what `tier` keeps (None: cut nothing), then
-    have the job's captions made.
+    have the job's captions made, and its vectors, some of which are of captions.
     """
     for filter_ in job.filters:
         score(job, filter_, again)
@@ -205,6 +211,8 @@ def fill(job: Job, tier: str | None, again: Collection[str]) -> None:
         cut(job, tier, again)
     for block in job.captions:
         caption(job, block, again)
+    for space in job.embeddings:
+        embed(job, space, again)
 
 
 def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
@@ -212,7 +220,7 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {score: filter_.why for filter_ in job.filters for score in filter_.scores}
     make = MeasureStage(
-        job.place, plan, limits, job.name, why, _Claims(job.pyramid, job.coordinator, frame_fingerprints(plan))
+        job.place, plan, limits, job.name, why, Claims(job.pyramid, job.coordinator, frame_fingerprints(plan))
     )
     gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
     stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
@@ -297,7 +305,7 @@ def _captioning(job: Job, block: Captions) -> list[StageSpec]:
     """The stages that caption a block's clips. An engine in an environment of its own is given the pictures, and has
     two items in hand, so that it need not wait for the last clips of one.
     """
-    make = block.make(_Purse(job.coordinator, block.name))
+    make = block.make(Purse(job.coordinator, block.name))
     look = PicturesStage(job.pyramid, block.prompt, block.frames, block.side, block.cues, job.recipe.limits)
     settings = CaptionStage(block.name, block.by, make, look if block.python is None else None)
     spec = StageSpec(block.stage, settings, gpus=block.gpus, give_up=settings.give_up, workers=block.workers)
@@ -308,10 +316,25 @@ def _captioning(job: Job, block: Captions) -> list[StageSpec]:
     return [StageSpec("pictures", look, give_up=settings.give_up), there]
 
 
-def stages(filters: Sequence[Ready], tier: str | None, captions: Sequence[Captions] = ()) -> list[str]:
+def embed(job: Job, block: Embedding, again: Collection[str] = ()) -> None:
+    """Make the vectors that a space lacks of the clips that its block wants. `again`: see `Ledger.unembedded`."""
+    settings = EmbedStage(job.pyramid, block.space, block.by, block.make, job.recipe.limits)
+    stage = StageSpec(block.stage, settings, gpus=block.gpus, give_up=settings.give_up, paced=True)
+    with job.stage(block.stage) as committer:
+        for some in chunks(embed_orders.wanted(job.pyramid, block, again), CLIPS_IN_HAND):
+            job.run(embed_orders.items(some, SCORE_CLIPS), [stage], committer)
+
+
+def stages(
+    filters: Sequence[Ready],
+    tier: str | None,
+    captions: Sequence[Captions] = (),
+    embeddings: Sequence[Embedding] = (),
+) -> list[str]:
     """The stages that a window goes through, in order."""
     scores = [filter_.name for filter_ in filters if filter_.make is not None]
-    return ["measure", *scores, *(["cut"] if tier is not None else []), *(block.stage for block in captions)]
+    blocks = (block.stage for block in (*captions, *embeddings))
+    return ["measure", *scores, *(["cut"] if tier is not None else []), *blocks]
 
 
 def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> Iterator[list[Source | Refused]]:
@@ -364,48 +387,3 @@ class _Keep:
     def __call__(self, result: Result) -> str:
         batch = batch_of(result)
         return "" if batch is None or fault_of(result) else self.journal.keep(batch)
-
-
-@dataclass(frozen=True, slots=True)
-class _Purse:
-    """See `budget.Purse`: the coordinator's count of what a block of captions has used."""
-
-    coordinator: Any
-    block: str
-
-    def __call__(self, tokens_in: int, tokens_out: int) -> tuple[int, int]:
-        import ray
-
-        return ray.get(self.coordinator.spend.remote(self.block, tokens_in, tokens_out))
-
-
-@dataclass(frozen=True, slots=True)
-class _Claims:
-    """Makes the claims that a measuring worker asks: the ledger's answers and the coordinator's."""
-
-    pyramid: Pyramid
-    coordinator: Any
-    made_by: Mapping[str, str]
-
-    def __call__(self) -> _Claims:
-        return self
-
-    def known(self, video_id: str) -> Known | None:
-        return Ledger(self.pyramid).lookup([video_id]).get(video_id)
-
-    def stale(self, video_id: str) -> tuple[str, ...]:
-        columns = [f"{score}_by" for score in self.made_by]
-        rows = self.pyramid.where(video_id=video_id).columns(*columns).to_table()
-        return tuple(
-            score
-            for score, by in self.made_by.items()
-            if any(found not in (by, None) for found in rows[f"{score}_by"].to_pylist())
-        )
-
-    def clips(self, video_id: str) -> frozenset[str]:
-        return frozenset(self.pyramid.where(video_id=video_id).ids())
-
-    def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
-        import ray
-
-        return ray.get(self.coordinator.claim.remote(video_id, uri))

@@ -31,7 +31,6 @@ from curation.filters.table import FRAME_SCORES
 from curation.pyramid.commits import tail
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history.ledger import Ledger
-from curation.pyramid.storage.datasets import NAMES
 from curation.pyramid.store import Pyramid
 
 VIDEOS = 10
@@ -185,7 +184,7 @@ def markdown(costs: list[Cost]) -> str:
 def sizes(pyramid: Pyramid) -> dict[str, dict[str, int]]:
     """Of each dataset: rows, bytes of them and of their indexes (of the latest version), versions."""
     found: dict[str, dict[str, int]] = {}
-    for name in NAMES:
+    for name in pyramid.names:
         dataset = pyramid.dataset(name)
         files = [file for fragment in dataset.get_fragments() for file in fragment.metadata.files]
         found[name] = {

@@ -6,6 +6,7 @@
     media            clip bytes as blobs: append-only; `upkeep` merges small fragments, and copies no large one
     captions         earlier captions and those of other makers: append-only
     embeddings/NAME  vectors of clips, a dataset for each space: append-only
+    unembedded       why a clip has no vector, where a pyramid has spaces of its own
 
 Frames, bytes and vectors live apart from scores because Lance rewrites whole rows when it updates or compacts.
 `samples` lets OCR and CLIP be recomputed, and a person look at a dropped clip, without decoding a source again.
@@ -22,18 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from curation.contract import BEFORE_FORMAT_4, BLOB_FIELD, CLIP_SPACE, FORMAT_VERSION, SCORES, score_fields
+from curation.contract import BEFORE_FORMAT_4, BLOB_FIELD, FORMAT_VERSION, SCORES, score_fields
 from curation.errors import UserError
 from curation.pyramid.history import recipes
 from curation.pyramid.queries.query import Query, default_columns
 from curation.pyramid.storage import about as about_file
-from curation.pyramid.storage import address
-from curation.pyramid.storage.about import About
-from curation.pyramid.storage.datasets import BESIDE, BYTES, NAMES, create, of_space, schema
+from curation.pyramid.storage import address, datasets
+from curation.pyramid.storage.about import About, looked_up, ready
+from curation.pyramid.storage.datasets import BYTES, create, of_space, schema
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.lookup import chunks, firsts, select
 from curation.pyramid.tiering.tiers import Tiers
 from curation.retry import explained, retrying
+from curation.spaces import CLIP_SPACE, SPACES, Space
 
 _LATER_S = 1.0
 _TIMES = 10
@@ -72,12 +74,12 @@ class Pyramid:
         format too, or one that a command is still making, as only that command does.
         """
         place, storage_options = address.located(uri, storage_options)
-        found = _looked_up(place, storage_options)
+        found = looked_up(place, storage_options)
         if found is None:
             if not about_file.is_remote(place) and not Path(place).exists():
                 raise UserError(f"{place} does not exist", "check the path, or make a pyramid with `ziggurat curate`")
             raise UserError(f"{place} is not a pyramid", "give the folder that holds pyramid.json")
-        return cls(place, found if unready else _ready(place, found), storage_options)
+        return cls(place, found if unready else ready(place, found), storage_options)
 
     @classmethod
     def create(
@@ -89,14 +91,15 @@ class Pyramid:
         recipe_text: str | None = None,
         scores: Sequence[str] = (),
         under_way: str = "",
+        spaces: Sequence[Space] = (),
     ) -> Pyramid:
         """A new, empty pyramid, which keeps `recipe_text` where one is given; UserError when there is one already or
-        the place cannot be written. `scores`, `under_way`: see `About`.
+        the place cannot be written. `scores`, `under_way`, `spaces`: see `About`.
         """
         place, storage_options = address.located(uri, storage_options)
-        if _looked_up(place, storage_options) is not None:
+        if looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
-        about = About(tiers, recipe_name, scores=tuple(scores), under_way=under_way)
+        about = About(tiers, recipe_name, scores=tuple(scores), under_way=under_way, spaces=tuple(spaces))
         return cls._make(place, about, storage_options, recipe_text)
 
     @classmethod
@@ -105,8 +108,8 @@ class Pyramid:
     ) -> Pyramid | None:
         """The pyramid at `uri`, None where there is none yet. `unready`: see `open`."""
         place, storage_options = address.located(uri, storage_options)
-        found = _looked_up(place, storage_options)
-        return None if found is None else cls(place, found if unready else _ready(place, found), storage_options)
+        found = looked_up(place, storage_options)
+        return None if found is None else cls(place, found if unready else ready(place, found), storage_options)
 
     @classmethod
     def _make(
@@ -118,9 +121,10 @@ class Pyramid:
         try:
             if not about_file.is_remote(place):
                 Path(place).mkdir(parents=True, exist_ok=True)
-            for name in NAMES:
-                retrying(what, lambda name=name: create(f"{place}/{name}.lance", schema(name, about.scores), options))
-            columns = cls(place, about, storage_options).dataset("clips").schema.names
+            made = cls(place, about, storage_options)
+            for name in made.names:
+                retrying(what, lambda name=name: create(f"{place}/{name}.lance", made.schema(name), options))
+            columns = made.dataset("clips").schema.names
             if about_file.read(place, options) is None and not {*BEFORE_FORMAT_4}.isdisjoint(columns):
                 raise UserError(f"{place} holds what an older Ziggurat began to make", "remove it, or choose another")
             with about_file.changing(place):
@@ -137,7 +141,7 @@ class Pyramid:
                 f"cannot write to {place} ({error.strerror or str(error)[:200]})",
                 "check that it is a folder you may write to",
             ) from error
-        return cls(place, about if there is None else _ready(place, there), storage_options)
+        return cls(place, about if there is None else ready(place, there), storage_options)
 
     @classmethod
     def open_or_create(
@@ -148,13 +152,15 @@ class Pyramid:
         storage_options: Mapping[str, str] | None = None,
         recipe_text: str | None = None,
         scores: Sequence[str] = (),
+        spaces: Sequence[Space] = (),
     ) -> Pyramid:
         """Open; where there is none yet, create. Safe when two jobs start together, and after a creation cut
         short.
         """
         place, storage_options = address.located(uri, storage_options)
-        if _looked_up(place, storage_options) is None:
-            return cls._make(place, About(tiers, recipe_name, scores=tuple(scores)), storage_options, recipe_text)
+        if looked_up(place, storage_options) is None:
+            about = About(tiers, recipe_name, scores=tuple(scores), spaces=tuple(spaces))
+            return cls._make(place, about, storage_options, recipe_text)
         return cls.open(place, storage_options)
 
     @property
@@ -171,9 +177,24 @@ class Pyramid:
         """The columns of the pyramid's own scores: values, makers and reasons."""
         return tuple(field.name for score in self.about.scores for field in score_fields(score))
 
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """The spaces of vectors by their names: those of every pyramid, and its own."""
+        return {space.name: space for space in (*SPACES, *self.about.spaces)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its datasets, in the order in which a commit writes them."""
+        return datasets.names(self.about.spaces)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Those of them that hold what goes with a clip and is not in its row."""
+        return datasets.beside(self.about.spaces)
+
     def schema(self, name: str) -> pa.Schema:
         """The columns of a dataset by the contract, with those of the pyramid's own scores."""
-        return schema(name, self.about.scores)
+        return schema(name, self.about.scores, self.about.spaces)
 
     @property
     def recipe_name(self) -> str:
@@ -207,13 +228,19 @@ class Pyramid:
         Scores stay as they are. The column `clips.tier` is of the old tiers until `retier` has run, and until then
         `pyramid.json` says so: any process can finish what a killed one began.
         """
-        return self._changed(lambda about: _moved(about, move(about.tiers)), lasting=True)
+        return self._changed(lambda about: about.moved_to(move(about.tiers)), lasting=True)
 
     def with_recipe(
-        self, name: str, text: str, tiers: Tiers, keep_tiers: bool = False, scores: Sequence[str] = ()
+        self,
+        name: str,
+        text: str,
+        tiers: Tiers,
+        keep_tiers: bool = False,
+        scores: Sequence[str] = (),
+        spaces: Sequence[Space] = (),
     ) -> Pyramid:
         """Keep another recipe, as a new version, and put its tiers in force; `keep_tiers`: leave those that are.
-        `scores`: those of its filters that the pyramid has from now on; what it had, it keeps.
+        `scores`, `spaces`: those of its filters that the pyramid has from now on; what it had, it keeps.
         """
         version = retrying(f"cannot write to {self.uri}", lambda: recipes.keep(self.files, text))
 
@@ -232,9 +259,23 @@ class Pyramid:
                 retiering=stale,
                 scores=own,
                 recipe_sha256=recipes.digest(text),
-            )
+            ).with_spaces(spaces)
 
         return self._changed(change, lasting=True)
+
+    def with_spaces(self, spaces: Sequence[Space]) -> Pyramid:
+        """Say in `pyramid.json` that it has these spaces, whose datasets are there (`columns.add_spaces`)."""
+        if all(space.name in self.spaces for space in spaces):
+            return self
+        return self._changed(lambda about: about.with_spaces(spaces), lasting=True)
+
+    def with_scores(self, scores: Sequence[str]) -> Pyramid:
+        """Say in `pyramid.json` that it has these scores of its own, whose columns are there (`columns.add_scores`)."""
+        if set(scores) <= {*self.scores}:
+            return self
+        return self._changed(
+            lambda about: replace(about, scores=tuple(dict.fromkeys((*about.scores, *scores)))), lasting=True
+        )
 
     def retiered(self) -> Pyramid:
         """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""
@@ -272,7 +313,7 @@ class Pyramid:
         return Pyramid(self.uri, about, self.storage_options)
 
     def dataset_uri(self, name: str) -> str:
-        assert name in NAMES, name
+        assert name in self.names, name
         return f"{self.uri}/{name}.lance"
 
     def dataset(self, name: str, version: int | str | None = None) -> lance.LanceDataset:
@@ -304,20 +345,20 @@ class Pyramid:
         """The latest versions, read in the reverse order of a commit: what a done video needs is then in the
         rest.
         """
-        return Snapshot({name: self.dataset(name).version for name in reversed(NAMES)})
+        return Snapshot({name: self.dataset(name).version for name in reversed(self.names)})
 
     def pin(self, tag: str) -> Snapshot:
         """Tag the versions of a snapshot in all datasets, so that `upkeep` keeps them. A tag is set only once."""
         snapshot = self.snapshot()
-        for name in NAMES:
+        for name in self.names:
             self.dataset(name).tags.create(tag, snapshot[name])
         return snapshot
 
     def unpin(self, tag: str) -> None:
         """Take a tag away; a dataset that is younger than the tag has none."""
-        for name in NAMES:
+        for name in self.names:
             tags = self.dataset(name).tags
-            if name not in BESIDE or tag in tags.list():
+            if name not in self.beside or tag in tags.list():
                 tags.delete(tag)
 
     def query(self) -> Query:
@@ -363,28 +404,3 @@ class Pyramid:
     def __setstate__(self, state: tuple[str, About, dict[str, str] | None]) -> None:
         self.uri, self.about, self.storage_options = state
         self._session = None
-
-
-def _looked_up(place: str, storage_options: Mapping[str, str] | None) -> About | None:
-    try:
-        return about_file.read(place, about_file.options(place, storage_options))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise explained(error, f"cannot reach {place}") or UserError(
-            f"cannot reach {place} ({str(error)[:200]})", "check the URI and its credentials"
-        ) from error
-
-
-def _ready(place: str, about: About) -> About:
-    if about.under_way:
-        raise UserError(f"{place} is not what it is to be yet", f"run `{about.under_way}` to its end")
-    if about.format < FORMAT_VERSION:
-        raise UserError(
-            f"{place} was made by an older Ziggurat (format {about.format}, this one works on {FORMAT_VERSION})",
-            f"run `ziggurat migrate {place}`: it keeps everything, and older versions refuse the pyramid afterwards",
-        )
-    return about
-
-
-def _moved(about: About, tiers: Tiers) -> About:
-    before = about.recipe_tiers or about.tiers
-    return replace(about, tiers=tiers, recipe_tiers=before, retiering=about.retiering or tiers != about.tiers)

@@ -14,7 +14,6 @@ import secrets
 from pathlib import Path
 
 from curation.errors import UserError
-from curation.pyramid.storage.datasets import NAMES
 from curation.pyramid.storage.files import Files, is_remote
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
@@ -117,14 +116,14 @@ def tidied(pyramid: Pyramid, name: str) -> None:
             retrying(f"cannot write to {files.uri}", lambda path=path: files.remove(path))
     for part in [] if is_remote(files.uri) else Path(files.uri, FOLDER).glob(f".*{_PART}"):
         part.unlink(missing_ok=True)
-    for tag in {tag for dataset in NAMES for tag in pyramid.dataset(dataset).tags.list()}:
+    for tag in {tag for dataset in pyramid.names for tag in pyramid.dataset(dataset).tags.list()}:
         if tag.startswith(_PIN) and mine(tag.removeprefix(_PIN)):
             unpin(pyramid, tag)
 
 
 def unpin(pyramid: Pyramid, tag: str) -> None:
     """Take a tag away wherever it is set: a pin that was cut short is not in all datasets."""
-    for name in NAMES:
+    for name in pyramid.names:
         tags = pyramid.dataset(name).tags
         if tag in tags.list():
             tags.delete(tag)

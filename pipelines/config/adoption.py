@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from curation.errors import UserError
 from curation.pyramid.queries import lineage
-from curation.pyramid.storage.columns import add_scores
+from curation.pyramid.storage.columns import add_scores, add_spaces, check_spaces
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import retier
 from curation.pyramid.tiering.tiers import Tiers, shown
 from pipelines.config.recipe import Recipe, differences, parsed, text_of
+from pipelines.embedding.blocks import spaces
 
 ADD_TIERS = "add [[tiers]] to its recipe, and curate with --replace-recipe"
 """What to do with a pyramid that has no tiers."""
@@ -44,7 +45,9 @@ class Choice:
         if self.pyramid is None:
             tiers, name = self.recipe.pyramid_tiers, self.recipe.name
             own = self.recipe.own_scores
-            made = Pyramid.open_or_create(uri, tiers, name, recipe_text=self.text, scores=own)
+            made = Pyramid.open_or_create(
+                uri, tiers, name, recipe_text=self.text, scores=own, spaces=spaces(self.recipe)
+            )
             if made.recipe_text() == self.text:
                 return made, []
             return choose_for(made, self.recipe, self.text, self.replaces).adopt(uri)  # another job was faster
@@ -55,8 +58,12 @@ class Choice:
         own = self.recipe.own_scores
         taken = set(own) & (set(lineage.own(self.pyramid)) if set(own) - set(self.pyramid.about.scores) else set())
         notices += [f"the column {name} of your lists is extra.{name} from now on" for name in sorted(taken)]
+        vectors = spaces(self.recipe)
         add_scores(self.pyramid, own)
-        changed = self.pyramid.with_recipe(name, self.text, tiers, keep_tiers=not self.replaces, scores=own)
+        add_spaces(self.pyramid, vectors)
+        changed = self.pyramid.with_recipe(
+            name, self.text, tiers, keep_tiers=not self.replaces, scores=own, spaces=vectors
+        )
         if changed.about.retiering:
             retier(changed)
         return changed.refreshed(), notices
@@ -110,6 +117,7 @@ def choose_for(pyramid: Pyramid, recipe: Recipe, text: str, replace: bool) -> Ch
         return Choice(own, kept, pyramid, keeps=True)
     if not replace:
         raise _refusal(pyramid, recipe, "; ".join(_listed(found)))
+    check_spaces(pyramid, spaces(recipe))
     return Choice(recipe, text, pyramid, replaces=True)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from curation.contract import Kind
+from curation.contract import LIKENESS, Kind
 from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.media.plan import ClipPlan, Encode, ImagePlan, Limits, MediaPlan, Rules, ShotPlan
 from curation.pyramid.queries import kinds
@@ -21,6 +21,8 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
 from pipelines.config.caption_section import EndpointCaptions
+from pipelines.config.duplicates_section import DuplicatesSection
+from pipelines.config.embedding_section import EmbeddingsSection
 from pipelines.config.sections import (
     ClipsSection,
     CutSection,
@@ -63,13 +65,15 @@ class Recipe(Section):
     filters: FiltersSection = FiltersSection()
     sandbox: SandboxSection = SandboxSection()
     cut: CutSection = CutSection()
+    duplicates: DuplicatesSection = DuplicatesSection()
     run: RunSection = RunSection()
     tiers: tuple[dict[str, Any], ...] = ()
     captions: tuple[AnyCaptions, ...] = ()
+    embeddings: tuple[EmbeddingsSection, ...] = ()
 
-    @field_validator("captions")
+    @field_validator("captions", "embeddings")
     @classmethod
-    def _apart(cls, value: tuple[AnyCaptions, ...]) -> tuple[AnyCaptions, ...]:
+    def _apart(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         names = [one.name for one in value]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the name {twice!r} is given twice")
@@ -79,7 +83,7 @@ class Recipe(Section):
     @classmethod
     def _tiers(cls, value: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
         if (filters := info.data.get("filters")) is not None:  # else one of them is wrong, and is told
-            _tiers_of(value, _own_scores(filters))
+            _tiers_of(value, (*_own_scores(filters), LIKENESS))
         return value
 
     @model_validator(mode="after")
@@ -90,6 +94,8 @@ class Recipe(Section):
             *((f"filters.{one.name}.from_tier", section.from_tier) for one, section in self.filters.ours),
             *((f"filters.custom ({one.name}) from_tier", one.from_tier) for one in self.filters.custom),
             *((f"captions ({one.name}) tier", one.tier) for one in self.captions),
+            *((f"embeddings ({one.name}) tier", one.tier) for one in self.embeddings),
+            ("duplicates.tier", self.duplicates.tier),
         ):
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
@@ -101,8 +107,9 @@ class Recipe(Section):
 
     @property
     def own_scores(self) -> tuple[str, ...]:
-        """The scores that the recipe's own filters make, beside `contract.SCORES`."""
-        return _own_scores(self.filters)
+        """The scores beside `contract.SCORES`: of the recipe's own filters, and likeness where a tier bounds it."""
+        likeness = (LIKENESS,) if any(LIKENESS in table for table in self.tiers) else ()
+        return (*_own_scores(self.filters), *likeness)
 
     @property
     def plan(self) -> MediaPlan:
@@ -177,10 +184,11 @@ def changes(before: Recipe, after: Recipe) -> dict[str, tuple[str, str]]:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """Every key with its value, tiers by their names."""
-    data = recipe.model_dump(exclude={"name", "tiers", "captions"})
+    data = recipe.model_dump(exclude={"name", "tiers", "captions", "embeddings"})
     found = dict(_leaves("", data))
-    for block in recipe.captions:
-        found |= _leaves(f"captions.{block.name}.", block.model_dump(exclude={"name"}))
+    for key, blocks in (("captions", recipe.captions), ("embeddings", recipe.embeddings)):
+        for block in blocks:
+            found |= _leaves(f"{key}.{block.name}.", block.model_dump(exclude={"name"}))
     tiers = recipe.pyramid_tiers
     found["tiers"] = tiers.names
     for step in tiers.steps:

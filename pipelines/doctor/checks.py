@@ -28,6 +28,9 @@ from pipelines.config import captions
 from pipelines.config.filters import ready
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import packages, selftest
+from pipelines.doctor.hardware import gpus
+from pipelines.embedding import blocks, trial
+from pipelines.embedding.blocks import Embedding
 
 NODE_S = 120.0
 """How long a node of a cluster may take for its checks, the start of a worker included."""
@@ -67,6 +70,7 @@ def of_machine(recipe: Recipe) -> tuple[Check, ...]:
         Check("decoder's process", lambda: _decoder(recipe, recipe.plan, encode)),
         Check("filters", lambda: _filters(recipe)),
         *of_captions(recipe),
+        *of_spaces(recipe),
     )
 
 
@@ -85,8 +89,8 @@ def of_filling(recipe: Recipe) -> tuple[Check, ...]:
 
 
 def of_fill(recipe: Recipe) -> tuple[Check, ...]:
-    """The same for `--fill`, which has captions made too."""
-    return (*of_filling(recipe), *of_captions(recipe))
+    """The same for `--fill`, which has captions and vectors made too."""
+    return (*of_filling(recipe), *of_captions(recipe), *of_spaces(recipe))
 
 
 def of_captions(recipe: Recipe) -> tuple[Check, ...]:
@@ -94,6 +98,16 @@ def of_captions(recipe: Recipe) -> tuple[Check, ...]:
     if not recipe.captions:
         return ()
     return (Check("captions", lambda: Passed("; ".join(map(captions.check, recipe.captions)))),)
+
+
+def of_spaces(recipe: Recipe) -> tuple[Check, ...]:
+    """What the vectors of the recipe's spaces need of a machine."""
+    return (Check("embeddings", lambda: _embedders(blocks.listed(recipe))),) if recipe.embeddings else ()
+
+
+def of_embeddings(wanted: Sequence[Embedding]) -> tuple[Check, ...]:
+    """The same for some spaces."""
+    return (Check("embeddings", lambda: _embedders(wanted)),)
 
 
 def of_places(pyramid: str, sources: Sequence[str]) -> tuple[Check, ...]:
@@ -172,6 +186,14 @@ def _decoder(recipe: Recipe, plan: MediaPlan, encode: Encode | None) -> Passed:
     tried = selftest.decoder(plan, encode, recipe.limits)
     lacks = None if tried.level.holds else f"the decoder's process is not fully confined: {tried.level.text}"
     return Passed(tried.text, lacks)
+
+
+def _embedders(wanted: Sequence[Embedding]) -> Passed:
+    """Each is made once and given a thing to embed; what wants a GPU is tried where one is."""
+    tried = [block for block in wanted if not block.gpus or gpus()]
+    for block in tried:
+        trial.embedded(block)
+    return Passed(", ".join(block.by for block in tried) or "none")
 
 
 def _filters(recipe: Recipe) -> Passed:

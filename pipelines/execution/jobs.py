@@ -9,24 +9,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from curation.contract import Source
+from curation.contract import LIKENESS, Source, Space
 from curation.errors import UserError
 from curation.inputs.sidecars import Sidecars
 from curation.inputs.sources import NO_SIDECARS, Listing, Refused, list_sources
 from curation.printable import printable
 from curation.pyramid.history.census import census
+from curation.pyramid.storage.columns import add_scores, add_spaces, check_spaces
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
 from curation.pyramid.tiering.tiers import Tiers
 from pipelines import curate as path
+from pipelines import duplicates
 from pipelines.config import captions
 from pipelines.config.adoption import ADD_TIERS, Choice, choose
 from pipelines.config.captions import Captions
+from pipelines.config.embedding_section import OURS
 from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
+from pipelines.embedding import blocks
+from pipelines.embedding.blocks import Embedding
 from pipelines.execution.cluster import Resources
-from pipelines.execution.records.notices import of_cutting, of_files, of_measuring, of_scores, of_takedown
+from pipelines.execution.records.notices import of_copies, of_cutting, of_files, of_measuring, of_scores, of_takedown
 from pipelines.execution.records.recording import CurationRecording
 from pipelines.execution.results.account import Account
 from pipelines.execution.starting import started
@@ -68,6 +73,7 @@ def run_curate(
     """
     choice = choose(to, options.recipe, options.replace_recipe)
     captions.listed(choice.recipe)  # their prompts are on this machine, or it ends here
+    blocks.listed(choice.recipe)
     with _shown(choice, options) as display:
         with display.searching("listing the sources"):
             taken, outside = choice.recipe.extensions, root is None
@@ -89,7 +95,8 @@ def run_curate(
 def run_fill(uri: str, options: Options) -> int:
     """`ziggurat curate PYRAMID --fill`: the scores that clips lack, then the cutting, without a source being listed."""
     choice = _choice(uri, options)
-    return _fill(choice, uri, choice.recipe.cut.tier, options, captions.listed(choice.recipe))
+    settings = captions.listed(choice.recipe), blocks.listed(choice.recipe)
+    return _fill(choice, uri, choice.recipe.cut.tier, options, *settings)
 
 
 def run_caption(uri: str, names: Sequence[str], limit: int | None, options: Options) -> int:
@@ -100,7 +107,7 @@ def run_caption(uri: str, names: Sequence[str], limit: int | None, options: Opti
             f"the recipe {choice.recipe.name} makes no captions",
             "add [[captions]] to it (docs/captions.md), and curate with --replace-recipe",
         )
-    blocks = captions.listed(choice.recipe, names)
+    wanted = captions.listed(choice.recipe, names)
     chosen = choice.recipe.model_copy(
         update={"captions": tuple(one for one in choice.recipe.captions if not names or one.name in names)}
     )
@@ -110,11 +117,65 @@ def run_caption(uri: str, names: Sequence[str], limit: int | None, options: Opti
         _running(choice, uri, options, display, checks.of_captions, filters=()) as run,
     ):
         watch, name = run.record, run.record.name
-        watch.plan([block.stage for block in blocks], all_listed=True)
-        settings = (run.pyramid, chosen, run.resources, watch, run.account, (), options.retry, name, blocks)
+        watch.plan([block.stage for block in wanted], all_listed=True)
+        settings = (run.pyramid, chosen, run.resources, watch, run.account, (), options.retry, name, wanted)
         with path.working(*settings) as job:
-            for block in blocks:
+            for block in wanted:
                 path.caption(job, block, job.again, limit)
+    return display.account.exit_code
+
+
+def run_embed(uri: str, names: Sequence[str], options: Options) -> int:
+    """`ziggurat embed`: the vectors of some spaces, or of all that the pyramid's recipe has, and nothing else."""
+    choice = _choice(uri, options)
+    if not names and not choice.recipe.embeddings:
+        raise UserError(
+            f"the recipe {choice.recipe.name} fills no space of vectors",
+            f"name one of {', '.join(OURS)}, or add [[embeddings]] to it (docs/search.md)",
+        )
+    wanted = blocks.listed(choice.recipe, names)
+    spaces = [block.space for block in wanted]
+    check_spaces(Pyramid.open(uri), spaces)
+
+    def machine(_: Recipe) -> tuple[checks.Check, ...]:
+        return checks.of_embeddings(wanted)
+
+    with (
+        _shown(choice, options) as display,
+        _running(choice, uri, options, display, machine, filters=(), spaces=spaces) as run,
+    ):
+        watch, name = run.record, run.record.name
+        watch.plan([block.stage for block in wanted], all_listed=True)
+        settings = (run.pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, name, (), wanted)
+        with path.working(*settings) as job:
+            for block in wanted:
+                path.embed(job, block, job.again)
+    return display.account.exit_code
+
+
+def run_duplicates(uri: str, options: Options) -> int:
+    """`ziggurat duplicates`: the signatures that clips lack, and then the place of every clip among its copies."""
+    choice = _choice(uri, options)
+    section = choice.recipe.duplicates
+    (picture,) = blocks.listed(choice.recipe, ["picture"])
+    picture = replace(picture, tier=section.tier)
+    check_spaces(Pyramid.open(uri), [picture.space])
+
+    def machine(_: Recipe) -> tuple[checks.Check, ...]:
+        return checks.of_embeddings([picture])
+
+    with (
+        _shown(choice, options) as display,
+        _running(choice, uri, options, display, machine, filters=(), spaces=[picture.space]) as run,
+    ):
+        add_scores(run.pyramid, [LIKENESS])
+        pyramid, watch = run.pyramid.with_scores([LIKENESS]), run.record
+        watch.plan([picture.stage, duplicates.STAGE], all_listed=True)
+        settings = (pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, run.record.name)
+        with path.working(*settings) as job:
+            path.embed(job, picture, job.again)
+            wanted = duplicates.Wanted(section.rule(picture.by), section.tier, picture.space, picture.by)
+            duplicates.find(job, wanted, job.again)
     return display.account.exit_code
 
 
@@ -140,14 +201,21 @@ def _choice(uri: str, options: Options) -> Choice:
     return choose(uri, options.recipe, options.replace_recipe)
 
 
-def _fill(choice: Choice, uri: str, tier: str | None, options: Options, blocks: Sequence[Captions] = ()) -> int:
+def _fill(
+    choice: Choice,
+    uri: str,
+    tier: str | None,
+    options: Options,
+    captioned: Sequence[Captions] = (),
+    embedded: Sequence[Embedding] = (),
+) -> int:
     recipe, filters = choice.recipe, listed(choice.recipe)
-    machine = checks.of_fill if blocks else checks.of_filling
+    machine = checks.of_fill if captioned or embedded else checks.of_filling
     with _shown(choice, options) as display, _running(choice, uri, options, display, machine) as run:
         watch, name = run.record, run.record.name
-        watch.plan(path.stages(filters, tier, blocks)[1:], all_listed=True)
-        settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name, blocks)
-        with path.working(*settings) as job:
+        watch.plan(path.stages(filters, tier, captioned, embedded)[1:], all_listed=True)
+        settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name)
+        with path.working(*settings, captioned, embedded) as job:
             path.fill(job, tier, job.again)
     return display.account.exit_code
 
@@ -169,9 +237,10 @@ def _running(
     sources: Sequence[str] = (),
     listing: Listing | None = None,
     filters: Sequence[Ready] | None = None,
+    spaces: Sequence[Space] = (),
 ) -> Iterator[Started]:
     """Ray, the pyramid and the run's record around a block; the summary after it. `filters`: those that the run comes
-    to, None for all of the recipe's.
+    to, None for all of the recipe's. `spaces`: that the pyramid gets, beside those of its recipe.
     """
     account, recipe = display.account, choice.recipe
     filters = listed(recipe) if filters is None else filters
@@ -180,7 +249,8 @@ def _running(
         if listing is not None:  # filling may find nothing for them to do
             path.check_gpus(recipe, filters, bool(resources.gpus))
         pyramid, notices = choice.adopt(uri)
-        pyramid = opened(pyramid.uri, pyramid.storage_options)
+        add_spaces(pyramid, spaces)
+        pyramid = opened(pyramid.uri, pyramid.storage_options).with_spaces(spaces)
         notices = of_scores(pyramid.tiers, filters) + of_takedown(pyramid) + of_checks + notices
         if listing is not None:
             notices += of_cutting(recipe, pyramid.uri, pyramid.tiers)
@@ -196,7 +266,8 @@ def _running(
                 account.passed_over = listing.tally.passed_over
                 account.sidecars_lost = listing.tally.sidecars_lost
                 notices = notices + listing.notices()
-            record.notices, record.exit = notices + of_files(pyramid), account.exit_code
+            pyramid = pyramid.refreshed()
+            record.notices, record.exit = notices + of_copies(pyramid) + of_files(pyramid), account.exit_code
             display.summary(census(pyramid), list(record.notices))
 
 

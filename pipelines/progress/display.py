@@ -154,6 +154,9 @@ class Display:
                 "caption_tokens": dict(account.caption_tokens),
                 "caption_usd": account.caption_usd,
                 "captions_left": dict(+account.captions_left),
+                "embedded": dict(+account.embedded),
+                "not_embedded": dict(account.not_embedded),
+                "vectors_lost": dict(account.vectors_lost),
                 "losses": account.losses,
                 "exit": account.exit_code,
                 "cut_bytes": account.cut_bytes,
@@ -218,6 +221,10 @@ def _results(account: Account) -> Table:
     for reason, count in account.cut_without_sound.items():
         table.add_row(f"clips cut without their sound: {reason}", str(count))
     _add_captions(table, account)
+    for space, count in (+account.embedded).items():
+        table.add_row(f"vectors made: {space}", str(count))
+    for what, count in (*account.not_embedded.items(), *account.vectors_lost.items()):
+        table.add_row(f"clips without a vector: {what}", str(count))
     return table
 
 

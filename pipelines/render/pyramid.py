@@ -330,6 +330,8 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     uncut = printable(f"not cut {row['media_why'] or ''}".strip())
     media = f"cut, sha256 {row['media']}" if row["media"] else uncut
     console.print(f"  tier {row['tier'] or 'none'}; {media}")
+    if row.get("duplicate_of"):
+        console.print(f"  a copy of {row['duplicate_of']}")
     caption, by, why_not = (row.get(name) for name in ("caption", "caption_by", "caption_why"))  # an old pyramid's
     if caption is not None:
         console.print(f"  caption by {_cell(by)}: {_cell(caption)}")

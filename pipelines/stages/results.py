@@ -4,6 +4,7 @@
     Score:   clip ids  -> Scored                   (`score`)
     Cut:     CutOrder  -> CutDone                  (`cut`)
     Caption: clips     -> Captioned, several       (`caption`)
+    Embed:   clips     -> Embedded                 (`embed`)
 
 A stage never raises for a video's sake: whatever goes wrong with one is part of its result. `fault_of` tells which
 results are faults of ours rather than of the data.
@@ -133,7 +134,23 @@ class Captioned:
         return self.left if self.clips is None else self.clips.num_rows
 
 
-Result = MeasureDone | SameContent | Scored | CutDone | Captioned
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of some clips in a space (`contract.embeddings_schema`), and for the others why they have `none`
+    (`spaces.UNEMBEDDED`).
+
+    `fault`: why nothing could come of these clips, which is not theirs; `videos`: whose they are.
+    """
+
+    space: str
+    clips: int
+    vectors: pa.Table | None = None
+    none: pa.Table | None = None
+    fault: str | None = None
+    videos: tuple[str, ...] = ()
+
+
+Result = MeasureDone | SameContent | Scored | CutDone | Captioned | Embedded
 
 
 _OF_A_REFRESH = ["video_id", "uris", "modified", "attempts", "job", "extra", "detail", "tried", "finished_at"]
@@ -166,6 +183,9 @@ def batch_of(result: Result) -> Batch | None:
             if result.clips is None:
                 return None
             return Batch(clip_updates=[result.clips], captions=[] if result.rows is None else [result.rows])
+        case Embedded():
+            vectors = [] if result.vectors is None else [result.vectors]
+            return Batch(embeddings=vectors, unembedded=[] if result.none is None else [result.none])
         case SameContent():
             return None
 
@@ -189,7 +209,7 @@ def fault_of(result: Result) -> Fault | None:
             return Fault(why_of(verdict), (result.video["video_id"],))
         case Scored(failed=Verdict() as verdict):
             return Fault(why_of(verdict), result.videos)
-        case Captioned(fault=str() as cause):
+        case Captioned(fault=str() as cause) | Embedded(fault=str() as cause):
             return Fault(cause, result.videos)
         case CutDone(cut=(), failed=failed) if failed:
             why = next(iter(failed.values()))
@@ -225,7 +245,7 @@ def progress(result: Result) -> tuple[int, int]:
     match result:
         case MeasureDone():
             return 1, 0 if result.clips is None or result.refreshed else result.clips.num_rows
-        case Scored():
+        case Scored() | Embedded():
             return result.clips, 0
         case Captioned():
             return len(result), 0

@@ -103,9 +103,8 @@ class Score:
 
     def __call__(self, item: SampledClips, report: Report) -> Scored:
         report(f"{self._filter.name}: {len(item)} clips", 0)
-        measured = [
-            found if isinstance(found, tuple) else (found,) for found in self._filter.measure(self._pictures(item))
-        ]
+        pictures = decoded(self._sandbox, item.frames, item.clip_ids[0])
+        measured = [found if isinstance(found, tuple) else (found,) for found in self._filter.measure(pictures)]
         assert len(measured) == len(item), "a filter gives one measurement for each clip"
         columns: dict[str, list[Any]] = {"clip_id": list(item.clip_ids)}
         for score, values in zip(self._filter.scores, zip(*measured, strict=True), strict=True):
@@ -121,15 +120,18 @@ class Score:
         """End the decoder. The stage can still be called: it starts another."""
         self._sandbox.close()
 
-    def _pictures(self, item: SampledClips) -> list[list[np.ndarray]]:
-        """Each clip's sample frames, (height, width, 3) uint8, BGR. `SampleError` where one of them is no picture."""
-        files = [file for frames in item.frames for file in frames]
-        decoded = iter(self._sandbox.pictures(files, item.clip_ids[0]) if files else ())
-        clips = [[next(decoded) for _ in frames] for frames in item.frames]
-        whole = [[picture for picture in clip if picture is not None] for clip in clips]
-        if any(picture is None for clip in clips for picture in clip):
-            raise SampleError("a sample frame cannot be decoded")
-        return whole
+
+def decoded(sandbox: Sandbox, clips: Sequence[Sequence[bytes]], name: str) -> list[list[np.ndarray]]:
+    """Each clip's sample frames, (height, width, 3) uint8, BGR. `SampleError` where one of them is no picture. `name`:
+    what a log calls them.
+    """
+    files = [file for frames in clips for file in frames]
+    pictures = iter(sandbox.pictures(files, name) if files else ())
+    found = [[next(pictures) for _ in frames] for frames in clips]
+    whole = [[picture for picture in clip if picture is not None] for clip in found]
+    if any(picture is None for clip in found for picture in clip):
+        raise SampleError("a sample frame cannot be decoded")
+    return whole
 
 
 @dataclass(frozen=True, slots=True)

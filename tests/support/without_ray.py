@@ -73,7 +73,7 @@ def here() -> Iterator[None]:
     ray.nodes = lambda: [{"Alive": True, "NodeManagerHostname": socket.gethostname()}]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "ray", ray)  # whatever else is asked of it fails
-        from pipelines import curate, encode
+        from pipelines import curate, duplicates, encode
         from pipelines.commands.shards import encode as encode_command
         from pipelines.execution import starting
         from pipelines.execution.coordinator import Coordinator
@@ -83,6 +83,7 @@ def here() -> Iterator[None]:
         for module in (curate, encode):
             patch.setattr(module, "start_coordinator", lambda attempts: Here(Coordinator(attempts)))
             patch.setattr(module, "run", _run)
+        patch.setattr(duplicates, "run", _run)
         yield
 
 

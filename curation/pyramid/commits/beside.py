@@ -1,8 +1,8 @@
-"""What goes with a clip and does not stand in its row: vectors (`embeddings/NAME`), and what models said of it, with
-captions that have given way to others (`captions`). Part of a commit.
+"""What goes with a clip and does not stand in its row: vectors (`embeddings/NAME`) and why it has none (`unembedded`),
+and what models said of it, with captions that have given way to others (`captions`). Part of a commit.
 
-Both are appended to, and several rows may be of one clip: a vector for each maker, a row for each text of a maker and
-for each reason why it gave none.
+All are appended to, and several rows may be of one clip: a vector for each maker (and each caption, where it is made of
+that), a row for each text of a maker and for each reason why it gave none.
 What is there is looked up first, so a batch that is committed again adds nothing. Two committers that write the same at
 the same moment may both add it: `Pyramid.vectors` takes the first, and `upkeep` removes the other.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 from curation.contract import CAPTIONS
 from curation.pyramid.commits import tail
 from curation.pyramid.queries.makers import UNKNOWN
-from curation.pyramid.storage.datasets import of_space
+from curation.pyramid.storage.datasets import NO_VECTOR, of_space
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.storage.transaction import committed, write
 from curation.pyramid.store import Pyramid
@@ -26,16 +26,16 @@ from curation.retry import retrying
 if TYPE_CHECKING:
     import lance
 
-VECTOR = ("clip_id", "by")
-CAPTION = ("clip_id", "by", "caption", "why")
-"""By what a row is one and the same."""
+_KEY = ("clip_id", "by", "of", "caption", "why")
+"""By what a row is one and the same, as far as its dataset has these columns."""
 
 _AT_ONCE = 1000
 
 
-def row_key(name: str) -> tuple[str, ...]:
-    """The columns by which a row of a dataset of `datasets.BESIDE` is one and the same."""
-    return CAPTION if name == "captions" else VECTOR
+def row_key(pyramid: Pyramid, name: str) -> tuple[str, ...]:
+    """The columns by which a row of one of `Pyramid.beside` is one and the same."""
+    key = tuple(column for column in _KEY if column in pyramid.schema(name).names)
+    return (*key, "space") if name == NO_VECTOR else key
 
 
 def add_embeddings(pyramid: Pyramid, tables: Iterable[pa.Table]) -> int:
@@ -45,6 +45,12 @@ def add_embeddings(pyramid: Pyramid, tables: Iterable[pa.Table]) -> int:
         if table.num_rows:
             by_space.setdefault(table["space"][0].as_py(), []).append(table)
     return sum(add(pyramid, of_space(space), pa.concat_tables(some)) for space, some in by_space.items())
+
+
+def add_unembedded(pyramid: Pyramid, tables: Sequence[pa.Table]) -> int:
+    """Append why clips have no vector (`spaces.UNEMBEDDED`); how many rows were new."""
+    rows = [table for table in tables if table.num_rows]
+    return add(pyramid, NO_VECTOR, pa.concat_tables(rows)) if rows else 0
 
 
 def add_captions(pyramid: Pyramid, tables: Sequence[pa.Table]) -> int:
@@ -66,7 +72,7 @@ def add(pyramid: Pyramid, name: str, rows: pa.Table) -> int:
 
     def once() -> tuple[int, int, int]:
         dataset = pyramid.dataset(name)
-        new = _new(dataset, rows, row_key(name))
+        new = _new(dataset, rows, row_key(pyramid, name))
         if not new.num_rows:
             return 0, 0, 0
         import lance

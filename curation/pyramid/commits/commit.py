@@ -14,8 +14,8 @@ kill in its middle: the outcome is the same. What holds between concurrent commi
   each append, of all rows with one clip_id only the one with the lowest address (the first ever committed) is
   kept. Every committer sees the first one, so all delete the same others; `clips.media` is set to the hash of
   the row that stays.
-* `embeddings`, `captions`: what is there already is not appended (`beside`). A caption that gives way to another is put
-  there before the other is in force.
+* `embeddings`, `unembedded`, `captions`: what is there already is not appended (`beside`). A caption that gives way
+  to another is put there before the other is in force.
 * Two jobs that process one video under different plans at the same time: the last row of `videos` wins; if
   its clips were removed by the other job, `upkeep` finds that and marks the video to be done again.
 * What was taken down (`forget`) does not come in: `gate` leaves it out of the batch, `upsert` out of each transaction.
@@ -58,6 +58,7 @@ class Batch:
     rows of finished videos; `video_updates`: columns of ledger rows that exist. `replaced`: for a video that
     was done again under another plan, all clip_ids it has now; its other clips go. `embeddings`: vectors, each table of
     one space (`contract.embeddings_schema`). `captions`: what models said, rows of `contract.CAPTIONS`.
+    `unembedded`: why clips have no vector, rows of `spaces.UNEMBEDDED`.
     """
 
     media: Sequence[str] = ()
@@ -69,6 +70,7 @@ class Batch:
     replaced: Mapping[str, Collection[str]] = field(default_factory=dict)
     embeddings: Sequence[pa.Table] = ()
     captions: Sequence[pa.Table] = ()
+    unembedded: Sequence[pa.Table] = ()
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -84,6 +86,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
         replaced={video_id: ids for batch in batches for video_id, ids in batch.replaced.items()},
         embeddings=[table for batch in batches for table in batch.embeddings],
         captions=[table for batch in batches for table in batch.captions],
+        unembedded=[table for batch in batches for table in batch.unembedded],
     )
 
 
@@ -131,6 +134,7 @@ class Committer:
         stored, twice = self._append("media", batch.media, ["sha256"])
         hashes = {row["clip_id"]: row["sha256"] for row in stored}
         vectors = beside.add_embeddings(self.pyramid, batch.embeddings)
+        beside.add_unembedded(self.pyramid, batch.unembedded)
         captions = beside.add_captions(self.pyramid, batch.captions)
         clips, updated = self._all_clips(batch, hashes)
         videos, displaced = self._videos(batch.videos) if batch.videos is not None else (0, frozenset())

@@ -34,7 +34,7 @@ def admitted(pyramid: Pyramid, batch: Batch) -> Batch:
         return batch
     tickets = {ticket: read_ticket(ticket)[0] for ticket in (*batch.media, *batch.samples)}
     own = _named_in(batch.clips)
-    beside = (*batch.clip_updates, *batch.embeddings, *batch.captions)
+    beside = (*batch.clip_updates, *batch.embeddings, *batch.captions, *batch.unembedded)
     updated = (clip_id for table in beside for clip_id in table["clip_id"].to_pylist())
     asked = {*updated, *(clip_id for ids in tickets.values() for clip_id in ids)}
     videos = own | _videos_of(pyramid, asked - own.keys())
@@ -53,6 +53,7 @@ def admitted(pyramid: Pyramid, batch: Batch) -> Batch:
         clip_updates=[table.filter(pc.field("clip_id").isin(_strings(alive))) for table in batch.clip_updates],
         embeddings=[table.filter(pc.field("clip_id").isin(_strings(alive))) for table in batch.embeddings],
         captions=[table.filter(pc.field("clip_id").isin(_strings(alive))) for table in batch.captions],
+        unembedded=[table.filter(pc.field("clip_id").isin(_strings(alive))) for table in batch.unembedded],
         video_updates=[without(table, dead) for table in batch.video_updates],
         replaced={video_id: ids for video_id, ids in batch.replaced.items() if video_id not in dead},
     )

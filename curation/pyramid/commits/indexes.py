@@ -1,4 +1,5 @@
-"""The scalar indexes of the datasets: which columns have one, how they are made and kept up with new rows.
+"""The indexes of the datasets: which columns have one, how they are made and kept up with new rows. That of vectors
+is `similar.index`'s to make; here it is one among the others.
 
 An index is a list of segments, and a lookup asks each. `extend` adds rows written since as one more segment and merges
 it with the newest ones that are not much larger, so that there are a handful of them, and the large first one is not
@@ -12,21 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from curation.pyramid.queries import access
-from curation.pyramid.storage.datasets import BESIDE
+from curation.pyramid.similar import index as of_vectors
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
 
 if TYPE_CHECKING:
     import lance
-
-LOOKED_UP = {
-    "videos": ("video_id",),
-    "clips": access.KEYS,
-    "samples": ("clip_id",),
-    "media": ("clip_id",),
-    **dict.fromkeys(BESIDE, ("clip_id",)),
-}
-"""Columns by which rows are found, by commits and by workers: committers make these indexes, `upkeep` the others."""
 
 PAGE_ROWS = 1024
 """Rows of a page of an index, which a lookup reads whole: of 10 M rows, 50 scattered keys take half of what they take
@@ -40,9 +32,24 @@ WORTH = 8192
 """A dataset with fewer rows is looked through sooner than an index of it is made."""
 
 
+def of_committers(pyramid: Pyramid, name: str) -> tuple[str, ...]:
+    """Columns by which rows are found, by commits and by workers, and vectors: committers make these indexes once they
+    are `worth` it, `upkeep` the others.
+    """
+    looked_up = {"videos": ("video_id",), "clips": access.KEYS}.get(name, ("clip_id",))
+    return (*looked_up, *([of_vectors.COLUMN] if of_vectors.COLUMN in pyramid.schema(name).names else []))
+
+
+def worth(column: str) -> int:
+    """Rows from which on an index of a column is worth having."""
+    return of_vectors.EXACT_BELOW if column == of_vectors.COLUMN else WORTH
+
+
 def wanted(pyramid: Pyramid, name: str) -> list[str]:
     """Columns with an index after `upkeep`. Not width and such: they have few values, so no range is narrow."""
-    return [*LOOKED_UP[name], *(pyramid.scores if name == "clips" else ())]
+    kept = [one for one in of_committers(pyramid, name) if one != of_vectors.COLUMN]
+    vectors = of_vectors.COLUMN in pyramid.schema(name).names and of_vectors.is_worth(pyramid.dataset(name))
+    return [*kept, *([of_vectors.COLUMN] if vectors else []), *(pyramid.scores if name == "clips" else ())]
 
 
 def create(pyramid: Pyramid, name: str, columns: Iterable[str]) -> None:
@@ -58,10 +65,16 @@ def missing(pyramid: Pyramid, name: str, columns: Iterable[str]) -> list[str]:
 
 
 def renew(pyramid: Pyramid, name: str) -> None:
-    """Make the indexes whose pages are larger than they should be again; those of older pyramids are."""
+    """Make the indexes again whose pages are larger than they should be, as those of older pyramids are, and one of
+    vectors that has outgrown its cells.
+    """
     dataset = pyramid.dataset(name)
     for index in dataset.describe_indices():
         column = index.field_names[0]
+        if column == of_vectors.COLUMN:
+            if of_vectors.is_outgrown(dataset):
+                retrying(f"index on {name}.{column}", lambda column=column: make(pyramid, name, column))
+            continue
         parts = dataset.stats.index_stats(index.name)["segments"]
         pages = sum(int(part.get("num_pages", 0)) for part in parts)
         if pages and index.num_rows_indexed > 2 * _page_rows(name, column) * pages:
@@ -72,6 +85,9 @@ def make(pyramid: Pyramid, name: str, column: str) -> None:
     """Make one index of all rows, in the place of one that is there. Raises as Lance does."""
     from lance.indices import IndexConfig
 
+    if column == of_vectors.COLUMN:
+        of_vectors.make(pyramid.dataset(name))
+        return
     config = IndexConfig("btree", {"zone_size": _page_rows(name, column)})
     pyramid.dataset(name).create_scalar_index(column, config, replace=True)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import ipc
 
-from curation.contract import FORMAT_VERSION, SPACES
+from curation.contract import FORMAT_VERSION
 from curation.pyramid.commits import gate, older
 from curation.pyramid.commits.commit import Batch, Committer, joined
 from curation.pyramid.storage.files import Files
@@ -80,7 +80,7 @@ def recover(pyramid: Pyramid) -> int:
     entries = retrying(f"journal of {pyramid.uri}", lambda: files.names(FOLDER, ENTRY))
     for names in chunks((name.removeprefix(f"{FOLDER}/") for name in entries), _BATCH_ENTRIES):
         committer = Committer(pyramid)
-        found = {name: batch for name in names if (batch := _read(files, name)) is not None}
+        found = {name: batch for name in names if (batch := _read(pyramid, name)) is not None}
         for name in [name for name, batch in found.items() if not committer.is_whole(batch)]:
             _log.warning("an entry of the journal whose files are gone is left out, its work is done again: %s", name)
             del found[name]
@@ -109,13 +109,13 @@ def without_namesakes(pyramid: Pyramid, batch: Batch) -> Batch:
     return replace(batch, clips=batch.clips.filter(pa.array(kept, pa.bool_())))
 
 
-def _read(files: Files, name: str) -> Batch | None:
+def _read(pyramid: Pyramid, name: str) -> Batch | None:
     """The batch of an entry; None where another run was faster, or where the entry is damaged, which is told: a machine
     that goes down leaves files cut short anywhere. What it held is not in the ledger, so this run does it again.
     """
-    content = retrying(f"journal of {files.uri}", lambda: files.read(f"{FOLDER}/{name}"))
+    content = retrying(f"journal of {pyramid.uri}", lambda: pyramid.files.read(f"{FOLDER}/{name}"))
     try:
-        return None if content is None else _unpacked(content)
+        return None if content is None else _unpacked(content, pyramid)
     except _DAMAGED as error:
         _log.warning("a damaged entry of the journal is left out, its work is done again: %s (%s)", name, error)
         return None
@@ -137,6 +137,7 @@ _PACKED = pa.schema(
         ("video_updates", pa.list_(pa.binary())),
         ("embeddings", pa.list_(pa.binary())),
         ("captions", pa.list_(pa.binary())),
+        ("unembedded", pa.list_(pa.binary())),
         ("format", pa.int32()),
     ]
 )
@@ -156,12 +157,13 @@ def _packed(batch: Batch) -> bytes:
         "video_updates": [_stream(table) for table in batch.video_updates],
         "embeddings": [_stream(table) for table in batch.embeddings],
         "captions": [_stream(table) for table in batch.captions],
+        "unembedded": [_stream(table) for table in batch.unembedded],
         "format": FORMAT_VERSION,
     }
     return _stream(pa.Table.from_pylist([row], schema=_PACKED))
 
 
-def _unpacked(content: bytes) -> Batch:
+def _unpacked(content: bytes, pyramid: Pyramid) -> Batch:
     (row,) = _table(content).to_pylist()
     videos = None if row["videos"] is None else _table(row["videos"])
     updates = [_table(stream) for stream in row.get("video_updates") or ()]
@@ -175,15 +177,16 @@ def _unpacked(content: bytes) -> Batch:
         clip_updates=[_table(stream) for stream in row["clip_updates"]],
         video_updates=updates,
         replaced=json.loads(row["replaced"]),
-        embeddings=[_space(_table(stream)) for stream in row.get("embeddings") or ()],
+        embeddings=[_space(_table(stream), pyramid) for stream in row.get("embeddings") or ()],
         captions=[_table(stream) for stream in row.get("captions") or ()],
+        unembedded=[_table(stream) for stream in row.get("unembedded") or ()],
     )
     return batch if row.get("format") else older.batch(batch)
 
 
-def _space(vectors: pa.Table) -> pa.Table:
-    """`vectors`; ValueError where there is no space that they are of."""
-    if unknown := {*vectors["space"].to_pylist()} - {space.name for space in SPACES}:
+def _space(vectors: pa.Table, pyramid: Pyramid) -> pa.Table:
+    """`vectors`; ValueError where the pyramid has no space that they are of."""
+    if unknown := {*vectors["space"].to_pylist()} - {*pyramid.spaces}:
         raise ValueError(f"no space is called {sorted(unknown)}")
     return vectors
 

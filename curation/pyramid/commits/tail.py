@@ -19,7 +19,7 @@ from typing import Any
 from curation.errors import UserError
 from curation.pyramid.commits import indexes
 from curation.pyramid.lifecycle.compaction import TARGET_ROWS, plan
-from curation.pyramid.storage.datasets import BESIDE
+from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.transaction import written_again
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
@@ -29,9 +29,6 @@ EVERY = 32
 """Versions after which the tail is tended."""
 FRAGMENTS = 64
 """Fragments after which it is, too, of `samples` and `media`: a commit appends one for each video or cut segment."""
-MERGED = ("videos", "clips", *BESIDE)
-"""`samples` and `media` hold the bytes: only `upkeep` merges their fragments."""
-
 _log = logging.getLogger(__name__)
 _said: set[tuple[str, str]] = set()
 """Which steps of which pyramid have been warned of: a lasting fault comes back every 32 versions."""
@@ -54,9 +51,9 @@ def tend(pyramid: Pyramid, name: str) -> None:
         return
     steps: dict[str, Callable[[], Any]] = {
         f"index on {name}.{column}": lambda column=column: _index(pyramid, name, column)
-        for column in indexes.LOOKED_UP[name]
+        for column in indexes.of_committers(pyramid, name)
     }
-    if name in MERGED:
+    if name not in BYTES:  # only `upkeep` merges those
         steps[f"merge of {name}"] = lambda: merge(pyramid, name)
     steps[f"extension of the indexes of {name}"] = lambda: indexes.extend(pyramid, name)
     for what, step in steps.items():
@@ -69,7 +66,7 @@ def tend(pyramid: Pyramid, name: str) -> None:
 
 
 def _index(pyramid: Pyramid, name: str, column: str) -> None:
-    if pyramid.dataset(name).count_rows() >= indexes.WORTH and indexes.missing(pyramid, name, [column]):
+    if pyramid.dataset(name).count_rows() >= indexes.worth(column) and indexes.missing(pyramid, name, [column]):
         indexes.make(pyramid, name, column)
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from curation.contract import GIVEN, Source, Status
 from curation.filters.table import FRAME_SCORES
 from curation.inputs import own_columns
-from curation.pyramid.history import captions
+from curation.pyramid.history import captions, vectors
 from curation.pyramid.history.failures import beginnings, kind
 from curation.pyramid.history.names import Names
 from curation.pyramid.history.search import Question, search
@@ -29,6 +29,7 @@ from curation.pyramid.queries.conditions import Between, Condition, OneOf, Prese
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import FACTS, Tiers
+from curation.spaces import Space
 
 if TYPE_CHECKING:
     import lance
@@ -228,6 +229,24 @@ class Ledger:
             return pa.array(captions.wanting(self.pyramid, batch, by, again), pa.bool_())
 
         yield from self._search(Question(words, test, chosen, ("clip_id", "caption_by", "caption_why")), columns)
+
+    def unembedded(
+        self, space: Space, by: str, tier: str | None, columns: Collection[str], again: Collection[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of the clips of a tier (None: of all) that want a vector in `space` by the maker `by`, where a space
+        is of captions of the caption in force: it has given none, or failed for a reason that `again` names.
+        """
+        bounds: list[Condition] = [*(self._bounds(tier) if tier is not None else [])]
+        if space.of_caption:
+            bounds.append(Present("caption", True))
+        words = {"no vector in": space.name, "by": by, "where": list(map(str, bounds)), "again": beginnings(again)}
+
+        def chosen(batch: pa.RecordBatch) -> pa.Array:
+            return pa.array(vectors.wanting(self.pyramid, batch, space, by, again), pa.bool_())
+
+        needs = ("clip_id", *(["caption"] if space.of_caption else []))
+        test = self._test(bounds) if bounds else pc.field("clip_id").is_valid()
+        yield from self._search(Question(words, test, chosen, needs), columns)
 
     def uncut(self, tier: str, columns: Collection[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
         """`columns` of the clips of a tier that have neither been cut nor failed to be, up to `at_once` at a time.

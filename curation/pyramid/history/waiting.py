@@ -1,8 +1,8 @@
-"""How many clips wait for a score, for being cut or for a caption: what a loosened threshold leaves to do."""
+"""How many clips wait for a score, for being cut, for a caption or a vector: what a loosened threshold leaves to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -10,30 +10,34 @@ from curation.filters.base import NO_SAMPLES
 from curation.pyramid.history.failures import PASSING
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.store import Pyramid
+from curation.spaces import Space
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Counts of clips: `scores` by score, those of none left out; `cut`: clips of the tier that are not cut yet;
-    `captions` by block, those of none left out.
+    `captions` by block and `vectors` by space, those of none left out.
     """
 
     scores: Mapping[str, int]
     cut: int
     captions: Mapping[str, int] = field(default_factory=dict)
+    vectors: Mapping[str, int] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, int]:
         """All counts by what is waited for."""
         captions = {f"caption {block}": count for block, count in self.captions.items()}
-        return {**self.scores, "cut": self.cut, **captions}
+        vectors = {f"embed {space}": count for space, count in self.vectors.items()}
+        return {**self.scores, "cut": self.cut, **captions, **vectors}
 
     def __bool__(self) -> bool:
-        return bool(self.scores or self.cut or self.captions)
+        return bool(self.scores or self.cut or self.captions or self.vectors)
 
     def __str__(self) -> str:
         parts = [f"{count} for {score}" for score, count in self.scores.items()]
         captions = [f"{count} for a caption by {block}" for block, count in self.captions.items()]
-        return ", ".join([*parts, *([f"{self.cut} to be cut"] if self.cut else []), *captions])
+        vectors = [f"{count} for a vector in {space}" for space, count in self.vectors.items()]
+        return ", ".join([*parts, *([f"{self.cut} to be cut"] if self.cut else []), *captions, *vectors])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +61,38 @@ class WantedCaptions:
     keep_given: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class WantedVectors:
+    """Which vectors are to be made: see `Ledger.unembedded`."""
+
+    space: Space
+    by: str
+    tier: str | None = None
+
+
 def waiting(
     pyramid: Pyramid,
     scores: Mapping[str, Wanted],
     cut_tier: str | None,
     captions: Mapping[str, WantedCaptions] = MappingProxyType({}),
+    vectors: Sequence[WantedVectors] = (),
 ) -> Waiting:
     """What is still to do by a recipe that computes `scores`, cuts the clips of `cut_tier` (None: none) and has
-    `captions` made: what the ledger gives the next run to do, with what failed by a fault of ours or of the network.
+    `captions` and `vectors` made: what the ledger gives the next run to do, with what failed by a fault of ours or of
+    the network.
     """
     ledger = Ledger(pyramid)
     counts = {score: _unscored(ledger, score, wanted) for score, wanted in scores.items()}
     uncut = 0 if cut_tier is None else _uncut(ledger, cut_tier)
     told = {block: _uncaptioned(ledger, wanted) for block, wanted in captions.items()}
     left = {block: count for block, count in told.items() if count}
-    return Waiting({score: count for score, count in counts.items() if count}, uncut, left)
+    spaces = {wanted.space.name: _unembedded(ledger, wanted) for wanted in vectors}
+    return Waiting(
+        {score: count for score, count in counts.items() if count},
+        uncut,
+        left,
+        {space: count for space, count in spaces.items() if count},
+    )
 
 
 def _unscored(ledger: Ledger, score: str, wanted: Wanted) -> int:
@@ -87,6 +108,11 @@ def _uncaptioned(ledger: Ledger, wanted: WantedCaptions) -> int:
     batches = ledger.uncaptioned(
         wanted.by, wanted.tier, ("clip_id",), (PASSING,), wanted.outranked_by, wanted.keep_given
     )
+    return sum(batch.num_rows for batch in batches)
+
+
+def _unembedded(ledger: Ledger, wanted: WantedVectors) -> int:
+    batches = ledger.unembedded(wanted.space, wanted.by, wanted.tier, ("clip_id",), (PASSING,))
     return sum(batch.num_rows for batch in batches)
 
 

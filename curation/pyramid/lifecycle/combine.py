@@ -26,7 +26,6 @@ from curation.errors import UserError
 from curation.pyramid.commits import beside, journal
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history import plans, runs
-from curation.pyramid.storage.datasets import BESIDE
 from curation.pyramid.storage.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
@@ -188,7 +187,7 @@ def _bring(source: Pyramid, to: Pyramid, videos: list[Row], before: Mapping[str,
     assert batch.clips is not None
     names, bytes_ = batch.clips["clip_id"].to_pylist(), batch.clips["media"].to_pylist()
     cut = {name: digest for name, digest in zip(names, bytes_, strict=True) if digest is not None}
-    for name in BESIDE:
+    for name in source.beside:
         for some in chunks(names, _CLIPS):
             rows = select(source.dataset(name), "clip_id", some, source.dataset(name).schema.names)
             beside.add(to, name, rows)

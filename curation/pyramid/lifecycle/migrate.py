@@ -25,7 +25,7 @@ from curation.pyramid.commits import beside, journal, older
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history import runs
 from curation.pyramid.storage.columns import missing, writable
-from curation.pyramid.storage.datasets import BESIDE, NAMES, create
+from curation.pyramid.storage.datasets import create
 from curation.pyramid.storage.locks import only_holder
 from curation.pyramid.store import Pyramid
 from curation.retry import explained, retrying
@@ -64,10 +64,10 @@ def migrate(uri: str, storage_options: Mapping[str, str] | None = None) -> Migra
         if pyramid.about.under_way and not pyramid.about.under_way.startswith(COMMAND):
             Pyramid.open(uri, storage_options)  # says what makes it ready
         if _is_done(pyramid):
-            return Migrated(FORMAT_VERSION, work=False)
+            return Migrated(pyramid.about.format, work=False)
         before = pyramid.about.format if pyramid.about.format < FORMAT_VERSION else None
         _check(pyramid)
-        for name in BESIDE:
+        for name in pyramid.beside:
             _create(pyramid, name)
         moved = _copy_vectors(pyramid, pyramid.dataset("clips"))
         pyramid = pyramid.made_by(f"{COMMAND} {pyramid.uri}")
@@ -82,7 +82,7 @@ def migrate(uri: str, storage_options: Mapping[str, str] | None = None) -> Migra
 
 def _is_done(pyramid: Pyramid) -> bool:
     about = pyramid.about
-    return about.format == FORMAT_VERSION and not about.under_way and not _left(pyramid)
+    return about.format >= FORMAT_VERSION and not about.under_way and not _left(pyramid)
 
 
 def _is_laid_out(pyramid: Pyramid) -> bool:
@@ -96,8 +96,8 @@ def _left(pyramid: Pyramid) -> set[str]:
 
 def _check(pyramid: Pyramid) -> None:
     """UserError where not every dataset of old is there, or a run is at work."""
-    for name in NAMES:
-        if name not in BESIDE:
+    for name in pyramid.names:
+        if name not in pyramid.beside:
             pyramid.dataset(name)
     if running := runs.running(pyramid.files):
         raise UserError(f"the run {running[0].run} is at work on {pyramid.uri}", "wait until it has ended, or end it")

@@ -28,7 +28,7 @@ from curation.pyramid.history.names import Names
 from curation.pyramid.lifecycle.compaction import compact, hashed
 from curation.pyramid.queries import access
 from curation.pyramid.storage.columns import writable
-from curation.pyramid.storage.datasets import BESIDE, BYTES, NAMES
+from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.files import is_remote
 from curation.pyramid.storage.locks import only_holder
 from curation.pyramid.storage.lookup import chunks, select
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-COMPACTED = ("videos", "clips", *BESIDE)
-"""Compacted by Lance, whole; the others hold the bytes, and only their small fragments are merged."""
 _ATTEMPTS = 5
 """At a compaction while somebody else writes."""
 
@@ -91,19 +89,19 @@ def upkeep(
         retrying(f"columns of clips in {pyramid.uri}", lambda: writable(pyramid, "clips"))  # indexes want them
         redo, stale, puzzling = _settle_plans(pyramid)
         settled = timedelta(0) if idle else settle
-        needless = [remove_needless(pyramid, name, settled) for name in (*BYTES, *BESIDE)]
+        needless = [remove_needless(pyramid, name, settled) for name in (*BYTES, *pyramid.beside)]
         orphans, twins = map(sum, zip(*needless, strict=True))
         before, size = _fragments(pyramid), _bytes(pyramid)
-        for name in COMPACTED:
+        for name in ("videos", "clips", *pyramid.beside):  # the others hold the bytes
             _compact_rows(pyramid, name)
         merged = [compact(pyramid, name) for name in BYTES]
-        for name in NAMES:
+        for name in pyramid.names:
             _index(pyramid, name)
         measure(pyramid)
         Names(pyramid).keep(pyramid)
         names.tidy(pyramid, settled)
         search.tidy(pyramid)
-        freed = sum(clean(pyramid, name, keep, idle) for name in NAMES)
+        freed = sum(clean(pyramid, name, keep, idle) for name in pyramid.names)
         return Upkept(
             orphans=orphans,
             twins=twins,
@@ -117,7 +115,7 @@ def upkeep(
             freed_bytes=freed,
             bytes_before=size,
             bytes_after=_bytes(pyramid),
-            old_versions=sum(len(pyramid.dataset(name).versions()) - 1 for name in NAMES),
+            old_versions=sum(len(pyramid.dataset(name).versions()) - 1 for name in pyramid.names),
         )
 
 
@@ -190,7 +188,7 @@ def remove_needless(pyramid: Pyramid, name: str, settle: timedelta) -> tuple[int
     suspects = addresses[np.isin(hashes, values[counts > 1])]
     twins: list[int] = []
     seen: set[tuple[Any, ...]] = set()
-    columns = list(row_key(name)) if name in BESIDE else ["clip_id"]
+    columns = list(row_key(pyramid, name)) if name in pyramid.beside else ["clip_id"]
     for row in access.fetch(dataset, np.sort(suspects), columns, with_row_id=True).to_pylist():
         key = tuple(row[column] for column in columns)
         if key in seen:
@@ -284,9 +282,9 @@ def _bytes(pyramid: Pyramid) -> int | None:
     """What the datasets take on a local disk; a store would have to be asked for each file."""
     if is_remote(pyramid.uri):
         return None
-    files = (path for name in NAMES for path in Path(pyramid.dataset_uri(name)).rglob("*") if path.is_file())
+    files = (path for name in pyramid.names for path in Path(pyramid.dataset_uri(name)).rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files)
 
 
 def _fragments(pyramid: Pyramid) -> int:
-    return sum(len(pyramid.dataset(name).get_fragments()) for name in NAMES)
+    return sum(len(pyramid.dataset(name).get_fragments()) for name in pyramid.names)

@@ -11,9 +11,10 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import IO, Any
 
 import pyarrow as pa
@@ -106,13 +107,20 @@ def parquet(rows: Rows, out: IO[bytes]) -> int:
     return count
 
 
-def videos(query: Query, output: str, names: str = "{clip_id}") -> Extracted:
+def is_table(output: str) -> bool:
+    """Whether `output` names a file of rows, and not a folder."""
+    return outputs.suffix(output) in TABLES
+
+
+def videos(
+    query: Query, output: str, names: str = "{clip_id}", more: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Extracted:
     """One .mp4 for every clip of the query that has been cut (of an image .jpg or .png), called by the pattern `names`,
     and `METADATA`.
 
     The folder must be new or empty, and is so again where this fails. Every file is compared with its SHA-256 before it
     gets its name; a difference is an error that names the clip. `METADATA` has the columns of the query, and those that
-    say where a clip comes from.
+    say where a clip comes from. `more`: what else it says of each clip.
     """
     pattern = Pattern.of(names)
     wanted = dict.fromkeys((*query.selected, *FIELDS, "uris", "media"))
@@ -124,7 +132,9 @@ def videos(query: Query, output: str, names: str = "{clip_id}") -> Extracted:
             written = _save(folder, query, called)
             for row in rows:
                 if row["clip_id"] in written:
-                    metadata.write(_json({"file_name": written[row["clip_id"]][0], **row}).encode())
+                    metadata.write(
+                        _json({"file_name": written[row["clip_id"]][0], **row, **more.get(row["clip_id"], {})}).encode()
+                    )
             files += len(written)
             size += sum(length for _, length in written.values())
             missing += len(rows) - len(written)

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curation.contract import FORMAT_VERSION, SCORES
+from curation.contract import FORMAT_VERSION, NEWEST_FORMAT, SCORES, SPACES, Space
 from curation.errors import UserError
 from curation.pyramid.storage.files import Files, is_remote, options
 from curation.pyramid.tiering.tiers import Bound, Tiers
+from curation.retry import explained
+from curation.spaces import MOST_WIDE, is_space_name
 
 __all__ = ["FILE", "About", "Moved", "changing", "is_remote", "normalize", "options", "read", "write"]
 
 FILE = "pyramid.json"
+_EVERYWHERE = frozenset(space.name for space in SPACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class About:
     `clips.tier` may still hold tiers from before. `scores`: those that this pyramid has beside `contract.SCORES`, by
     filters of its users' own: those of the recipe that came last first, in its order. One that is a score of every
     pyramid by now is left out: the column is there, and its name is no user's any more. `under_way`: the command that
-    is making the pyramid what it is to be, and has not ended; "" where none is.
+    is making the pyramid what it is to be, and has not ended; "" where none is. `spaces`: those of vectors that this
+    pyramid has beside `contract.SPACES`; with some it is of format `NEWEST_FORMAT`.
     """
 
     tiers: Tiers
@@ -59,8 +63,11 @@ class About:
     scores: tuple[str, ...] = ()
     recipe_sha256: str | None = None
     under_way: str = ""
+    spaces: tuple[Space, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.spaces and self.format == FORMAT_VERSION:
+            object.__setattr__(self, "format", NEWEST_FORMAT)
         object.__setattr__(self, "scores", tuple(score for score in self.scores if score not in SCORES))
         for tiers in (self.tiers, self.recipe_tiers):
             if tiers is not None:
@@ -78,6 +85,16 @@ class About:
                     found.append(Moved(step.name, column, was.get(column), step.ranges.get(column)))
         return tuple(found)
 
+    def with_spaces(self, spaces: Sequence[Space]) -> About:
+        """The same with these spaces too. Those that it has stay as they are: their datasets say what they hold."""
+        every = {one.name: one for one in (*spaces, *self.spaces)}
+        return replace(self, spaces=tuple(one for name, one in every.items() if name not in _EVERYWHERE))
+
+    def moved_to(self, tiers: Tiers) -> About:
+        """The same with these tiers in force."""
+        before = self.recipe_tiers or self.tiers
+        return replace(self, tiers=tiers, recipe_tiers=before, retiering=self.retiering or tiers != self.tiers)
+
     def to_json(self) -> str:
         data: dict[str, Any] = {"format": self.format, "recipe": self.recipe, "tiers": self.tiers.to_data()}
         if self.recipe_version is not None:
@@ -92,6 +109,8 @@ class About:
             data["scores"] = list(self.scores)
         if self.under_way:
             data["under_way"] = self.under_way
+        if self.spaces:
+            data["spaces"] = [asdict(space) for space in self.spaces]
         return json.dumps(data, indent=2) + "\n"
 
     @classmethod
@@ -104,9 +123,9 @@ class About:
             raise UserError(
                 f"{uri} is not a pyramid: its {FILE} is not readable", "give the path of a pyramid"
             ) from None
-        if version > FORMAT_VERSION:
+        if version > NEWEST_FORMAT:
             raise UserError(
-                f"{uri} was made by a newer Ziggurat (format {version}, this one reads {FORMAT_VERSION})",
+                f"{uri} was made by a newer Ziggurat (format {version}, this one reads {NEWEST_FORMAT})",
                 "upgrade ziggurat and run the command again",
             )
         try:
@@ -123,10 +142,41 @@ class About:
                 tuple(map(str, data.get("scores", ()))),
                 None if data.get("recipe_sha256") is None else str(data["recipe_sha256"]),
                 str(data.get("under_way", "")),
+                tuple(_space(one) for one in data.get("spaces", ())),
             )
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             remedy = "restore the file, or upgrade ziggurat if a newer one wrote it"  # whose scores tiers may bound
             raise UserError(f"{uri}/{FILE} is damaged ({error})", remedy) from None
+
+
+def _space(data: Any) -> Space:
+    """A space as `to_json` wrote it; its name becomes a folder."""
+    space = Space(str(data["name"]), int(data["width"]), str(data["what"]), bool(data["of_caption"]))
+    if not is_space_name(space.name) or not 0 < space.width <= MOST_WIDE:
+        raise ValueError(f"space {space.name!r:.60} of width {space.width}")
+    return space
+
+
+def looked_up(place: str, storage_options: Mapping[str, str] | None) -> About | None:
+    """As `read`; UserError where the place does not answer."""
+    try:
+        return read(place, options(place, storage_options))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise explained(error, f"cannot reach {place}") or UserError(
+            f"cannot reach {place} ({str(error)[:200]})", "check the URI and its credentials"
+        ) from error
+
+
+def ready(place: str, about: About) -> About:
+    """`about`; UserError where the pyramid at `place` is of an older format, or not made to its end."""
+    if about.under_way:
+        raise UserError(f"{place} is not what it is to be yet", f"run `{about.under_way}` to its end")
+    if about.format < FORMAT_VERSION:
+        raise UserError(
+            f"{place} was made by an older Ziggurat (format {about.format}, this one works on {FORMAT_VERSION})",
+            f"run `ziggurat migrate {place}`: it keeps everything, and older versions refuse the pyramid afterwards",
+        )
+    return about
 
 
 def normalize(uri: str | os.PathLike[str]) -> str:

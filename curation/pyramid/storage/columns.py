@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from curation.errors import UserError
+from curation.pyramid.storage.datasets import create
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
+from curation.spaces import Space
 
 if TYPE_CHECKING:
     import lance
@@ -32,6 +35,27 @@ def add_scores(pyramid: Pyramid, scores: Sequence[str]) -> None:
     own = tuple(dict.fromkeys((*pyramid.about.scores, *scores)))
     wider = Pyramid(pyramid.uri, replace(pyramid.about, scores=own), pyramid.storage_options)
     retrying(f"columns of clips in {pyramid.uri}", lambda: writable(wider, "clips"))
+
+
+def check_spaces(pyramid: Pyramid, spaces: Sequence[Space]) -> None:
+    """UserError where the pyramid has a space of such a name whose vectors are others."""
+    for space in spaces:
+        there = pyramid.spaces.get(space.name)
+        if there is not None and (there.width, there.of_caption) != (space.width, space.of_caption):
+            raise UserError(
+                f"the space {space.name} of {pyramid.uri} has vectors of {there.width} numbers ({there.what})",
+                f"give the one of {space.width} numbers another name",
+            )
+
+
+def add_spaces(pyramid: Pyramid, spaces: Sequence[Space]) -> None:
+    """Make the datasets of these spaces. It comes before `pyramid.json` names them, as with scores."""
+    check_spaces(pyramid, spaces)
+    larger = Pyramid(pyramid.uri, pyramid.about.with_spaces(spaces), pyramid.storage_options)
+    for name in set(larger.names) - set(pyramid.names):
+        place = larger.dataset_uri(name)
+        what = f"cannot write to {place}"
+        retrying(what, lambda name=name, place=place: create(place, larger.schema(name), larger.storage_options))
 
 
 def writable(pyramid: Pyramid, name: str) -> lance.LanceDataset:

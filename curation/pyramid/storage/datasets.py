@@ -18,6 +18,7 @@ from curation.contract import (
     embeddings_schema,
 )
 from curation.retry import explained
+from curation.spaces import UNEMBEDDED
 
 STORAGE_VERSION = "2.2"
 """Lance file format: the first one with blob v2, under which small and large clips are both stored well."""
@@ -28,16 +29,32 @@ def of_space(space: str) -> str:
     return f"embeddings/{space}"
 
 
-_SPACES: dict[str, Space] = {of_space(space.name): space for space in SPACES}
+def spaces_of(own: Sequence[Space]) -> dict[str, Space]:
+    """The spaces of a pyramid that has these of its own, by the names of their datasets."""
+    return {of_space(space.name): space for space in (*SPACES, *own)}
+
 
 BYTES = ("samples", "media")
 """The datasets that hold frames and clips: appended to, one row a clip, never rewritten but to merge small files."""
 
-BESIDE = (*_SPACES, "captions")
-"""The datasets of what goes with a clip and is not in its row: appended to, several rows a clip."""
+NO_VECTOR = "unembedded"
+"""The dataset of why clips have no vector, in a pyramid with spaces of its own."""
 
-NAMES = (*BYTES, *BESIDE, "clips", "videos")
-"""The datasets in the order in which a commit writes them."""
+
+def beside(own: Sequence[Space] = ()) -> tuple[str, ...]:
+    """The datasets of what goes with a clip and is not in its row: appended to, several rows a clip. `own`: the spaces
+    that a pyramid has of its own.
+    """
+    return (*spaces_of(own), *([NO_VECTOR] if own else []), "captions")
+
+
+def names(own: Sequence[Space] = ()) -> tuple[str, ...]:
+    """The datasets in the order in which a commit writes them."""
+    return (*BYTES, *beside(own), "clips", "videos")
+
+
+BESIDE, NAMES = beside(), names()
+"""Those of every pyramid: what each has besides, `Pyramid.beside` and `Pyramid.names` say."""
 
 
 def media_schema() -> pa.Schema:
@@ -49,15 +66,15 @@ def media_schema() -> pa.Schema:
     return pa.schema([SAMPLES.field("clip_id"), lance.blob_field(BLOB_FIELD), *MEDIA_PLAIN])
 
 
-def schema(name: str, scores: Sequence[str] = ()) -> pa.Schema:
-    """The columns of a dataset, in a pyramid that has these scores of its own."""
+def schema(name: str, scores: Sequence[str] = (), own: Sequence[Space] = ()) -> pa.Schema:
+    """The columns of a dataset, in a pyramid that has these scores and spaces of its own."""
     if name == "media":
         return media_schema()
-    if name in _SPACES:
-        return embeddings_schema(_SPACES[name])
-    return (
-        clips_schema(scores) if name == "clips" else {"videos": VIDEOS, "samples": SAMPLES, "captions": CAPTIONS}[name]
-    )
+    if name == "clips":
+        return clips_schema(scores)
+    if (space := spaces_of(own).get(name)) is not None:
+        return embeddings_schema(space)
+    return {"videos": VIDEOS, "samples": SAMPLES, "captions": CAPTIONS, NO_VECTOR: UNEMBEDDED}[name]
 
 
 def create(uri: str, schema: pa.Schema, options: dict[str, str] | None) -> None:

@@ -32,7 +32,7 @@ from curation.pyramid.history import names, runs
 from curation.pyramid.lifecycle.compaction import TARGET_ROWS, rewritten
 from curation.pyramid.lifecycle.upkeep import clean, measure, remove_needless
 from curation.pyramid.queries import access
-from curation.pyramid.storage.datasets import BYTES, NAMES
+from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.files import Files, is_remote
 from curation.pyramid.storage.locks import alone, only_holder
 from curation.pyramid.storage.lookup import chunks, select
@@ -179,7 +179,7 @@ def _rows_removed(pyramid: Pyramid, work: Work) -> _Removed:
     rows: dict[str, int] = {}
     fragments: dict[str, Collection[int]] = {}
     needless = copied = 0
-    for name in reversed(NAMES):
+    for name in reversed(pyramid.names):
         key, values = _keys(name, work)
         what = f"removal from {name}"
         rows[name] = retrying(what, lambda name=name, key=key, values=values: delete_rows(pyramid, name, key, values))
@@ -188,13 +188,13 @@ def _rows_removed(pyramid: Pyramid, work: Work) -> _Removed:
             # may be of a result that two commit, this command (`journal.recover`) and the run that has it in hand.
             needless += sum(remove_needless(pyramid, name, _SETTLE))
     references = retrying("removal from clips", lambda: _unreferred(pyramid, work.clips))
-    for name in NAMES:
+    for name in pyramid.names:
         holds = _fragments_to_go(pyramid, name, work)
         if name in BYTES:  # large ones, written again one by one while others commit
             fragments[name] = holds
         else:
             copied += _copied(pyramid, name, holds)
-    return _Removed({name: rows[name] for name in NAMES}, needless, references, records, copied, fragments)
+    return _Removed({name: rows[name] for name in pyramid.names}, needless, references, records, copied, fragments)
 
 
 def _keys(name: str, work: Work) -> tuple[str, frozenset[str]]:
@@ -258,7 +258,7 @@ def _rewritten(pyramid: Pyramid, fragments: Mapping[str, Collection[int]]) -> tu
 
 def _indexed(pyramid: Pyramid) -> None:
     """Make all indexes again, which hold the keys of rows that are deleted, and what queries know of the scores."""
-    for name in NAMES:
+    for name in pyramid.names:
         for column in [index.field_names[0] for index in pyramid.dataset(name).describe_indices()]:
             what = f"index on {name}.{column}"
             retrying(what, lambda name=name, column=column: indexes.make(pyramid, name, column))
@@ -270,18 +270,18 @@ def _versions_removed(pyramid: Pyramid) -> tuple[int, int]:
     """Remove the names, which are a cache, and all versions but the latest and pinned ones: (versions, bytes)."""
     retrying(f"cannot write to {pyramid.uri}", lambda: pyramid.files.remove_folder(names.FOLDER))
     before = _number_of_versions(pyramid)
-    freed = sum(clean(pyramid, name, timedelta(0), idle=False) for name in NAMES)
+    freed = sum(clean(pyramid, name, timedelta(0), idle=False) for name in pyramid.names)
     return before - _number_of_versions(pyramid), freed
 
 
 def _number_of_versions(pyramid: Pyramid) -> int:
-    return sum(len(pyramid.dataset(name).versions()) for name in NAMES)
+    return sum(len(pyramid.dataset(name).versions()) for name in pyramid.names)
 
 
 def _left(pyramid: Pyramid, work: Work) -> list[str]:
     """What is still there of it, besides in pinned versions."""
     found: list[str] = []
-    for name in NAMES:
+    for name in pyramid.names:
         dataset, tags = pyramid.dataset(name), _tags(pyramid, name)
         if _has(pyramid, name, None, work):
             found.append(f"rows of {name} that somebody wrote meanwhile: give the command again")
@@ -293,7 +293,9 @@ def _left(pyramid: Pyramid, work: Work) -> list[str]:
 
 def pins(pyramid: Pyramid, work: Work) -> tuple[str, ...]:
     """The tags of versions that have some of it."""
-    return tuple(sorted({tag for name in NAMES for tag in _tags(pyramid, name) if _has(pyramid, name, tag, work)}))
+    return tuple(
+        sorted({tag for name in pyramid.names for tag in _tags(pyramid, name) if _has(pyramid, name, tag, work)})
+    )
 
 
 def _tags(pyramid: Pyramid, name: str) -> list[str]:

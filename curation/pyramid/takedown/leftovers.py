@@ -21,7 +21,6 @@ import pyarrow as pa
 from curation.identity import FAMILY
 from curation.pyramid.commits import journal
 from curation.pyramid.history import names, runs
-from curation.pyramid.storage.datasets import NAMES
 from curation.pyramid.storage.files import Files, is_remote, options
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
@@ -73,7 +72,7 @@ def sweep(pyramid: Pyramid, videos: Collection[str], clips: Collection[str]) -> 
     """Remove every file of no version that holds rows of these videos or clips, that was never finished, or that is of
     an index, and small files that were never finished.
     """
-    done = sum((_swept(pyramid, name, videos, clips) for name in NAMES), Swept())
+    done = sum((_swept(pyramid, name, videos, clips) for name in pyramid.names), Swept())
     return done if is_remote(pyramid.uri) else done + _unfinished(pyramid.uri)
 
 

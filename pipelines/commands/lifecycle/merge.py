@@ -9,6 +9,7 @@ from curation.pyramid.storage.about import normalize
 from curation.pyramid.storage.address import located
 from curation.pyramid.storage.locks import only_holder
 from curation.pyramid.store import Pyramid
+from curation.spaces import Space
 from pipelines.config.recipe import Recipe, differences, parsed
 
 
@@ -48,6 +49,18 @@ def _one_recipe(first: Pyramid, second: Pyramid) -> Recipe | None:
     return recipe
 
 
+def _spaces(first: Pyramid, second: Pyramid) -> tuple[Space, ...]:
+    """The spaces of their own that both have. UserError where one name is two spaces."""
+    for name in first.spaces.keys() & second.spaces.keys():
+        ours, theirs = first.spaces[name], second.spaces[name]
+        if (ours.width, ours.of_caption) != (theirs.width, theirs.of_caption):
+            raise UserError(
+                f"the space {name} has {ours.width} numbers a vector in {first.uri}, {theirs.width} in {second.uri}",
+                "nothing was done: give one of them another name in a pyramid of its own",
+            )
+    return tuple({one.name: one for one in (*second.about.spaces, *first.about.spaces)}.values())
+
+
 def _target(sources: tuple[Pyramid, Pyramid], to: str) -> Pyramid:
     """The pyramid to merge into: made now, or by this command before."""
     place, options = located(to, None)
@@ -56,7 +69,8 @@ def _target(sources: tuple[Pyramid, Pyramid], to: str) -> Pyramid:
     there = Pyramid.find(to, unready=True)
     if there is None:
         scores = tuple(dict.fromkeys((*first.about.scores, *second.about.scores)))
-        return Pyramid.create(to, first.tiers, first.recipe_name, options, first.recipe_text(), scores, command)
+        spaces = _spaces(first, second)
+        return Pyramid.create(to, first.tiers, first.recipe_name, options, first.recipe_text(), scores, command, spaces)
     if there.about.under_way != command:
         raise UserError(f"{there.uri} is a pyramid already", "choose another path for the merge")
     return there

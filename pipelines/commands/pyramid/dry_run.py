@@ -28,6 +28,7 @@ from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
 from pipelines.curate import check_gpus, settled_under, stale_uris
 from pipelines.doctor import checks, hardware
+from pipelines.embedding import blocks as embeddings
 from pipelines.execution.jobs import Options, checked
 from pipelines.execution.probe import Probe, Probed
 from pipelines.execution.records.notices import of_cutting, of_scores
@@ -64,7 +65,7 @@ class DryRun:
     left. `trial`: what some of them came to; `all_of_it`: what that means for all of them. Both are None where nothing
     is left.
 
-    `waiting`: clips of the pyramid that a run would score, by score, `cut`, or have captioned; they are not in
+    `waiting`: clips of the pyramid that a run would score, by score, `cut`, have captioned or embedded; they are not in
     `all_of_it`.
     """
 
@@ -137,6 +138,7 @@ def dry_run(
     choice = choose(to, options.recipe, options.replace_recipe)
     recipe, filters = choice.recipe, listed(choice.recipe)
     captions.listed(recipe)
+    embeddings.listed(recipe)
     with searching("checking the set-up"):
         check_gpus(recipe, (), bool(hardware.gpus()))
         notes = checks.pass_all(checks.of_machine(recipe))

@@ -68,7 +68,7 @@ def query(request: Request) -> Answer:
     """Ask, and write where an output is named; without one the rows are read by whoever takes the answer."""
     check_count(request)
     if request.output is not None:
-        _check_output(request.output, request.names)
+        check_output(request.output, request.names)
     elif request.names is not None:
         raise UserError("--names is for a folder of mp4 files", "name one with --output")
     found = _query(request)
@@ -134,7 +134,7 @@ def named(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _check_output(output: str, names: str | None) -> None:
+def check_output(output: str, names: str | None) -> None:
     """Before anything is read: a wrong place, kind or pattern is told at once."""
     suffix = outputs.suffix(output)
     if suffix and suffix not in export.TABLES:

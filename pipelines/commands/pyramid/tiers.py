@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import UserError
-from curation.pyramid.history.waiting import Waiting, Wanted, WantedCaptions, waiting
+from curation.pyramid.history.waiting import Waiting, Wanted, WantedCaptions, WantedVectors, waiting
 from curation.pyramid.queries import kinds
 from curation.pyramid.storage.about import Moved
 from curation.pyramid.store import Pyramid
@@ -19,6 +19,7 @@ from pipelines.commands.pyramid.query import absent
 from pipelines.config import captions
 from pipelines.config.filters import computable
 from pipelines.config.recipe import Recipe, parsed
+from pipelines.embedding import blocks as embeddings
 from pipelines.execution.records.notices import of_measuring
 
 
@@ -152,7 +153,12 @@ def still_to_do(pyramid: Pyramid, recipe: Recipe) -> Waiting:
         for block in captions.computable(recipe)
         if block.tier in pyramid.tiers.names
     }
-    return waiting(pyramid, scores, recipe.cut.tier, blocks)
+    vectors = [
+        WantedVectors(block.space, block.by, block.tier)
+        for block in embeddings.computable(recipe)
+        if block.space.name in pyramid.spaces and (block.tier is None or block.tier in pyramid.tiers.names)
+    ]
+    return waiting(pyramid, scores, recipe.cut.tier, blocks, vectors)
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import Status
+from curation.contract import LIKENESS, Status
 from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
 from curation.pyramid.history.ledger import Ledger
@@ -76,6 +76,14 @@ def of_files(pyramid: Pyramid) -> list[str]:
     """Past some thousand small files every commit and lookup takes a third of a second."""
     files = pyramid.scattered()
     return [f"{files} small files: `ziggurat upkeep {pyramid.uri}` merges them"] if files > MANY_FILES else []
+
+
+def of_copies(pyramid: Pyramid) -> list[str]:
+    """How many clips are copies of better ones, for nothing leaves them out unasked."""
+    if LIKENESS not in pyramid.about.scores:
+        return []
+    copies = pyramid.dataset("clips").count_rows(filter=pc.field("duplicate_of").is_valid())
+    return [f"{copies} clips are copies of better ones: `--likeness` and tiers leave them out"] if copies else []
 
 
 def of_takedown(pyramid: Pyramid) -> list[str]:

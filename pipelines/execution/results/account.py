@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from curation.contract import Reason, Status, scores_among
 from curation.reasons import loses
-from pipelines.stages.results import Captioned, CutDone, MeasureDone, Result, SameContent, Scored
+from pipelines.stages.results import Captioned, CutDone, Embedded, MeasureDone, Result, SameContent, Scored
 
 _REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
@@ -29,6 +29,9 @@ class Account:
     set-up or of ours; `captions_equal`, clips whose caption another clip has got in this run too; `caption_tokens`, in
     and out; `captions_left`, clips that a budget has left to another run. Of more than a million captions only those
     that come again within a million are seen to be equal.
+
+    Of vectors, by space: `embedded`; `not_embedded`, for what the clip is; `vectors_lost`, by a fault of the set-up or
+    of ours.
     """
 
     inputs: int = 0
@@ -56,6 +59,9 @@ class Account:
     caption_tokens: Counter[str] = field(default_factory=Counter)
     caption_usd: float = 0.0
     captions_left: Counter[str] = field(default_factory=Counter)
+    embedded: Counter[str] = field(default_factory=Counter)
+    not_embedded: Counter[str] = field(default_factory=Counter)
+    vectors_lost: Counter[str] = field(default_factory=Counter)
     commits: int = 0
     passed_over: Counter[str] = field(default_factory=Counter)
     """Files that the folders hold and that were not taken, by extension; no inputs."""
@@ -73,9 +79,10 @@ class Account:
         clips = {f"clips not cut: {why}": count for why, count in self.cut_failed.items() if not _of_data(why)}
         failed = {what: count for what, count in self.not_scored.items() if loses(what.rpartition(": ")[2])}
         captions = {f"captions: {what}": count for what, count in self.captions_lost.items()}
+        vectors = {f"vectors: {what}": count for what, count in self.vectors_lost.items()}
         sidecars = {f"sidecars: {why}": count for why, count in self.sidecars_lost.items()}
         scores = {f"scores: {what}": count for what, count in failed.items()}
-        return {**videos, **clips, **scores, **captions, **sidecars}
+        return {**videos, **clips, **scores, **captions, **vectors, **sidecars}
 
     @property
     def left_undone(self) -> dict[str, int]:
@@ -117,6 +124,11 @@ class Account:
 
             case Captioned():
                 self._captioned(result)
+            case Embedded():
+                self.embedded[result.space] += 0 if result.vectors is None else result.vectors.num_rows
+                counts = self.not_embedded if result.fault is None else self.vectors_lost
+                whys = [] if result.none is None else result.none["why"].to_pylist()
+                counts.update(f"{result.space}: {why.partition(':')[0]}" for why in whys)
 
     def _captioned(self, result: Captioned) -> None:
         if result.clips is None:

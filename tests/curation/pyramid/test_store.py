@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.contract import CLIPS, FORMAT_VERSION, VIDEOS
+from curation.contract import CLIPS, NEWEST_FORMAT, VIDEOS
 from curation.errors import UserError
 from curation.pyramid import store
 from curation.pyramid.commits.commit import Committer
@@ -80,7 +80,7 @@ def test_what_is_no_pyramid_is_refused_in_one_line(tmp_path: Path, prepare: obje
 
 def test_a_newer_format_is_refused_and_not_created_over(pyramid: Pyramid) -> None:
     path = Path(pyramid.uri, "pyramid.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT_VERSION + 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": NEWEST_FORMAT + 1}))
     for attempt in (Pyramid.open, lambda uri: Pyramid.open_or_create(uri, TIERS, "x")):
         with pytest.raises(UserError, match="newer Ziggurat") as caught:
             attempt(pyramid.uri)

@@ -23,6 +23,7 @@ NEEDED = {
 IN_A_TABLE = {
     "filters.custom": {"name": '"logo"', "filter": '"a:B"'},
     "captions": {"name": '"dense"', "tier": '"all"', "model": '"m"', "endpoint": '"http://h/v1"'},
+    "embeddings": {"name": '"looks"', "kind": '"picture"'},
 }
 SPECIAL = {("filters.ocr.gate", "false")}
 """A number that is switched off so."""

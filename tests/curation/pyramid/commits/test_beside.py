@@ -33,7 +33,7 @@ def vectors(*rows: tuple[str, str], value: float = 0.5) -> pa.Table:
 
 def there(pyramid: Pyramid, name: str = "embeddings/clip") -> list[tuple[Any, ...]]:
     """What each row is known by."""
-    rows = pyramid.dataset(name).to_table(columns=list(beside.row_key(name))).to_pylist()
+    rows = pyramid.dataset(name).to_table(columns=list(beside.row_key(pyramid, name))).to_pylist()
     return sorted(tuple(row.values()) for row in rows)
 
 

@@ -111,16 +111,16 @@ def test_any_beginning_of_an_entry_is_read_whole_or_told_as_damaged(pyramid: Pyr
     name = Journal(pyramid.uri, "killed").keep(Batch(clips=clips({"clip_id": "c"}), replaced={"v": ["c"]}))
     path = Path(pyramid.uri, journal.FOLDER, name)
     content = path.read_bytes()
-    whole = journal._read(pyramid.files, name)
+    whole = journal._read(pyramid, name)
     assert whole is not None
     for length in range(len(content)):
         path.write_bytes(content[:length])
         caplog.clear()
-        found = journal._read(pyramid.files, name)
+        found = journal._read(pyramid, name)
         assert found == whole if found is not None else name in caplog.text, length
     for other in (b"\0" * 4096, b"no stream at all", journal._stream(pa.table({"media": [1]}))):
         path.write_bytes(other)
-        assert journal._read(pyramid.files, name) is None
+        assert journal._read(pyramid, name) is None
 
 
 @pytest.mark.parametrize("cut", [0, 3, 7, 200, -200, -20])

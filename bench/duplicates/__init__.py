@@ -1,0 +1,1 @@
+"""How well copies of clips are found among others, and what it costs."""

@@ -1,0 +1,1 @@
+"""Clips that are alike: vectors of the spaces, their index, and the search in them."""

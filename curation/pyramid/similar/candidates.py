@@ -1,0 +1,106 @@
+"""Which clips may be copies of some: those with the nearest signatures, as they are or mirrored.
+
+The first step of finding copies; `pipelines.stages.compare` looks at the pictures of what comes out. Up to as many
+vectors as are searched without an index, all are held in memory (2.2 kB a clip) and compared; above, the index gives
+the nearest, and the stored vectors decide again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.embed import signature
+from curation.pyramid.similar import index, vectors
+from curation.pyramid.store import Pyramid
+from curation.spaces import Space
+
+if TYPE_CHECKING:
+    import lance
+
+MOST = 10
+"""Candidates of a clip. Of copies in the measured set 0.999 are among the ten nearest."""
+_SPARE = 3
+_PROBES = 16
+_BLOCK = 8192
+_COLUMNS = ["clip_id", "by", "vector"]
+
+
+class Candidates:
+    """The nearest clips by their signatures in one version of a space. `by`: whose vectors count. `least`: twice the
+    dot product of two vectors, below which nothing is a candidate (`likeness.NEAR`).
+    """
+
+    def __init__(self, pyramid: Pyramid, space: Space, by: str, least: float, most: int = MOST) -> None:
+        self._dataset: lance.LanceDataset = vectors.opened(pyramid, space)
+        self._by, self._least, self._most = by, least, most
+        self._space = space
+        self._held = None if index.there(self._dataset) is not None else _held(self._dataset, by)
+
+    def of(self, clip_ids: Sequence[str]) -> dict[str, list[str]]:
+        """For each clip that has a vector, the clips that may be like it, the likeliest first; never itself."""
+        own = self.signatures(clip_ids)
+        if not own:
+            return {}
+        asked = np.stack(list(own.values()))
+        found = self._among_all(asked) if self._held is not None else self._by_index(asked)
+        return {clip_id: self._best(clip_id, near) for clip_id, near in zip(own, found, strict=True)}
+
+    def signatures(self, clip_ids: Collection[str]) -> dict[str, np.ndarray]:
+        """The stored signatures (`signature.WIDTH`,) float32 of those clips that have one."""
+        found: dict[str, np.ndarray] = {}
+        for table in vectors.of_clips(self._dataset, self._space, clip_ids, self._by):
+            for name, row in zip(table["clip_id"].to_pylist(), _rows(table).astype(np.float32), strict=True):
+                found.setdefault(name, row)
+        return found
+
+    def _best(self, clip_id: str, near: Mapping[str, float]) -> list[str]:
+        there = [(name, value) for name, value in near.items() if name != clip_id and value >= self._least]
+        return [name for name, _ in sorted(there, key=lambda item: (-item[1], item[0]))[: self._most]]
+
+    def _among_all(self, asked: np.ndarray) -> list[dict[str, float]]:
+        """All vectors against those asked for, a block at a time."""
+        assert self._held is not None
+        ids, held = self._held
+        found: list[dict[str, float]] = [{} for _ in asked]
+        turned = signature.mirrored(asked)
+        for start in range(0, len(held), _BLOCK):
+            block = held[start : start + _BLOCK].astype(np.float32).T
+            near = 2 * np.maximum(asked @ block, turned @ block)
+            for row, column in np.argwhere(near >= self._least):
+                name, value = ids[start + column], float(near[row, column])
+                found[row][name] = max(value, found[row].get(name, value))
+        return found
+
+    def _by_index(self, asked: np.ndarray) -> list[dict[str, float]]:
+        return [self._nearest(vector) for vector in asked]
+
+    def _nearest(self, vector: np.ndarray) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for seen in (vector, signature.mirrored(vector)):
+            asked: dict[str, Any] = {"column": index.COLUMN, "q": seen.astype(np.float16)}
+            asked |= {"k": _SPARE * self._most, "nprobes": _PROBES}
+            table = self._dataset.scanner(columns=[*_COLUMNS, "_distance"], nearest=asked).to_table()
+            table = table.filter(pc.field("by") == pc.scalar(self._by))
+            for name, value in zip(table["clip_id"].to_pylist(), (2 * _rows(table) @ seen).tolist(), strict=True):
+                found[name] = max(value, found.get(name, value))
+        return found
+
+
+def _held(dataset: lance.LanceDataset, by: str) -> tuple[list[str], np.ndarray]:
+    """The ids and the vectors (n, width) float16 of one maker."""
+    table = dataset.scanner(columns=_COLUMNS, filter=pc.field("by") == pc.scalar(by), use_scalar_index=False).to_table()
+    return table["clip_id"].to_pylist(), _rows(table)
+
+
+def _rows(table: pa.Table) -> np.ndarray:
+    """The column `vector` as (n, width) float16."""
+    width = table.schema.field("vector").type.list_size
+    if not table.num_rows:
+        return np.empty((0, width), np.float16)
+    flat = pa.concat_arrays([chunk.flatten() for chunk in table["vector"].chunks])
+    return flat.to_numpy(zero_copy_only=False).reshape(table.num_rows, width)

@@ -1,0 +1,1 @@
+"""Commands about clips that are alike."""

@@ -1,0 +1,139 @@
+"""Near-duplicates: every clip gets its `likeness` with a better one, and where that is enough, whose copy it is.
+
+    clips without a place -> rounds of some thousands: [compare] -> what changes (`similar.places`) -> rows
+
+A round's clips are compared with each other and with all that have a place. A round is committed when it is done: that
+is what a kill may cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.contract import LIKENESS, Reason, Verdict, clips_schema
+from curation.embed.groups import Pair
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.similar import places
+from curation.pyramid.similar.places import Rule
+from curation.pyramid.storage.lookup import chunks, select
+from curation.pyramid.store import Pyramid
+from curation.spaces import Space
+from pipelines.execution.ray_data import StageSpec, run
+from pipelines.stages.compare import ClipsToCompare, Compared, CompareStage
+from pipelines.stages.results import Scored
+
+if TYPE_CHECKING:
+    from pipelines.curate import Job
+
+STAGE = "duplicates"
+ROUND = 2000
+"""Clips that are compared before what was found is committed."""
+AT_ONCE = 4
+"""Clips of an item: with ten candidates each, the pictures of 44 are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run of it works by: the rule, the clips of which tier (None: all), and whose signatures count."""
+
+    rule: Rule
+    tier: str | None
+    space: Space
+    signed_by: str
+
+
+def find(job: Job, wanted: Wanted, again: Collection[str] = ()) -> None:
+    """Find the place of every clip that has none. `again`: see `Ledger.stale_clips`."""
+    with job.watch.searching("looking up which groups have lost their best"):
+        for some in chunks(sorted(lost(job.pyramid, wanted.rule)), ROUND):
+            _commit(job, [places.unsettled(clip_id) for clip_id in some])
+    with job.watch.over(STAGE, job.coordinator):
+        while clips := list(islice(_without_place(job.pyramid, wanted, again), ROUND)):
+            again = ()
+            job.watch.expect(len(clips))
+            _round(job, wanted, clips)
+
+
+def _without_place(pyramid: Pyramid, wanted: Wanted, again: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Clips, and the video of each."""
+    batches = Ledger(pyramid).stale_clips(LIKENESS, wanted.rule.by, pyramid.tiers, wanted.tier, again=again)
+    return (pair for batch in batches for pair in zip(*batch.to_pydict().values(), strict=True))
+
+
+def _round(job: Job, wanted: Wanted, clips: Sequence[tuple[str, str]]) -> None:
+    together = frozenset(clip_id for clip_id, _ in clips)
+    make = CompareStage(job.pyramid, wanted.space, wanted.signed_by, wanted.rule.by, together, limits=job.recipe.limits)
+    stage = StageSpec(STAGE, make, give_up=make.give_up)
+    items = (ClipsToCompare(*zip(*part, strict=True)) for part in chunks(clips, AT_ONCE))
+    pairs, failed, faults = list[Pair](), dict[str, str](), dict[str, str]()
+    for delivery in run(items, [stage], job.coordinator, job.resources, _nothing, job.recipe.run.attempts):
+        compared: Compared = delivery.result
+        pairs += compared.pairs
+        (faults if compared.fault else failed).update(compared.failed)
+        job.watch.advance(len(compared))
+    _commit(job, placed(job.pyramid, wanted.rule, together - {*failed, *faults}, pairs))
+    _commit(job, [places.without(*one, wanted.rule) for one in failed.items()])
+    videos = dict(clips)
+    _commit(job, [places.without(*one, wanted.rule) for one in faults.items()], [videos[one] for one in faults])
+
+
+def placed(pyramid: Pyramid, rule: Rule, new: Collection[str], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """The rows that a round writes."""
+    rows = _rows(pyramid, {*new, *(name for pair in pairs for name in (pair.one, pair.other))})
+    rows |= _rows(pyramid, {row[places.BEST] for row in rows.values() if row[places.BEST]} - rows.keys())
+    found = places.changed(rows, new, pairs, rule, pyramid.tiers)
+    written = {row["clip_id"] for row in found.rows}
+    return found.rows + [places.unsettled(name) for name in _copies_of(pyramid, found.deposed) if name not in written]
+
+
+def lost(pyramid: Pyramid, rule: Rule) -> set[str]:
+    """Clips of groups that have lost their best; see `places.has_lost_its_best`."""
+    clips = pyramid.dataset("clips")
+    if places.BY not in clips.schema.names:
+        return set()
+    found, bests = set[str](), set[str]()
+    copies = clips.scanner(columns=["clip_id", places.BEST], filter=pc.field(places.BEST).is_valid())
+    for batch in copies.to_batches():
+        best_of = dict(zip(*batch.to_pydict().values(), strict=True))
+        rows = _rows(pyramid, {*best_of, *best_of.values()})
+        for name, best in best_of.items():
+            if name in rows and places.has_lost_its_best(rows[name], rows.get(best), rule, pyramid.tiers):
+                found |= {name, best} & rows.keys()
+                bests.add(best)
+    return found | {*_copies_of(pyramid, sorted(bests))}
+
+
+def _rows(pyramid: Pyramid, clip_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The rows of those clips that are there, with all that ranks them."""
+    clips, columns = pyramid.dataset("clips"), places.read(pyramid.scores)
+    parts = (select(clips, "clip_id", some, columns).to_pylist() for some in chunks(sorted(clip_ids), ROUND))
+    return {row["clip_id"]: row for rows in parts for row in rows}
+
+
+def _copies_of(pyramid: Pyramid, clip_ids: Sequence[str]) -> list[str]:
+    clips = pyramid.dataset("clips")
+    parts = (select(clips, places.BEST, some, ["clip_id"]) for some in chunks(clip_ids, ROUND))
+    return [name for table in parts for name in table["clip_id"].to_pylist()]
+
+
+def _commit(job: Job, rows: Sequence[dict[str, Any]], of_lost: Sequence[str] = ()) -> None:
+    """Commit rows; those of a fault of ours, of clips of the videos `of_lost`, count as losses."""
+    if not rows:
+        return
+    schema = clips_schema([LIKENESS])
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema([schema.field(name) for name in places.WRITTEN]))
+    Committer(job.pyramid).commit(Batch(clip_updates=[table]))
+    failed = Verdict(Reason.INTERNAL, detail=rows[0][places.WHY]) if of_lost else None
+    job.account.add(Scored(table, len(rows), failed, tuple(of_lost)))
+
+
+def _nothing(_: Compared) -> str:
+    """Nothing of a round is kept before it is whole."""
+    return ""
