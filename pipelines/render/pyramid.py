@@ -196,9 +196,10 @@ def _saved(saved: Saved, as_json: bool) -> None:
 
 
 def _shown(query: Query) -> tuple[str, ...]:
-    """The columns of a screen: of the pyramid's own scores those that the query asks for."""
+    """The columns of a screen: of the pyramid's own scores those that the query asks for, and whose captions."""
     own = [score for score in asked_scores(query) if score not in SHOWN]
-    return (*SHOWN[:-1], *own, SHOWN[-1])
+    captions = ("caption", "caption_by") if query.makers else ()
+    return (*SHOWN[:-1], *own, SHOWN[-1], *captions)
 
 
 def _clips(query: Query, columns: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ however many captions there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -36,12 +36,15 @@ _READ = ["clip_id", "by", "caption", "why", "made_at"]
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 _TOLD = 20
 
+AT_ONCE = 32_768
+"""Clips that are looked up at a time, where a scan gives so many: each look-up may be a pass over the ids of all
+captions."""
 
-def means(maker: str, by: str | None) -> bool:
+
+def means(maker: str, by: str) -> bool:
     """Whether `by` is the maker that a person calls `maker`: its whole name or the first parts of it, as `NAME` or
     `NAME/MODEL` of `NAME/MODEL/HASH`.
     """
-    by = by or UNKNOWN
     return by == maker or by.startswith(f"{maker}/")
 
 
@@ -87,12 +90,14 @@ def _there(clips: lance.LanceDataset, captions: lance.LanceDataset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a maker has said of a clip. `rank`: of several of one maker the greatest counts."""
+    """What a maker has said of a clip. `rank`: the greatest counts: the earlier choice, then what is in force, then
+    what was made last.
+    """
 
+    rank: tuple[int, bool, datetime, int]
     by: str
     caption: str | None
     why: str | None
-    rank: tuple[bool, datetime, int]
 
 
 class Chosen:
@@ -104,44 +109,54 @@ class Chosen:
         """
         self._pyramid, self._makers, self._version = pyramid, makers, version
         self._dataset: lance.LanceDataset | None = None
+        self._choices: dict[str, int | None] = {}
 
     def add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the caption, its maker, and where there is none why."""
+        there = set(batch.schema.names)
+        unsaid = [None] * batch.num_rows
+        in_force = (batch[name].to_pylist() if name in there else unsaid for name in COLUMNS)
         names = batch["clip_id"].to_pylist()
-        there = {
-            name: batch[name].to_pylist() if name in batch.schema.names else [None] * len(names) for name in COLUMNS
-        }
-        earlier = self._earlier(names)
+        said = self._earlier(names)
         told: list[tuple[str | None, ...]] = []
-        for name, caption, by, why in zip(names, *there.values(), strict=True):
-            in_force = _Said(by or UNKNOWN, caption, why, (True, _LONG_AGO, 0))
-            told.append(_chosen(self._makers, (in_force, *earlier.get(name, ()))))
+        for name, caption, by, why in zip(names, *in_force, strict=True):
+            by = by or UNKNOWN
+            mine = said.get(name, [])
+            if (choice := self._choice(by)) is not None:
+                mine.append(_Said((-choice, True, _LONG_AGO, 0), by, caption, why))
+            told.append(_best(mine))
         for place, name in enumerate(COLUMNS):
             values = pa.array([one[place] for one in told], pa.string())
-            at = batch.schema.get_field_index(name)
-            field = CLIPS.field(name)
+            at, field = batch.schema.get_field_index(name), CLIPS.field(name)
             batch = batch.append_column(field, values) if at < 0 else batch.set_column(at, field, values)
         return batch
 
+    def _choice(self, by: str) -> int | None:
+        """Which of the makers `by` is, from 0; None where it is none."""
+        if by not in self._choices:
+            self._choices[by] = next((at for at, maker in enumerate(self._makers) if means(maker, by)), None)
+        return self._choices[by]
+
     def _earlier(self, clip_ids: list[str]) -> dict[str, list[_Said]]:
+        """What the makers have said of clips, but for what is in force."""
         if self._dataset is None:
             self._dataset = self._pyramid.dataset("captions", self._version)
         test = reduce(or_, (_is(pc.field("by"), maker) for maker in self._makers))
+        rows = select(self._dataset, "clip_id", clip_ids, _READ, with_row_address=True, also=test)
         found: dict[str, list[_Said]] = {}
-        for row in select(self._dataset, "clip_id", clip_ids, _READ, with_row_address=True, also=test).to_pylist():
-            rank = (False, row["made_at"] or _LONG_AGO, row["_rowaddr"])
-            found.setdefault(row["clip_id"], []).append(_Said(row["by"], row["caption"], row["why"], rank))
+        for row in rows.to_pylist():
+            choice = self._choice(row["by"])
+            assert choice is not None, row
+            rank = (-choice, False, row["made_at"] or _LONG_AGO, row["_rowaddr"])
+            found.setdefault(row["clip_id"], []).append(_Said(rank, row["by"], row["caption"], row["why"]))
         return found
 
 
-def _chosen(makers: Iterable[str], said: Sequence[_Said]) -> tuple[str | None, str | None, str | None]:
-    """Caption, maker and reason of a clip: of the first maker that has a caption, of that one's the caption in force,
-    else the last; where none has one, the reason of the first that has given one.
-    """
-    why: str | None = None
-    for maker in makers:
-        mine = sorted((one for one in said if means(maker, one.by)), key=lambda one: one.rank, reverse=True)
-        if best := next((one for one in mine if (one.caption or "").strip()), None):
-            return best.caption, best.by, None
-        why = why or next((one.why for one in mine if one.why), None)
-    return None, None, why
+def _best(said: Sequence[_Said]) -> tuple[str | None, str | None, str | None]:
+    """Caption, maker and reason of a clip: a caption, and where there is none a reason, by rank."""
+    captions = [one for one in said if (one.caption or "").strip()]
+    if captions:
+        best = max(captions, key=lambda one: one.rank)
+        return best.caption, best.by, None
+    reasons = [one for one in said if one.why]
+    return None, None, max(reasons, key=lambda one: one.rank).why if reasons else None

@@ -255,6 +255,7 @@ class Query:
             columns=self._projection(dataset),
             filter=conditions.expression(self.conditions, dataset.schema.names),
             limit=self.rows,
+            batch_size=makers.AT_ONCE if self._chooses else None,
             with_row_id=with_row_id,
             use_scalar_index=False,
         )

@@ -112,6 +112,11 @@ def test_a_row_of_a_list_comes_before_a_sidecar(tmp_path: Path) -> None:
     assert listing.tally.without_sidecar == 1
 
 
+def test_a_lists_caption_is_cleaned_alike() -> None:
+    columns = json.dumps({"caption": "\x1b[2J\x07", "Text": "a \x00fox\u202e runs"})
+    assert own_columns.caption(columns) == "a fox runs", "a caption of which nothing is shown is none"
+
+
 @pytest.mark.parametrize("argument", ["", "a.mp4", "list.txt", "*.mp4"])
 def test_no_sidecar_leads_out_of_its_folder(tmp_path: Path, argument: str) -> None:
     cage = tmp_path / "cage"

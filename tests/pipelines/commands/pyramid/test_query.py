@@ -253,6 +253,8 @@ def test_the_captions_of_a_maker_and_the_makers_that_there_are(tmp_path: Path, c
     rows = map(json.loads, (tmp_path / "clips" / "metadata.jsonl").read_text().splitlines())
     wanted[name] = ("of the model", "dense/m/0")
     assert {row["clip_id"]: (row["caption"], row["caption_by"]) for row in rows} == wanted
+    out, _ = ask(capsys, made.uri, "--caption-by", "dense")
+    assert "caption_by" in out[0] and " dense/m/0" in "".join(out), "a screen shows what was asked for"
     out, _ = ask(capsys, made.uri, "--caption_by", "given", "--count")
     assert out == ["1"], "with an underscore it is a condition on the caption in force"
     assert main(["query", made.uri, "--caption-by", "dens"]) == 2
