@@ -28,6 +28,7 @@ TITLES = {
     "curate": "Curation",
     "query": "Queries",
     "growth": "Growth",
+    "caption": "Captions",
     "models": "Models",
     "train": "Training",
 }
@@ -83,6 +84,7 @@ def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]
         "curate": (*videos, "--copies", *options.copies, "--presets", *options.presets),
         "query": ("--rows", str(options.rows)),
         "growth": ("--rows", "10000", "1000000"),
+        "caption": ("--captions", "100000"),
         "models": (),
         "train": videos,
     }

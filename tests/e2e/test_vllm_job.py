@@ -144,14 +144,16 @@ def test_every_clip_is_captioned_in_the_worker_as_it_is_by_the_server_of_the_sam
 def test_a_worker_that_is_killed_is_replaced_and_no_clip_is_lost(place: Path, here: Path) -> None:
     adopt(here, block(place, "free", str(place / "free.toml")))
     killed: list[int] = []
+    python = vllm_python()
     over = threading.Event()
 
     def kill() -> None:
-        """The first worker that has vLLM loaded."""
+        """The first worker of Ray's that has vLLM's environment: the trial before it is none."""
         while not over.is_set() and not killed:
             for process in jobs.of_run("killed"):
                 with suppress(OSError, psutil.Error):
-                    if f"{vllm_python().parent.parent}/" in Path(f"/proc/{process.pid}/maps").read_text():
+                    maps = Path(f"/proc/{process.pid}/maps").read_text()
+                    if process.cmdline()[0].startswith("ray::") and f"{python.parent.parent}/" in maps:
                         process.send_signal(signal.SIGKILL)
                         killed.append(process.pid)
                         break

@@ -25,8 +25,8 @@ SENTENCES = tuple(f"A {one} {does}." for one in ANIMALS for does in ("runs over 
 FOLLOWS = (
     *(("\n", one, 24.0) for one in SENTENCES),
     *(('"', one, 24.0) for one in SENTENCES),
-    *((one, "<|im_end|>", 24.0) for one in SENTENCES),
-    *((one, '"', 10.0) for one in SENTENCES),
+    *((one, "<|im_end|>", 60.0) for one in SENTENCES),
+    *((one, '"', 30.0) for one in SENTENCES),
     *(("\n", "{", 12.0), ("{", '"', 24.0), (",", '"', 24.0), (":", '"', 24.0)),
     *(('"', ":", 14.0), ('"', ",", 12.0), ('"', "}", 10.0), ("}", "<|im_end|>", 24.0)),
 )
