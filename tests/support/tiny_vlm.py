@@ -3,8 +3,8 @@ of bytes, as a folder that vLLM and transformers load.
 
     python -m tests.support.tiny_vlm FOLDER [--text]      # in vLLM's environment
 
-It has learnt nothing, but its last layer is written so that it says one of `SENTENCES`, each of which is a token: which
-one hangs on what attention makes of the pictures, so clips are told apart. Where a schema is enforced it knows what
+It has learnt nothing, but its last layer is written so that it says `SENTENCES`, each of which is a token: which of them
+hangs on what attention makes of the pictures, so clips are told apart. Where a schema is enforced it knows what
 follows what in JSON. `--text` makes a model that sees nothing. Imports torch and transformers where it makes something.
 """
 
@@ -40,6 +40,11 @@ CHAT = """{%- for message in messages %}<|im_start|>{{ message.role }}
 {%- endfor %}{% endif %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
+
+
+def is_its(text: str) -> bool:
+    """Whether a text may be the model's: sentences of its own, one or several."""
+    return bool(text) and {f"{part}." for part in text.split(".") if part} <= {*SENTENCES}
 
 
 def make(folder: Path, seed: int = 0) -> None:
