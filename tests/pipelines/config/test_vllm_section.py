@@ -13,7 +13,8 @@ from curation.caption.offline.base import Settings
 from curation.caption.offline.captioner import MakeOffline
 from curation.errors import UserError
 from curation.media.plan import Limits
-from pipelines.config.captions import Captions, listed
+from pipelines.config import captions
+from pipelines.config.captions import Captions, check, listed
 from pipelines.config.recipe import differences, parsed
 from pipelines.curate import check_gpus
 from pipelines.execution.orders.caption_orders import AHEAD_OF_SEVERAL, items, stages
@@ -145,6 +146,17 @@ def test_a_gpu_that_is_not_there_is_told_before_the_first_video() -> None:
     with pytest.raises(UserError, match="the captions dense ask for a GPU, and there is none"):
         check_gpus(parsed(recipe({}), "r"), (), False)
     check_gpus(parsed(recipe({"gpus": "0"}), "r"), (), False)
+
+
+def test_what_wants_a_gpu_is_tried_where_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without one runs no worker of it, and need not have its environment."""
+    with_gpu, without = (parsed(recipe({"gpus": number}), "r").captions[0] for number in ("1", "0"))
+    monkeypatch.setattr(captions, "gpus", list)
+    assert check(with_gpu) == "dense not tried: no GPU on this machine"
+    for section, found in ((without, []), (with_gpu, ["a GPU"])):
+        monkeypatch.setattr(captions, "gpus", lambda found=found: found)
+        with pytest.raises(UserError, match="/env/bin/python is not there"):
+            check(section)
 
 
 def test_differences_name_the_argument() -> None:
