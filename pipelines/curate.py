@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.embedding import blocks as embeddings_of
 from pipelines.embedding.blocks import Embedding
-from pipelines.execution.asked import Claims, Purse
+from pipelines.execution.asked import Claims
 from pipelines.execution.cluster import Resources
 from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
@@ -46,11 +46,9 @@ from pipelines.execution.results.account import Account
 from pipelines.execution.results.committer import ResultCommitter
 from pipelines.execution.results.further_names import further_names
 from pipelines.progress.watch import Watch as StageWatch
-from pipelines.stages.caption import CaptionStage
 from pipelines.stages.cut import CutStage
 from pipelines.stages.embed import EmbedStage
 from pipelines.stages.measure import MeasureStage
-from pipelines.stages.pictures import PicturesStage
 from pipelines.stages.results import (
     Captioned,
     CutDone,
@@ -293,27 +291,13 @@ def caption(job: Job, block: Captions, again: Collection[str] = (), limit: int |
     """
     wanted = islice(caption_orders.wanted(job.pyramid, block, again), limit)
     left, is_spent = 0, job.account.captions_left[block.name] > 0
-    stages = _captioning(job, block)
+    purse = Purse(job.coordinator, block.name)
+    stages = caption_orders.stages(block, job.pyramid, job.recipe.limits, purse)
     with job.stage(block.stage) as committer:
         for some in chunks(wanted, CLIPS_IN_HAND):
             left += len(some) if is_spent else job.run(caption_orders.items(some, block), stages, committer)
             is_spent = left > 0
     job.account.captions_left[block.name] = left
-
-
-def _captioning(job: Job, block: Captions) -> list[StageSpec]:
-    """The stages that caption a block's clips. An engine in an environment of its own is given the pictures, and has
-    two items in hand, so that it need not wait for the last clips of one.
-    """
-    make = block.make(Purse(job.coordinator, block.name))
-    look = PicturesStage(job.pyramid, block.prompt, block.frames, block.side, block.cues, job.recipe.limits)
-    settings = CaptionStage(block.name, block.by, make, look if block.python is None else None)
-    spec = StageSpec(block.stage, settings, gpus=block.gpus, give_up=settings.give_up, workers=block.workers)
-    if block.python is None:
-        return [spec]
-    assert block.cpus is not None
-    there = replace(spec, python=block.python, cpus=block.cpus, at_once=2)
-    return [StageSpec("pictures", look, give_up=settings.give_up), there]
 
 
 def embed(job: Job, block: Embedding, again: Collection[str] = ()) -> None:

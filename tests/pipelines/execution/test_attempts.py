@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -167,3 +168,42 @@ def test_a_stage_that_streams_is_asked_for_all_at_once_and_at_last_one_by_one() 
         "d": None,
     }
     assert flow.seen[:3] == ["a", "b", "c"] and flow.seen.count("c") == 4, "twice in the stream, twice alone"
+
+
+class Streams(Stage):
+    """A stage that streams, and says when; the item "a" takes until it is let go."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self.said, self.begun, self.go = said, threading.Event(), threading.Event()
+
+    def __call__(self, item: Letters, report: Report) -> tuple[str, None]:
+        self.said.append(item.names)
+        return item.names, None
+
+    def stream(self, item: Letters, report: Report) -> Iterator[tuple[str, None]]:
+        self.begun.set()
+        assert self.go.wait(60)
+        self.said.append(f"{item.names} ends")
+        yield item.names, None
+
+
+def test_what_has_cost_its_workers_is_tried_while_nothing_is_worked_on_beside_it() -> None:
+    said: list[str] = []
+    coordinator, stage = Coordinator(attempts=2), Streams(said)
+    attempts = Attempts(stage, coordinator, 2, give_up, None)
+    for _ in range(2):
+        coordinator.begin("costly")
+    threads = [
+        threading.Thread(target=lambda key=key, names=names: list(attempts(key, Letters(names), quiet)))
+        for key, names in (("fine", "ab"), ("costly", "xy"))
+    ]
+    threads[0].start()
+    assert stage.begun.wait(60)
+    threads[1].start()
+    threads[1].join(0.3)
+    assert said == [], "it waits"
+    stage.go.set()
+    for thread in threads:
+        thread.join(60)
+    assert said == ["ab ends", "x", "y"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import psutil
@@ -53,6 +54,7 @@ def test_items_in_hand_side_by_side_share_one_stage() -> None:
 
     def make() -> Any:
         made.append(1)
+        time.sleep(0.3)  # the other item comes meanwhile, and must not have a second one made
 
         def stage(item: str, report: Report) -> str:
             together.wait()  # neither goes on before both are here

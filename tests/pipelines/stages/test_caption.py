@@ -157,7 +157,8 @@ def test_pictures_made_in_a_stage_before_are_asked_with_and_what_has_none_keeps_
     assert (found["b"][1] or "").startswith("internal_error: SampleError")
     (asked,) = talker.asked
     assert len(asked.pictures) == 2 and asked.cues == ("It lasts 2.0 s.",)
-    assert cv2.imdecode(np.frombuffer(asked.pictures[0], np.uint8), cv2.IMREAD_COLOR).shape == (21, 32, 3)
+    picture = cv2.imdecode(np.frombuffer(asked.pictures[0], np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None and picture.shape == (21, 32, 3)
 
 
 def test_answers_are_results_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

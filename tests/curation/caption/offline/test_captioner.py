@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -137,7 +138,7 @@ def test_two_callers_share_the_engine_and_each_gets_its_own() -> None:
 
 
 @pytest.mark.parametrize("fault", [{"dies_at": 3}, {"lies_at": 3}])
-def test_an_engine_that_dies_or_answers_for_another_is_lost_with_all_that_is_in_flight(fault: dict[str, int]) -> None:
+def test_an_engine_that_dies_or_answers_for_another_is_lost_with_all_that_is_in_flight(fault: dict[str, Any]) -> None:
     """What came before it stands; no answer of it becomes a caption afterwards."""
     engine = Engine(at_a_step=1, **fault)
     found: list[Said] = []
@@ -181,7 +182,7 @@ def test_an_engine_that_hangs_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_caller_that_goes_leaves_its_room_to_others() -> None:
     engine = Engine(at_a_step=1)
     with over(engine, FREE, concurrency=2) as made:
-        stream = made.caption(clips(9))
+        stream: Any = made.caption(clips(9))
         next(one for one in stream if one is not None)
         stream.close()
         assert len([one for one in made.caption(clips(9, "other")) if isinstance(one, Said)]) == 9

@@ -17,7 +17,7 @@ from curation.caption.offline.base import Settings
 from curation.errors import UserError
 
 PYTHON = ".".join(map(str, sys.version_info[:3]))
-Program = Callable[[str], str]
+Program = Callable[..., str]
 
 
 @pytest.fixture

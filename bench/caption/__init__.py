@@ -1,0 +1,1 @@
+"""What captions cost: `python -m bench.caption`."""
