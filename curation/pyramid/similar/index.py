@@ -22,7 +22,7 @@ EXACT_BELOW = 100_000
 KIND = "IVF_SQ"
 """Cells of vectors of a byte a number. Product quantisation takes an eighth of that, and wants a width that it can
 divide, which that of a user's space need not be."""
-_TRAINING = {"sample_rate": 64, "max_iters": 10}
+_TRAINING: dict[str, Any] = {"sample_rate": 64, "max_iters": 10}
 """Vectors a cell that the centres are found by, and rounds. Lance computes slowly in float16: its own 256 and 50 take
 several times as long, and no search finds more for it (docs/search.md)."""
 _LEAST_OPENED, _SHARE_OPENED, _ROWS_A_CELL = 32, 16, 50

@@ -57,7 +57,7 @@ CAPTIONS = dict(
 
 
 def frame(colour: tuple[int, int, int], size: tuple[int, int] = (48, 64)) -> bytes:
-    picture = np.tile(np.uint8([[colour]]), (*size, 1))
+    picture = np.tile(np.array([[colour]], np.uint8), (*size, 1))
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
