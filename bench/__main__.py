@@ -1,6 +1,6 @@
 """`make bench`: every benchmark on this machine, one after the other, and its tables in docs/performance.md.
 
-    python -m bench --videos DIR [--parts curate query ...] [--rows 10000000] [--copies 1 4]
+    python -m bench --videos DIR [--parts curate query ...] [--rows 10000000] [--vectors 1000000] [--copies 1 4]
 
 Each runs alone, in a process of its own, and leaves its tables in `bench/results/PART.md` with the day and the machine.
 The page is put together from these, so that a part may be measured again by itself. What a machine cannot measure is
@@ -27,6 +27,7 @@ RESULTS = ROOT / "bench" / "results"
 TITLES = {
     "curate": "Curation",
     "query": "Queries",
+    "search": "Search",
     "growth": "Growth",
     "caption": "Captions",
     "models": "Models",
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--parts", nargs="+", choices=(SHOTS, *TITLES), default=(SHOTS, *TITLES))
     parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--copies", nargs="+", default=["1", "4"])
     parser.add_argument("--presets", nargs="+", default=["medium", "veryfast"])
     options = parser.parse_args(arguments)
@@ -84,6 +86,7 @@ def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]
     found: dict[str, tuple[str, ...]] = {
         "curate": (*videos, "--copies", *options.copies, "--presets", *options.presets),
         "query": ("--rows", str(options.rows)),
+        "search": ("--vectors", str(options.vectors)),
         "growth": ("--rows", "10000", "1000000"),
         "caption": ("--captions", "100000"),
         "models": (),

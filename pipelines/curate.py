@@ -139,6 +139,9 @@ def working(
     embeddings: Sequence[Embedding] = (),
 ) -> Iterator[Job]:
     """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
+    if wants_gpu := next((one for one in embeddings if one.gpus and not resources.gpus), None):
+        told = f"the embedder of {wants_gpu.space.name} asks for a GPU, and there is none"
+        raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
     name = name or uuid.uuid4().hex[:12]
     with watch.searching("taking up what killed runs have left"):
         account.recovered = journal.recover(pyramid)

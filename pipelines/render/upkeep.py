@@ -12,6 +12,7 @@ from curation.pyramid.lifecycle.upkeep import Upkept
 UPKEEP = {
     "orphans": "stored frames and files without a clip, removed",
     "twins": "rows stored twice, removed",
+    "outdated": "vectors of captions that are not in force, removed",
     "stale_clips": "clips of an earlier plan, removed",
     "redo": "videos that have lost clips: the next run does them again",
     "copied_bytes": "bytes of frames and clips copied to merge small files",

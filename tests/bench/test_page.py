@@ -12,7 +12,7 @@ import pytest
 from bench import __main__ as bench
 from tests.support import jobs
 
-OPTIONS = argparse.Namespace(videos=Path("V"), rows=10, copies=["1"], presets=["medium"])
+OPTIONS = argparse.Namespace(videos=Path("V"), rows=10, vectors=10, copies=["1"], presets=["medium"])
 
 
 def test_the_page_has_every_part_as_it_was_measured_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from bench.duplicates.copies import bordered, lit, marked
 from curation.contract import CLIPS, LIKENESS, embeddings_schema
 from curation.embed import signature
+from curation.embed.groups import Pair
 from curation.media.plan import Limits
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.similar.places import BEST, BY, WHY, Rule
@@ -127,6 +128,20 @@ def test_a_better_copy_takes_the_place(pyramid: Pyramid, monkeypatch: pytest.Mon
     add(pyramid, "other", scene(2))
     find(pyramid, monkeypatch)
     assert bests(pyramid) == {"a": "large", "b": "large", "large": None, "other": None}
+
+
+def test_copies_of_what_is_deposed_lose_their_place_where_they_were_not_compared(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip has ten candidates, and a group may have more."""
+    for name, width in (("a", 320), ("b", 310), ("c", 300)):
+        add(pyramid, name, scene(1), width=width)
+    find(pyramid, monkeypatch)
+    add(pyramid, "large", scene(1), width=640)
+    written = duplicates.placed(pyramid, RULE, {"large"}, [Pair("large", "a", 3.0), Pair("large", "b", 2.5)])
+    found = {row["clip_id"]: (row[BEST], row[BY]) for row in written}
+    kept = ("large", RULE.by)
+    assert found == {"large": (None, RULE.by), "a": kept, "b": kept, "c": (None, "again")}
 
 
 def test_when_the_best_goes_or_leaves_its_tier_another_stands(

@@ -9,6 +9,7 @@ of vectors made of a caption only that of the caption in force counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,15 +31,13 @@ if TYPE_CHECKING:
 MOST = 10_000
 """Clips that a search gives at most."""
 FEW = 20_000
-"""Clips that ranges may leave for their vectors to be looked up one and all."""
+"""Clips that ranges may leave for their vectors to be looked up one and all, at most."""
+WORTH = 0.5
+"""A vector that is looked up costs half of what one costs whose clip may not pass (docs/search.md)."""
 _SPARE = 3
-"""Times as many vectors as clips are wanted are asked of the index first, and again where too few clips pass."""
+"""Times as many vectors are asked for first as would hold enough clips that pass; then four times as many."""
 _DEEPEST = 30_000
 """Vectors that are asked of the index at most: then a pass over all costs less."""
-PROBES = 32
-"""Cells that a search opens at least; one that asks for more vectors opens more."""
-_ROWS_A_PROBE = 50
-"""Vectors asked for each cell that is opened beyond."""
 _AT_ONCE = 5000
 
 
@@ -63,12 +62,16 @@ def nearest(
         raise UserError(f"limit {limit} is not a number of clips to search for", f"give one from 1 to {MOST}")
     assert vector.shape == (space.width,) and np.isfinite(vector).all(), vector.shape
     search = _Search(query, space, by, vector.astype(np.float32), limit, frozenset(without))
-    if query.conditions and Query(query.pyramid, query.conditions, version=query.version).limit(FEW + 1).count() <= FEW:
+    clips, many = search.counts()
+    if many == 0:
+        return Found({}, True)
+    asked = math.ceil(_SPARE * limit * clips / many) + len(without)
+    if query.conditions and many <= FEW and WORTH * many <= asked:
         return Found(search.among_few(), True)
     dataset = search.dataset
-    if index.there(dataset) is not None and (found := search.by_index()) is not None:
+    if index.there(dataset) is not None and (found := search.by_index(asked)) is not None:
         return Found(found, False, index.behind(dataset))
-    return Found(search.among_all(), True)
+    return Found(search.among_all(asked), True)
 
 
 class _Search:
@@ -79,29 +82,36 @@ class _Search:
         self._limit, self._without = limit, without
         self.dataset: lance.LanceDataset = vectors.opened(query.pyramid, space)
         self._clips: lance.LanceDataset = query.pyramid.dataset("clips", query.version)
+        self._kept = Query(query.pyramid, query.conditions, version=query.version)
+
+    def counts(self) -> tuple[int, int]:
+        """How many clips there are, and how many of them the ranges keep."""
+        clips = self._clips.count_rows()
+        return clips, self._kept.count() if self._kept.conditions else clips
 
     def among_few(self) -> dict[str, float]:
         """Of the clips that the ranges leave, all compared."""
-        wanted = Query(self._query.pyramid, self._query.conditions, version=self._query.version).ids()
+        rows = self._kept.columns("clip_id", *(["caption"] if self._space.of_caption else [])).to_table().to_pylist()
+        kept = {row["clip_id"]: row.get("caption") for row in rows if row["clip_id"] not in self._without}
         found = _Passed(FEW)
-        for table in vectors.of_clips(self.dataset, self._space, wanted, self._by):
-            found.add(table, vectors.similarities(table, self._vector), self._passing(table))
+        for table in vectors.of_clips(self.dataset, self._space, kept, self._by):
+            found.add(table, vectors.similarities(table, self._vector), self._current(table, kept))
         return found.best(self._limit)
 
-    def among_all(self) -> dict[str, float]:
-        """Of all clips, the nearest vectors first, until enough pass."""
+    def among_all(self, step: int) -> dict[str, float]:
+        """Of all clips, the nearest vectors first, `step` at a time to begin with, until enough pass."""
         cosines, ids = vectors.compared(self.dataset, self._by, self._vector)
-        found, step = _Passed(self._limit), _SPARE * self._limit + len(self._without)
-        start = 0
+        found, start = _Passed(self._limit), 0
         while start < ids.size and not found.is_enough:
             table = vectors.rows(self.dataset, self._space, ids[start : start + step])
             found.add(table, cosines[start : start + step], self._passing(table))
             start, step = start + step, min(4 * step, _AT_ONCE)
         return found.best(self._limit)
 
-    def by_index(self) -> dict[str, float] | None:
-        """The same from the index; None where it gives too few, so that all must be looked at."""
-        many = _SPARE * self._limit + len(self._without)
+    def by_index(self, many: int) -> dict[str, float] | None:
+        """The same from the index, which is asked for `many` first; None where it gives too few, so that all must be
+        looked at.
+        """
         while many <= _DEEPEST:
             table = self._asked(many)
             ours = table.filter(pc.field("by") == pc.scalar(self._by))
@@ -117,26 +127,31 @@ class _Search:
     def _asked(self, many: int) -> pa.Table:
         """The nearest rows by the index, whoever made them."""
         asked: dict[str, Any] = {"column": index.COLUMN, "q": self._vector.astype(np.float16), "k": many}
-        asked |= {"nprobes": PROBES + many // _ROWS_A_PROBE}
+        asked |= {"nprobes": index.opened(self.dataset.count_rows(), many)}
         columns = ["by", *vectors.columns(self._space), "_distance"]
         return self.dataset.scanner(columns=columns, nearest=asked).to_table()
 
     def _passing(self, table: pa.Table) -> list[bool]:
         """Which rows of vectors count: of a clip that is there, that the query keeps, and whose caption they are of."""
-        names = table["clip_id"].to_pylist()
-        marks = table["of"].to_pylist() if self._space.of_caption else None
-        there = self._clips.schema.names
-        wanted = self._query.conditions
-        read = [*{"clip_id", *(["caption"] if marks is not None else []), *conditions.columns(wanted, there)}]
+        wanted, there = self._query.conditions, self._clips.schema.names
+        test = conditions.expression(wanted, there)
+        of_caption = ["caption"] if self._space.of_caption else []
+        read = [*{"clip_id", *of_caption, *conditions.columns(wanted, there)}]
         kept: dict[str, str | None] = {}
-        for some in chunks(sorted(set(names) - self._without), _AT_ONCE):
-            for row in select(self._clips, "clip_id", some, read).to_pylist():
-                if conditions.holds(wanted, row):
-                    kept[row["clip_id"]] = row.get("caption")
-        if marks is None:
+        for some in chunks(sorted({*table["clip_id"].to_pylist()} - self._without), _AT_ONCE):
+            rows = select(self._clips, "clip_id", some, read)
+            rows = rows if test is None else rows.filter(test)
+            texts = rows["caption"].to_pylist() if of_caption else [None] * rows.num_rows
+            kept |= dict(zip(rows["clip_id"].to_pylist(), texts, strict=True))
+        return self._current(table, kept)
+
+    def _current(self, table: pa.Table, kept: Mapping[str, str | None]) -> list[bool]:
+        """Which rows of vectors are of a clip in `kept`, and of its caption where the space is of captions."""
+        names = table["clip_id"].to_pylist()
+        if not self._space.of_caption:
             return [name in kept for name in names]
         texts = {name: mark(text) for name, text in kept.items() if text is not None}
-        return [texts.get(name) == one for name, one in zip(names, marks, strict=True)]
+        return [name in texts and texts[name] == one for name, one in zip(names, table["of"].to_pylist(), strict=True)]
 
 
 class _Passed:

@@ -43,7 +43,7 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Changed:
     """`rows`: to be written, with the columns `WRITTEN`. `deposed`: clips that stood and are copies now, all copies of
-    which lose their place; those among the rows have lost it.
+    which lose their place but for those that have another by the rows.
     """
 
     rows: list[dict[str, Any]]
@@ -68,8 +68,6 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair]
         if name in new or (place.is_copy and place.nearest != before.get(name)):
             written.append(of_place(name, place, rule))
             deposed += [name] if name not in new and name not in before else []
-        elif name in before and not place.is_copy:
-            written.append(unsettled(name))
         elif place.likeness > (row[LIKENESS] or 0.0):
             written.append(of_place(name, place, rule))
     return Changed(written, deposed)

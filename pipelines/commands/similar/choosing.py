@@ -91,10 +91,8 @@ def _clip(pyramid: Pyramid, name: str) -> tuple[str, str | None]:
     """The id and the caption of the one clip whose id is `name` or begins so."""
     clips = [row for row in Ledger(pyramid).history(name).clips if row["clip_id"].startswith(name)]
     if len(clips) != 1:
-        what = "several clips" if clips else "no clip"
-        raise UserError(
-            f"{what} of {pyramid.uri} have an id that begins with {name!r:.60}", "give the whole id of a clip"
-        )
+        what = "several clips have" if clips else "no clip has"
+        raise UserError(f"{what} an id that begins with {name!r:.60}", "give the whole id of a clip")
     return clips[0]["clip_id"], clips[0].get("caption")
 
 

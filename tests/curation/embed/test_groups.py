@@ -53,5 +53,11 @@ def test_groups_grow_along_no_chain() -> None:
         }
 
 
+def test_of_two_that_it_is_equally_like_the_better_one_has_it() -> None:
+    ranks = {"a": (3.0,), "b": (2.0,), "c": (1.0,)}
+    for order in permutations((Pair("c", "b", 2.0), Pair("c", "a", 2.0))):
+        assert grouped(order, ranks, ACCEPT)["c"] == Place("a", 2.0, True)
+
+
 def test_a_clip_that_is_gone_counts_for_nothing() -> None:
     assert grouped([Pair("a", "gone", 3.0), Pair("a", "a", 3.0)], {"a": (1.0,)}, ACCEPT) == {}

@@ -75,6 +75,12 @@ def test_scenes_are_copies_of_themselves_alone() -> None:
             assert (like >= COPY) == (one is other), like
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_pictures_of_a_mirror_image_are_laid_on_each_other_mirrored(seed: int) -> None:
+    plain, turned = Look(scene(seed)), Look(mirrored(scene(seed)))
+    assert likeness(turned, plain) > 2.8 and likeness(plain, turned) > 2.8
+
+
 def test_two_takes_with_like_colours_are_no_copies() -> None:
     """The vectors of both are close: what is laid upon what decides."""
     frames = scene(1)

@@ -16,7 +16,9 @@ from curation.pyramid.commits import beside, tail
 from curation.pyramid.commits.commit import Batch, Committer, joined
 from curation.pyramid.commits.journal import Journal, recover
 from curation.pyramid.lifecycle.upkeep import upkeep
+from curation.pyramid.storage.columns import add_spaces
 from curation.pyramid.store import Pyramid
+from curation.spaces import UNEMBEDDED, Space, mark
 from pipelines.cli import main
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
 
@@ -72,6 +74,27 @@ def test_the_journal_keeps_vectors(filled: Pyramid) -> None:
     Journal(filled.uri, "killed").keep(Batch(embeddings=[vectors((IDS[0], "a"), (IDS[1], "a"))]))
     assert recover(filled) == 1
     assert there(filled) == [(IDS[0], "a"), (IDS[1], "a")]
+
+
+def test_the_journal_keeps_vectors_of_own_spaces_and_why_there_are_none(filled: Pyramid) -> None:
+    space = Space("own", 2, "a test", of_caption=True)
+    add_spaces(filled, [space])
+    own = filled.with_spaces([space])
+    row = {"clip_id": IDS[0], "space": "own", "by": "a", "of": mark("a fox")}
+    made = pa.Table.from_pylist([row | {"vector": [1.0, 2.0]}], schema=embeddings_schema(space))
+    none = pa.Table.from_pylist([row | {"clip_id": IDS[1], "why": "no fox"}], schema=UNEMBEDDED)
+    for run in ("killed", "killed again"):  # the same twice changes nothing
+        Journal(own.uri, run).keep(Batch(embeddings=[made], unembedded=[none]))
+        assert recover(Pyramid.open(own.uri)) == 1
+    assert there(own, "embeddings/own") == [(IDS[0], "a", mark("a fox"))]
+    assert own.dataset("unembedded").to_table().to_pylist() == [row | {"clip_id": IDS[1], "why": "no fox"}]
+
+
+def test_an_entry_of_a_space_that_the_pyramid_has_not_is_left_out_and_told(filled: Pyramid, caplog: Any) -> None:
+    row = {"clip_id": IDS[0], "space": "nobodys", "by": "a", "vector": [1.0, 2.0]}
+    made = pa.Table.from_pylist([row], schema=embeddings_schema(Space("nobodys", 2, "")))
+    Journal(filled.uri, "killed").keep(Batch(embeddings=[made]))
+    assert recover(filled) == 0 and "no space is called" in caplog.text
 
 
 def test_a_caption_that_gives_way_is_kept_told_and_not_copied_where_it_stays(

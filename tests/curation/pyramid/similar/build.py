@@ -63,7 +63,7 @@ def filled(pyramid: Pyramid, vectors: np.ndarray, start: int = 0, space: Space =
 
 
 def exact(
-    names: Sequence[str], vectors: np.ndarray, vector: np.ndarray, limit: int, among: Collection[str] | None = None
+    names: list[str], vectors: np.ndarray, vector: np.ndarray, limit: int, among: Collection[str] | None = None
 ) -> list[str]:
     """The `limit` names most like `vector`, by comparing all of them (or those `among`)."""
     rows, sought = vectors.astype(np.float64), vector.astype(np.float64)

@@ -104,6 +104,7 @@ def test_upkeep_makes_the_index_and_covers_all(pyramid: Pyramid, monkeypatch: py
     before = index.there(pyramid.dataset(NAME))
     upkeep(pyramid)
     after = index.there(pyramid.dataset(NAME))
+    assert before is not None and after is not None
     assert [one.uuid for one in before.segments] != [one.uuid for one in after.segments]
     assert covered(pyramid) == FIRST + MORE and found(pyramid) >= 0.95
 

@@ -85,7 +85,12 @@ def test_a_clip_comes_once_and_only_by_the_maker_that_is_asked(pyramid: Pyramid)
     others = np.tile(VECTORS[0], (20, 1))
     lance.write_dataset(build.table(names, others, by="other"), dataset.uri, mode="append")
     assert pyramid.dataset("embeddings/small").count_rows() == 45
-    assert list(asked(pyramid, VECTORS[0], 20).similar) == exact(names, VECTORS[:20], VECTORS[0], 20)
+    wanted = exact(names, VECTORS[:20], VECTORS[0], 20)
+    assert list(asked(pyramid, VECTORS[0], 20).similar) == wanted
+    assert list(asked(pyramid, VECTORS[0], 20, motion=(0, None)).similar) == wanted  # by looking them up
+    index.make(pyramid.dataset("embeddings/small"))
+    found = asked(pyramid, VECTORS[0], 5)
+    assert list(found.similar) == wanted[:5] and not found.exact
 
 
 def test_a_clip_without_a_row_does_not_come(pyramid: Pyramid) -> None:

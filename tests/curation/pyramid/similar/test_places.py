@@ -135,6 +135,14 @@ def test_a_tier_keeps_the_copy_that_it_admits() -> None:
     assert TIERS.highest(found.rows["c1"]) == "high"
 
 
+def test_a_best_that_is_gone_or_has_no_place_is_none() -> None:
+    row = {"clip_id": "b", "width": 64, "height": 64, BEST: "a", BY: RULE.by}
+    best = row | {"clip_id": "a", "width": 128, BEST: None}
+    assert not places.has_lost_its_best(row, best, RULE, TIERS)
+    for wrong in (None, best | {BEST: "c"}, best | {BY: AGAIN}, best | {"width": 32}):
+        assert places.has_lost_its_best(row, wrong, RULE, TIERS)
+
+
 def test_what_is_missing_is_worst() -> None:
     row = {"clip_id": "c", "width": 64, "height": 64, "motion": 1.0, "text_area": None}
     assert places.rank(row, TIERS, RULE) == (0.0, 4096.0, float("-inf"))
