@@ -37,7 +37,7 @@ from pipelines.config.filters import Ready, listed
 from pipelines.config.recipe import Recipe
 from pipelines.embedding import blocks as embeddings_of
 from pipelines.embedding.blocks import Embedding
-from pipelines.execution.asked import Claims
+from pipelines.execution.asked import Claims, Purse
 from pipelines.execution.cluster import Resources
 from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders

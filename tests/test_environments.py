@@ -1,4 +1,4 @@
-"""Environments of their own hold what must be the same as ours, at our version: Ray above all, and what reads a pyramid."""
+"""Environments of their own hold what must be the same as ours, at our version: Ray above all."""
 
 from __future__ import annotations
 
