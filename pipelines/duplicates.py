@@ -51,14 +51,20 @@ class Wanted:
 
 def find(job: Job, wanted: Wanted, again: Collection[str] = ()) -> None:
     """Find the place of every clip that has none. `again`: see `Ledger.stale_clips`."""
-    with job.watch.searching("looking up which groups have lost their best"):
-        for some in chunks(sorted(lost(job.pyramid, wanted.rule)), ROUND):
-            _commit(job, [places.unsettled(clip_id) for clip_id in some])
+    _unsettle_lost(job, wanted.rule)
     with job.watch.over(STAGE, job.coordinator):
         while clips := list(islice(_without_place(job.pyramid, wanted, again), ROUND)):
             again = ()
             job.watch.expect(len(clips))
             _round(job, wanted, clips)
+            if len(clips) < ROUND:  # the last one, but for clips whose best has become a copy meanwhile
+                _unsettle_lost(job, wanted.rule)
+
+
+def _unsettle_lost(job: Job, rule: Rule) -> None:
+    with job.watch.searching("looking up which groups have lost their best"):
+        for some in chunks(sorted(lost(job.pyramid, rule)), ROUND):
+            _commit(job, [places.unsettled(clip_id) for clip_id in some])
 
 
 def _without_place(pyramid: Pyramid, wanted: Wanted, again: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Environments of their own hold what must be the same as ours, at our version: Ray above all."""
+"""Environments of their own have our version of what must be the same: Ray above all, and what reads a pyramid."""
 
 from __future__ import annotations
 

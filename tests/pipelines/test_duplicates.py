@@ -140,8 +140,8 @@ def test_copies_of_what_is_deposed_lose_their_place_where_they_were_not_compared
     add(pyramid, "large", scene(1), width=640)
     written = duplicates.placed(pyramid, RULE, {"large"}, [Pair("large", "a", 3.0), Pair("large", "b", 2.5)])
     found = {row["clip_id"]: (row[BEST], row[BY]) for row in written}
-    kept = ("large", RULE.by)
-    assert found == {"large": (None, RULE.by), "a": kept, "b": kept, "c": (None, "again")}
+    again = (None, "again")
+    assert found == {"large": (None, RULE.by), "a": ("large", RULE.by), "b": again, "c": again}
 
 
 def test_when_the_best_goes_or_leaves_its_tier_another_stands(

@@ -6,7 +6,7 @@ Of a group the best clip stays: first the one in the strictest tier, whatever li
 tier loses a group of which it keeps a clip; then by the columns of the rule. A clip with a place has `likeness_by` of
 the rule; one that is a copy has `duplicate_of`, its group's best. Where a better clip takes the place of one that
 stood, or ranks have changed, the copies of that one lose theirs: they are compared again, for they may be no copies of
-the new best, and copies of each other.
+the new best, and copies of each other, or more like a third one.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """`rows`: to be written, with the columns `WRITTEN`. `deposed`: clips that stood and are copies now, all copies of
-    which lose their place but for those that have another by the rows.
+    """`rows`: to be written, with the columns `WRITTEN`. `deposed`: clips that stood and are copies now; all copies of
+    them lose their place.
     """
 
     rows: list[dict[str, Any]]
@@ -62,15 +62,21 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair]
     before = {name: row[BEST] for name, row in rows.items() if name not in new and row[BEST]}
     known = [Pair(name, best, rows[name][LIKENESS]) for name, best in before.items()]
     places = grouped([*pairs, *known], {name: rank(row, tiers, rule) for name, row in rows.items()}, rule.copy_from)
-    written, deposed = list[dict[str, Any]](), list[str]()
+    deposed = {name for name in rows if name not in new and name not in before and _is_copy(places, name)}
+    written = list[dict[str, Any]]()
     for name, row in rows.items():
         place = places.get(name, Place())
-        if name in new or (place.is_copy and place.nearest != before.get(name)):
+        if before.get(name) in deposed:
+            written.append(unsettled(name))
+        elif name in new or (place.is_copy and place.nearest != before.get(name)):
             written.append(of_place(name, place, rule))
-            deposed += [name] if name not in new and name not in before else []
         elif place.likeness > (row[LIKENESS] or 0.0):
             written.append(of_place(name, place, rule))
-    return Changed(written, deposed)
+    return Changed(written, sorted(deposed))
+
+
+def _is_copy(places: Mapping[str, Place], name: str) -> bool:
+    return name in places and places[name].is_copy
 
 
 def rank(row: Row, tiers: Tiers, rule: Rule) -> tuple[float, ...]:

@@ -59,17 +59,22 @@ class Clips:
             self.rows[row["clip_id"]] |= row
 
     def find(self, size: int) -> None:
-        lost = set[str]()
-        for name, row in self.rows.items():
-            if (best := row[BEST]) and places.has_lost_its_best(row, self.rows.get(best), RULE, TIERS):
-                lost |= {name, best, *(other for other, that in self.rows.items() if that[BEST] == best)}
-        self.write([places.unsettled(name) for name in sorted(lost & self.rows.keys())])
+        self.unsettle_lost()
         for _ in range(200):
             wanted = [name for name, row in sorted(self.rows.items()) if row[BY] != RULE.by]
             if not wanted:
                 return
             self.round(wanted[:size])
+            if len(wanted) <= size:
+                self.unsettle_lost()
         raise AssertionError("it comes to no end")
+
+    def unsettle_lost(self) -> None:
+        lost = set[str]()
+        for name, row in self.rows.items():
+            if (best := row[BEST]) and places.has_lost_its_best(row, self.rows.get(best), RULE, TIERS):
+                lost |= {name, best, *(other for other, that in self.rows.items() if that[BEST] == best)}
+        self.write([places.unsettled(name) for name in sorted(lost & self.rows.keys())])
 
     def check(self, is_moved: bool = False) -> None:
         """Every copy has a better clip that stands and that it is like; no two that stand are copies. `is_moved`: ranks
