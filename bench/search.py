@@ -11,6 +11,7 @@ installed here is "not measured".
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import math
@@ -155,8 +156,7 @@ def ours(pyramid: Pyramid, worth: float | None) -> Callable[[np.ndarray, float],
 
 def faiss(data: Data) -> tuple[Callable[[np.ndarray, float], set[str]], float]:
     """faiss: cells of bytes, as many and as many opened; ranges as its selector of ids."""
-    import faiss as library
-
+    library: Any = importlib.import_module("faiss")
     flat = library.IndexFlatIP(WIDTH)
     cells = index.cells(data.many)
     made = library.IndexIVFScalarQuantizer(
@@ -185,8 +185,7 @@ def faiss(data: Data) -> tuple[Callable[[np.ndarray, float], set[str]], float]:
 
 def lancedb(folder: Path, data: Data) -> tuple[Callable[[np.ndarray, float], set[str]], float]:
     """LanceDB as its own documents have it: one table, its default index of vectors, its filter before the search."""
-    import lancedb as library
-
+    library: Any = importlib.import_module("lancedb")
     schema = pa.schema([("clip_id", pa.string()), ("motion", pa.float32()), ("vector", pa.list_(pa.float32(), WIDTH))])
 
     def rows() -> Iterator[pa.RecordBatch]:

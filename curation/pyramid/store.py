@@ -391,11 +391,13 @@ class Pyramid:
                 yield row["clip_id"], row["frames"]
 
     def vectors(self, clip_ids: Iterable[str], space: str = CLIP_SPACE.name) -> Iterator[tuple[str, str, list[float]]]:
-        """(clip_id, maker, vector) of clips in a space; one of each maker, for only vectors of one can be compared."""
-        dataset = self.dataset(of_space(space))
+        """(clip_id, maker, vector) of clips in a space; one of each maker, for only vectors of one can be compared: the
+        first, or where they are made of captions the last.
+        """
+        dataset, turn = self.dataset(of_space(space)), 1 if self.spaces[space].of_caption else -1
         for ids in chunks(clip_ids, 1000):
             rows = select(dataset, "clip_id", ids, ["clip_id", "by", "vector"], with_row_address=True).to_pylist()
-            first = {(row["clip_id"], row["by"]): row for row in sorted(rows, key=lambda row: -row["_rowaddr"])}
+            first = {(row["clip_id"], row["by"]): row for row in sorted(rows, key=lambda row: turn * row["_rowaddr"])}
             yield from ((*key, row["vector"]) for key, row in first.items())
 
     def __getstate__(self) -> tuple[str, About, dict[str, str] | None]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curation.embed.base import Made
 from curation.embed.openclip import OpenClip, open_clip_by
 from curation.errors import UserError
 
@@ -31,7 +32,7 @@ def test_other_weights_another_model_or_precision_are_another_maker(tmp_path: Pa
     a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     a.write_bytes(b"a")
     b.write_bytes(b"b")
-    makers = {open_clip_by(*one) for one in ((MODEL, a, "fp32"), (MODEL, b, "fp32"), ("x", a, "fp32"))}
+    makers = {open_clip_by(model, weights, "fp32") for model, weights in ((MODEL, a), (MODEL, b), ("x", a))}
     assert len(makers | {open_clip_by(MODEL, a, "bf16")}) == 4
 
 
@@ -57,6 +58,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     return made, path
 
 
+def assert_close(made: Made, wanted: np.ndarray) -> None:
+    assert isinstance(made, np.ndarray)
+    np.testing.assert_allclose(made, wanted, atol=1e-5)
+
+
 def test_pictures_and_words_are_embedded_as_open_clip_does(real: tuple[Any, Path]) -> None:
     import open_clip
     import torch
@@ -72,11 +78,11 @@ def test_pictures_and_words_are_embedded_as_open_clip_does(real: tuple[Any, Path
         words = torch.nn.functional.normalize(theirs.encode_text(open_clip.get_tokenizer(MODEL)(["a red fox"])), dim=-1)
     mean = torch.nn.functional.normalize(pictures.mean(0), dim=-1).numpy()
     clip, still = ours.pictures([frames, frames[1:2]])
-    np.testing.assert_allclose(clip, mean, atol=1e-5)
-    np.testing.assert_allclose(still, pictures[1].numpy(), atol=1e-5)
-    np.testing.assert_allclose(ours.texts(["a red fox"])[0], words[0].numpy(), atol=1e-5)
+    assert_close(clip, mean)
+    assert_close(still, pictures[1].numpy())
+    assert_close(ours.texts(["a red fox"])[0], words[0].numpy())
     (middle,) = OpenClip(MODEL, path, WIDTH, middle=True, by="x").pictures([frames])
-    np.testing.assert_allclose(middle, pictures[1].numpy(), atol=1e-5)
+    assert_close(middle, pictures[1].numpy())
 
 
 def test_weights_of_another_model_and_a_model_that_is_none_are_told(real: tuple[Any, Path]) -> None:

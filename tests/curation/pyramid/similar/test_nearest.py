@@ -117,6 +117,8 @@ def test_of_captions_only_the_vector_of_the_one_in_force_counts(pyramid: Pyramid
     Committer(pyramid).commit(Batch(embeddings=[again]))
     found = asked(pyramid, VECTORS[0], 4, WORDS).similar
     assert sorted(found) == sorted(names) and found[names[0]] < 0.99
+    ((_, _, vector),) = pyramid.vectors(names[:1], WORDS.name)
+    assert vector == VECTORS[100].tolist()
 
 
 def test_what_is_sought_and_left_out_makes_room_for_others(made: tuple[Pyramid, list[str]]) -> None:
