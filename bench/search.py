@@ -176,7 +176,8 @@ def faiss(data: Data) -> tuple[Callable[[np.ndarray, float], set[str]], float]:
 
     def search(vector: np.ndarray, low: float) -> set[str]:
         wanted = library.SearchParametersIVF(
-            nprobe=index.opened(data.many, TOP), **({"sel": chosen[low]} if low else {})
+            nprobe=index.opened(data.many, TOP),  # pyright: ignore[reportCallIssue]
+            **({"sel": chosen[low]} if low else {}),
         )
         return {_name(int(place)) for place in made.search(vector[None], TOP, params=wanted)[1][0] if place >= 0}
 

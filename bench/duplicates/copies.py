@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -80,7 +81,7 @@ def look(frames: Frames) -> Look:
     """Of the first, the middle and the last frame, as they come back from JPEG."""
     chosen = (frames[0], frames[len(frames) // 2], frames[-1])
     kept = [cv2.imencode(".jpg", _fitted(frame), [cv2.IMWRITE_JPEG_QUALITY, 88])[1] for frame in chosen]
-    return Look([cv2.imdecode(one, cv2.IMREAD_COLOR) for one in kept])
+    return Look([np.asarray(cv2.imdecode(one, cv2.IMREAD_COLOR)) for one in kept])
 
 
 def encoded(codec: str, **options: str) -> Callable[[Shot], Frames]:
@@ -90,14 +91,14 @@ def encoded(codec: str, **options: str) -> Callable[[Shot], Frames]:
         height, width = (side // 2 * 2 for side in shot.frames[0].shape[:2])
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as out:
-            stream = out.add_stream(codec, rate=Fraction(round(shot.fps * 1000), 1000), options=options)
+            stream: Any = out.add_stream(codec, rate=Fraction(round(shot.fps * 1000), 1000), options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for frame in shot.frames:
                 cut = np.ascontiguousarray(frame[:height, :width])
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(cut, format="bgr24")))
             out.mux(stream.encode(None))
         file.seek(0)
-        with av.open(file) as back:
+        with av.open(file, "r") as back:
             return [frame.to_ndarray(format="bgr24") for frame in back.decode(video=0)]
 
     return made

@@ -248,34 +248,24 @@ class Pyramid:
             if about.recipe_version == version:
                 return about  # with what others have moved since
             now = about.tiers if keep_tiers else tiers
-            stale = about.retiering or now != about.tiers
-            own = tuple(dict.fromkeys((*scores, *about.scores)))  # in the order in which this recipe makes them
             return replace(
                 about,
                 tiers=now,
                 recipe=name,
                 recipe_version=version,
                 recipe_tiers=tiers,
-                retiering=stale,
-                scores=own,
+                retiering=about.retiering or now != about.tiers,
+                scores=tuple(dict.fromkeys((*scores, *about.scores))),  # in the order in which this recipe makes them
                 recipe_sha256=recipes.digest(text),
             ).with_spaces(spaces)
 
         return self._changed(change, lasting=True)
 
-    def with_spaces(self, spaces: Sequence[Space]) -> Pyramid:
-        """Say in `pyramid.json` that it has these spaces, whose datasets are there (`columns.add_spaces`)."""
-        if all(space.name in self.spaces for space in spaces):
+    def having(self, scores: Sequence[str] = (), spaces: Sequence[Space] = ()) -> Pyramid:
+        """Say in `pyramid.json` that it has these, whose columns and datasets are there (`columns.add_scores`, ...)."""
+        if {*scores} <= {*self.scores} and {space.name for space in spaces} <= {*self.spaces}:
             return self
-        return self._changed(lambda about: about.with_spaces(spaces), lasting=True)
-
-    def with_scores(self, scores: Sequence[str]) -> Pyramid:
-        """Say in `pyramid.json` that it has these scores of its own, whose columns are there (`columns.add_scores`)."""
-        if set(scores) <= {*self.scores}:
-            return self
-        return self._changed(
-            lambda about: replace(about, scores=tuple(dict.fromkeys((*about.scores, *scores)))), lasting=True
-        )
+        return self._changed(lambda about: about.with_scores(scores).with_spaces(spaces), lasting=True)
 
     def retiered(self) -> Pyramid:
         """Say in `pyramid.json` that the column `clips.tier` is of the tiers that this pyramid has."""

@@ -169,7 +169,7 @@ def run_duplicates(uri: str, options: Options) -> int:
         _running(choice, uri, options, display, machine, filters=(), spaces=[picture.space]) as run,
     ):
         add_scores(run.pyramid, [LIKENESS])
-        pyramid, watch = run.pyramid.with_scores([LIKENESS]), run.record
+        pyramid, watch = run.pyramid.having(scores=[LIKENESS]), run.record
         watch.plan([picture.stage, duplicates.STAGE], all_listed=True)
         settings = (pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, run.record.name)
         with path.working(*settings) as job:
@@ -250,7 +250,7 @@ def _running(
             path.check_gpus(recipe, filters, bool(resources.gpus))
         pyramid, notices = choice.adopt(uri)
         add_spaces(pyramid, spaces)
-        pyramid = opened(pyramid.uri, pyramid.storage_options).with_spaces(spaces)
+        pyramid = opened(pyramid.uri, pyramid.storage_options).having(spaces=spaces)
         notices = of_scores(pyramid.tiers, filters) + of_takedown(pyramid) + of_checks + notices
         if listing is not None:
             notices += of_cutting(recipe, pyramid.uri, pyramid.tiers)

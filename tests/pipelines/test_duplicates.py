@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +42,7 @@ def pyramid(tmp_path: Path) -> Pyramid:
     made = Pyramid.create(tmp_path / "pyramid", TIERS, "test")
     add_scores(made, [LIKENESS])
     add_spaces(made, [PICTURE])
-    return made._changed(lambda about: replace(about, scores=(LIKENESS,), spaces=(PICTURE,)))
+    return made.having([LIKENESS], [PICTURE])
 
 
 def add(pyramid: Pyramid, clip_id: str, frames: Sequence[np.ndarray], **row: Any) -> None:
@@ -51,7 +50,11 @@ def add(pyramid: Pyramid, clip_id: str, frames: Sequence[np.ndarray], **row: Any
     height, width = frames[0].shape[:2] if frames else (180, 320)
     known = {"clip_id": clip_id, "video_id": f"v-{clip_id}", "width": width, "height": height, "motion": 3.0} | row
     kept = jpegs(frames)
-    vector = signature.signature([cv2.imdecode(np.frombuffer(one, np.uint8), 1) for one in kept]) if kept else None
+    vector = (
+        signature.signature([np.asarray(cv2.imdecode(np.frombuffer(one, np.uint8), 1)) for one in kept])
+        if kept
+        else None
+    )
     vectors = [] if vector is None else [signed(clip_id, vector)]
     schema = pa.schema([CLIPS.field(name) for name in known])
     samples = write_samples_fragments(pyramid.uri, [(clip_id, kept)], pyramid.storage_options)

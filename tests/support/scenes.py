@@ -11,7 +11,8 @@ import numpy as np
 def scene(seed: int, frames: int = 3, width: int = 320, height: int = 180) -> list[np.ndarray]:
     """Rectangles and discs of many colours on a slope of light, BGR; they move a little from frame to frame."""
     random = np.random.default_rng(seed)
-    slope = np.linspace(*random.uniform(60, 200, 2), width)[None, :, None] * np.ones((height, 1, 3))
+    left, right = random.uniform(60, 200, 2).tolist()
+    slope = np.linspace(left, right, width)[None, :, None] * np.ones((height, 1, 3))
     things = [
         (random.uniform(0, width), random.uniform(0, height), *random.uniform(8, 60, 2), random.uniform(20, 235, 3))
         for _ in range(25)

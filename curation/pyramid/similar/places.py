@@ -68,9 +68,11 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair]
         place = places.get(name, Place())
         if before.get(name) in deposed:
             written.append(unsettled(name))
-        elif name in new or (place.is_copy and place.nearest != before.get(name)):
-            written.append(of_place(name, place, rule))
-        elif place.likeness > (row[LIKENESS] or 0.0):
+        elif (
+            name in new
+            or (place.is_copy and place.nearest != before.get(name))
+            or place.likeness > (row[LIKENESS] or 0.0)
+        ):
             written.append(of_place(name, place, rule))
     return Changed(written, sorted(deposed))
 

@@ -85,6 +85,10 @@ class About:
                     found.append(Moved(step.name, column, was.get(column), step.ranges.get(column)))
         return tuple(found)
 
+    def with_scores(self, scores: Sequence[str]) -> About:
+        """The same with further scores of its own."""
+        return replace(self, scores=tuple(dict.fromkeys((*self.scores, *scores))))
+
     def with_spaces(self, spaces: Sequence[Space]) -> About:
         """The same with these spaces too. Those that it has stay as they are: their datasets say what they hold."""
         every = {one.name: one for one in (*spaces, *self.spaces)}

@@ -142,7 +142,8 @@ def test_a_key_is_read_from_its_variable_where_the_captioner_is_made(monkeypatch
     monkeypatch.delenv("TEST_VLM_KEY", raising=False)
     assert key_of(None) is None
     (block,) = listed(parsed(recipe({"key_env": '"TEST_VLM_KEY"'}), "r"))
-    make: Any = MakeEndpoint(block.settings, block.prompt, block.key_env, lambda a, b: (a, b))
+    settings: Any = block.settings
+    make: Any = MakeEndpoint(settings, block.prompt, block.key_env, lambda a, b: (a, b))
     with pytest.raises(UserError, match="variable TEST_VLM_KEY"):
         make()
     monkeypatch.setenv("TEST_VLM_KEY", f" {SECRET}\n")

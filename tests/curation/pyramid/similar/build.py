@@ -23,7 +23,7 @@ CLIPS_A_VIDEO = 50
 
 def with_spaces(pyramid: Pyramid, *spaces: Space) -> Pyramid:
     add_spaces(pyramid, spaces)
-    return pyramid.with_spaces(spaces)
+    return pyramid.having(spaces=spaces)
 
 
 def clustered(many: int, width: int = SMALL.width, seed: int = 0, around: int = 40) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -45,7 +43,7 @@ def rows(given: dict[str, np.ndarray], by: str) -> pa.Table:
 @pytest.fixture
 def signed(pyramid: Pyramid) -> Pyramid:
     add_spaces(pyramid, [PICTURE])
-    made = pyramid._changed(lambda about: replace(about, spaces=(PICTURE,)))
+    made = pyramid.having(spaces=[PICTURE])
     Committer(made).commit(Batch(embeddings=[rows(vectors(), BY)]))
     others = {name: -vector for name, vector in vectors().items()}
     Committer(made).commit(Batch(embeddings=[rows(others, "another maker")]))
