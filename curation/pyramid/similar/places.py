@@ -66,13 +66,10 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair]
     written = list[dict[str, Any]]()
     for name, row in rows.items():
         place = places.get(name, Place())
+        is_moved = place.is_copy and place.nearest != before.get(name)
         if before.get(name) in deposed:
             written.append(unsettled(name))
-        elif (
-            name in new
-            or (place.is_copy and place.nearest != before.get(name))
-            or place.likeness > (row[LIKENESS] or 0.0)
-        ):
+        elif name in new or is_moved or place.likeness > (row[LIKENESS] or 0.0):
             written.append(of_place(name, place, rule))
     return Changed(written, sorted(deposed))
 
