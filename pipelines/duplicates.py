@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 
 from curation.contract import LIKENESS, Reason, Verdict, clips_schema
 from curation.embed.groups import Pair
+from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.similar import places
 from curation.pyramid.similar.places import Rule
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
+from curation.pyramid.takedown import tombstones
 from curation.spaces import Space
 from pipelines.execution.ray_data import StageSpec, run
 from pipelines.stages.compare import ClipsToCompare, Compared, CompareStage
@@ -51,12 +53,15 @@ class Wanted:
 
 def find(job: Job, wanted: Wanted, again: Collection[str] = ()) -> None:
     """Find the place of every clip that has none. `again`: see `Ledger.stale_clips`."""
+    if tombstones.is_pending(job.pyramid.files):  # no row of its clips is written, so they would come again for ever
+        told = "a takedown has not ended, and clips that are to go cannot be compared"
+        raise UserError(told, f"finish it with `ziggurat forget {job.pyramid.uri} --yes`")
     _unsettle_lost(job, wanted.rule)
+    tried = set[str]()
     with job.watch.over(STAGE, job.coordinator):
-        while clips := list(islice(_without_place(job.pyramid, wanted, again), ROUND)):
-            again = ()
+        while clips := list(islice(_without_place(job.pyramid, wanted, again, tried), ROUND)):
             job.watch.expect(len(clips))
-            _round(job, wanted, clips)
+            tried |= _round(job, wanted, clips)
             if len(clips) < ROUND:  # the last one, but for clips whose best has become a copy meanwhile
                 _unsettle_lost(job, wanted.rule)
 
@@ -67,13 +72,17 @@ def _unsettle_lost(job: Job, rule: Rule) -> None:
             _commit(job, [places.unsettled(clip_id) for clip_id in some])
 
 
-def _without_place(pyramid: Pyramid, wanted: Wanted, again: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Clips, and the video of each."""
+def _without_place(
+    pyramid: Pyramid, wanted: Wanted, again: Collection[str], tried: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Clips, and the video of each; not those that this run has tried in vain."""
     batches = Ledger(pyramid).stale_clips(LIKENESS, wanted.rule.by, pyramid.tiers, wanted.tier, again=again)
-    return (pair for batch in batches for pair in zip(*batch.to_pydict().values(), strict=True))
+    pairs = (pair for batch in batches for pair in zip(*batch.to_pydict().values(), strict=True))
+    return (pair for pair in pairs if pair[0] not in tried)
 
 
-def _round(job: Job, wanted: Wanted, clips: Sequence[tuple[str, str]]) -> None:
+def _round(job: Job, wanted: Wanted, clips: Sequence[tuple[str, str]]) -> set[str]:
+    """Compare some clips; those that could not be compared."""
     together = frozenset(clip_id for clip_id, _ in clips)
     make = CompareStage(job.pyramid, wanted.space, wanted.signed_by, wanted.rule.by, together, limits=job.recipe.limits)
     stage = StageSpec(STAGE, make, give_up=make.give_up)
@@ -88,6 +97,7 @@ def _round(job: Job, wanted: Wanted, clips: Sequence[tuple[str, str]]) -> None:
     _commit(job, [places.without(*one, wanted.rule) for one in failed.items()])
     videos = dict(clips)
     _commit(job, [places.without(*one, wanted.rule) for one in faults.items()], [videos[one] for one in faults])
+    return {*failed, *faults}
 
 
 def placed(pyramid: Pyramid, rule: Rule, new: Collection[str], pairs: Sequence[Pair]) -> list[dict[str, Any]]:

@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     met = list(compared(known))
     print("\n".join(report(met, len(known), signing_ms)))
     if options.json:
-        options.json.write_text(json.dumps([[one.copy, one.half, one.true, one.likeness] for one in met]))
+        near = [one for one in met if one.true or one.likeness >= NEAR]
+        rows = [[one.copy, one.half, one.true, round(one.likeness, 3)] for one in near]
+        options.json.write_text(json.dumps(rows) + "\n")
     return 0
 
 

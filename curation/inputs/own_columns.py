@@ -51,7 +51,8 @@ def united(old: str | None, new: str | None) -> str | None:
 def caption(text: str | None) -> str | None:
     """The caption among the columns `text`, of characters that are shown; None where there is none."""
     columns = json.loads(text) if text else {}
-    texts = {name.lower(): plain(value) for name, value in columns.items() if isinstance(value, str)}
+    ours = {name.lower(): value for name, value in columns.items() if name.lower() in CAPTIONS}
+    texts = {name: plain(value) for name, value in ours.items() if isinstance(value, str)}
     lower = {name: value for name, value in texts.items() if value.strip()}
     return next((lower[name] for name in CAPTIONS if name in lower), None)
 

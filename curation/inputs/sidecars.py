@@ -67,11 +67,14 @@ def _with_caption(source: Source, wanted: Sidecars, root: str | None, links: Lin
     if video is None:
         tally.sidecar_unfit("videos of remote stores: write their captions into a list", source.uri)
         return source
-    path = next((found for kind in wanted.kinds if os.path.lexists(found := _beside(video, kind))), None)
-    if path is None:
-        tally.without_sidecar += 1
-        return source
+    path = video
     try:
+        beside = (_beside(video, kind) for kind in wanted.kinds)
+        found = next((one for one in beside if _is_there(one)), None)
+        if found is None:
+            tally.without_sidecar += 1
+            return source
+        path = found
         text = _caption(_read(path, root or os.path.dirname(video), links), path)
         columns = json.loads(source.extra) if source.extra else {}
         extra = own_columns.packed({**columns, own_columns.CAPTIONS[0]: text})
@@ -85,6 +88,15 @@ def _with_caption(source: Source, wanted: Sidecars, root: str | None, links: Lin
     return replace(source, extra=extra)
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is something, be it a link to nothing. Raises `OSError` where the machine cannot tell."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _beside(video: str, kind: str) -> str:
     return f"{os.path.splitext(video)[0]}.{kind}"
 
@@ -94,7 +106,7 @@ def _read(path: str, root: str, links: Links) -> bytes:
     real = os.path.realpath(path)
     if not uris.inside(path, root) and not links.follows(real, root, folder=False):
         raise _Unfit("a link that leads outside")
-    if not os.path.exists(real):
+    if not _is_there(real):
         raise _Unfit("a link to nothing")
     if not stat.S_ISREG(os.stat(real).st_mode):
         raise _Unfit("no regular file")

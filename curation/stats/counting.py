@@ -29,8 +29,11 @@ class Tally(Generic[T]):
     def add(self, values: Iterable[T]) -> None:
         """Count `values`, which are few beside `most`."""
         self._counts.update(values)
+        if len(self._counts) <= self._most:
+            return
         least = 1
-        while len(self._counts) > self._most:
+        # Down to half: so it is seldom done, and what comes later has room to become common.
+        while len(self._counts) > self._most // 2:
             kept = Counter({value: count for value, count in self._counts.items() if count > least})
             self.forgotten += self._counts.total() - kept.total()
             self._counts, least = kept, least + 1

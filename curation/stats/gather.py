@@ -37,6 +37,7 @@ SHOWN = 50
 WORDS = 200
 COMMONEST = 20
 LONGEST = 500
+_PLACES = ("host", "folder")
 _LATER = "not computed yet"
 _READ = ("kind", "duration_s", "width", "height", "ended_by", "media", "media_why", "cluster")
 _CAPTION = ("caption", "caption_by", "caption_why")
@@ -93,7 +94,8 @@ class _First:
         self.kinds: Counter[str] = Counter()
         self.sketches = {name: Sketch() for name in (*scores, DURATION, ASPECT, LENGTH)}
         self.missing: dict[str, Counter[str]] = {name: Counter() for name in self.sketches}
-        self.sources: dict[str, Tally[str]] = {name: Tally() for name in ("host", "folder", *own)}
+        self._own = {name: name if name not in _PLACES else f"{name} (of a list)" for name in own}
+        self.sources: dict[str, Tally[str]] = {name: Tally() for name in (*_PLACES, *self._own.values())}
         self.ended_by: Counter[str] = Counter()
         self.not_cut: Counter[str] = Counter()
         self.clusters: Tally[int] = Tally()
@@ -145,8 +147,8 @@ class _First:
             host, folder = _place(uri)
             self.sources["host"].add((host,))
             self.sources["folder"].add((folder,))
-        for name in list(self.sources)[2:]:
-            self.sources[name].add("null" if value is None else str(value) for value in batch[name].to_pylist())
+        for name, told in self._own.items():
+            self.sources[told].add("null" if value is None else str(value) for value in batch[name].to_pylist())
 
     def told(self, name: str, histogram: Histogram | None) -> Numbers:
         """A distribution; `histogram`: of the second pass, None where there is no value."""

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from curation.contract import GIVEN
+from curation.pyramid.queries.makers import UNKNOWN
 from pipelines.config.tomlfile import Section, as_json
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
@@ -59,6 +61,13 @@ class CaptionsSection(Section):
 
     others: ClassVar[frozenset[str]] = frozenset()
     """The keys that another engine has and this one has not."""
+
+    @field_validator("name")
+    @classmethod
+    def _of_nobody_else(cls, value: str) -> str:
+        if value in (GIVEN, UNKNOWN):
+            raise ValueError(f"{value!r} is what captions of other makers are called: choose another name")
+        return value
 
     @model_validator(mode="before")
     @classmethod

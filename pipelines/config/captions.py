@@ -152,6 +152,15 @@ _SAID = (
 """The keys that change what a model says. Not the address, nor what bounds time and cost."""
 
 
+_COST_ONLY = frozenset(
+    {
+        *("gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens"),
+        *("enforce_eager", "tensor_parallel_size", "pipeline_parallel_size"),
+    }
+)
+"""Arguments of vLLM's that bound its memory and time: the next machine has others, and the captions stay."""
+
+
 def _maker(section: AnyCaptions, prompt: Prompt) -> str:
     """Whose captions these are: by all that changes what is said. A folder is called by its last part, and counts as
     the recipe names it.
@@ -160,7 +169,8 @@ def _maker(section: AnyCaptions, prompt: Prompt) -> str:
     if isinstance(section, EndpointCaptions):
         return maker(section.name, section.model, said | {"extra_body": section.extra_body})
     label = Path(section.model).name if section.model.startswith(_PATHS) else section.model
-    said |= {"model": section.model, "engine_args": section.engine_args.given}
+    given = {key: value for key, value in section.engine_args.given.items() if key not in _COST_ONLY}
+    said |= {"model": section.model, "engine_args": given}
     return maker(section.name, label, said)
 
 

@@ -57,7 +57,9 @@ class MakeEmbedder:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A block as a run and a search see it: the space, who its vectors are by, and of which clips they are made."""
+    """A block as a run and a search see it: the space, who its vectors are by, and of which clips they are made.
+    `aside`: scores that the tier's clips need not have yet (`Ledger.unembedded`).
+    """
 
     space: Space
     by: str
@@ -65,6 +67,7 @@ class Embedding:
     kind: str
     tier: str | None = None
     gpus: float = 0.0
+    aside: tuple[str, ...] = ()
 
     @property
     def stage(self) -> str:

@@ -104,7 +104,7 @@ class Attempts:
         if isinstance(self._stage, Streaming) and tried <= self._attempts:
             with self._turns.together():
                 yield from self._stage.stream(item, report)  # after a lost worker, all of it again
-        elif not isinstance(item, Divisible) or len(item) < 2:
+        elif not isinstance(item, Divisible) or (len(item) < 2 and not isinstance(self._stage, Streaming)):
             yield self._unless_lost(item, tried, report)
         elif tried == 1:
             yield from self._in_parts(item, report)

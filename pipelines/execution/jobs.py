@@ -158,7 +158,7 @@ def run_duplicates(uri: str, options: Options) -> int:
     choice = _choice(uri, options)
     section = choice.recipe.duplicates
     (picture,) = blocks.listed(choice.recipe, ["picture"])
-    picture = replace(picture, tier=section.tier)
+    picture = replace(picture, tier=section.tier, aside=(LIKENESS,))
     check_spaces(Pyramid.open(uri), [picture.space])
 
     def machine(_: Recipe) -> tuple[checks.Check, ...]:

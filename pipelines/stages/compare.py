@@ -8,18 +8,21 @@ meet once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.contract import LIKENESS, Verdict
+from curation.contract import LIKENESS, Reason, Verdict
 from curation.embed.groups import Pair
 from curation.embed.likeness import NEAR, Look, likeness
-from curation.filters.base import NO_SAMPLES
+from curation.embed.picture import NO_SHAPE
 from curation.media.plan import Limits
 from curation.media.sandbox.sandbox import Sandbox
+from curation.pyramid.history.failures import failure
 from curation.pyramid.queries.kinds import kind_of
 from curation.pyramid.similar.candidates import Candidates
+from curation.pyramid.similar.places import BEST
+from curation.pyramid.storage.datasets import NO_VECTOR
 from curation.pyramid.storage.lookup import select
 from curation.spaces import Space
 from pipelines.stages.base import Report
@@ -90,27 +93,47 @@ class Compare:
     def __call__(self, item: ClipsToCompare, report: Report) -> Compared:
         report(f"{len(item)} clips", 0)
         near = self._candidates.of(item.clip_ids)
-        failed = {clip_id: NO_SAMPLES for clip_id in item.clip_ids if clip_id not in near}
+        failed = self._unsigned([clip_id for clip_id in item.clip_ids if clip_id not in near])
         known = self._known({*near, *(other for some in near.values() for other in some)})
+        # Of many copies the best may not be among the nearest; each of those that are knows it.
+        bests = {name: row[BEST] for name, row in known.items() if row[BEST]}
+        known |= self._known({*bests.values()} - known.keys())
         pairs = {
             (clip_id, other)
             for clip_id, some in near.items()
-            for other in some
+            for other in {*some, *(bests[name] for name in some if name in bests)}
             if clip_id in known and other in known and self._may_be_copies(known[clip_id], known[other])
         }
         looks = self._looks({name for pair in pairs for name in pair}, item.clip_ids)
         told = [Pair(*pair, likeness(looks[pair[0]], looks[pair[1]])) for pair in sorted(pairs) if pair[1] in looks]
+        # What a candidate is a copy of counts as met where it cannot be compared, too: it would be asked for again.
+        met = {(pair.one, pair.other) for pair in told}
+        others = {(clip_id, bests[name]) for clip_id, some in near.items() for name in some if name in bests} - met
+        told += [Pair(*pair, 0.0) for pair in sorted(others)]
         return Compared(item.clip_ids, tuple(told), failed)
 
     def close(self) -> None:
         """End the decoder."""
         self._sandbox.close()
 
+    def _unsigned(self, clip_ids: Sequence[str]) -> dict[str, str]:
+        """Why clips have no signature, but for those without any shape, which are like nothing. What nobody has given a
+        reason for is tried again by the next run, and counts as a loss.
+        """
+        if not clip_ids:
+            return {}
+        columns = ["clip_id", "space", "by", "why"]
+        rows = select(self._set.pyramid.dataset(NO_VECTOR), "clip_id", list(clip_ids), columns).to_pylist()
+        ours = [row for row in rows if (row["space"], row["by"]) == (self._set.space.name, self._set.signed_by)]
+        whys = dict.fromkeys(clip_ids, failure(Reason.UNREADABLE, "it has no signature"))
+        whys |= {row["clip_id"]: row["why"] for row in ours}
+        return {clip_id: why for clip_id, why in whys.items() if why != NO_SHAPE}
+
     def _known(self, clip_ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """The rows of those clips that are there."""
         if not clip_ids:
             return {}
-        columns = ["clip_id", "video_id", "kind", f"{LIKENESS}_by"]
+        columns = ["clip_id", "video_id", "kind", f"{LIKENESS}_by", BEST]
         rows = select(self._set.pyramid.dataset("clips"), "clip_id", sorted(clip_ids), columns).to_pylist()
         return {row["clip_id"]: row for row in rows}
 

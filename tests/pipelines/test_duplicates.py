@@ -17,14 +17,18 @@ from bench.duplicates.copies import bordered, lit, marked
 from curation.contract import CLIPS, LIKENESS, embeddings_schema
 from curation.embed import signature
 from curation.embed.groups import Pair
+from curation.embed.picture import NO_SHAPE
+from curation.errors import UserError
+from curation.filters.base import NO_SAMPLES
 from curation.media.plan import Limits
 from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.history.failures import PASSING
 from curation.pyramid.similar.places import BEST, BY, WHY, Rule
 from curation.pyramid.storage.columns import add_scores, add_spaces
 from curation.pyramid.storage.fragments import write_samples_fragments
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range, Tier, Tiers
-from curation.spaces import Space
+from curation.spaces import UNEMBEDDED, Space
 from pipelines import duplicates
 from pipelines.duplicates import Wanted
 from pipelines.execution.ray_data import Delivery
@@ -86,7 +90,7 @@ def find(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch, size: int = 2000) ->
     job: Any = SimpleNamespace(
         pyramid=pyramid, recipe=recipe, watch=watch, account=account, resources=None, coordinator=None
     )
-    duplicates.find(job, WANTED)
+    duplicates.find(job, WANTED, [PASSING])
     return account
 
 
@@ -166,15 +170,54 @@ def test_when_the_best_goes_or_leaves_its_tier_another_stands(
     assert bests(pyramid) == {"a": "c", "c": None}
 
 
-def test_what_cannot_be_compared_says_why(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+def unembedded(clip_id: str, why: str) -> pa.Table:
+    row = {"clip_id": clip_id, "space": PICTURE.name, "by": WANTED.signed_by, "why": why}
+    return pa.Table.from_pylist([row], schema=UNEMBEDDED)
+
+
+def test_what_cannot_be_compared_says_why_and_is_tried_again_where_that_may_help(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(pyramid, "a", scene(1))
+    add(pyramid, "black", [])
     add(pyramid, "empty", [])
-    add(pyramid, "unsigned", scene(1))
+    Committer(pyramid).commit(Batch(unembedded=[unembedded("black", NO_SHAPE), unembedded("empty", NO_SAMPLES)]))
+    add(pyramid, "unsigned", scene(1), width=300)
     pyramid.dataset("embeddings/picture").delete("clip_id = 'unsigned'")
     account = find(pyramid, monkeypatch)
     found = rows(pyramid)
-    assert found["a"][LIKENESS] == 0.0 and found["a"][WHY] is None
-    assert {name: found[name][WHY] for name in ("empty", "unsigned")} == dict.fromkeys(
-        ("empty", "unsigned"), "no sample frames"
-    )
-    assert account.losses == {}
+    assert {name: (row[LIKENESS], row[WHY]) for name, row in found.items()} == {
+        "a": (0.0, None),
+        "black": (0.0, None),
+        "empty": (None, NO_SAMPLES),
+        "unsigned": (None, "unreadable: it has no signature"),
+    }
+    assert account.losses == {"scores: likeness: unreadable": 1} and account.exit_code == 1
+    Committer(pyramid).commit(Batch(embeddings=[signed("unsigned", signature.signature(scene(1)))]))
+    assert find(pyramid, monkeypatch).exit_code == 0
+    assert bests(pyramid)["unsigned"] == "a"
+
+
+def test_parts_of_one_video_leave_room_for_copies_of_others(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A take with a still camera, in parts; and a copy of one of them that is less like it than they are."""
+    for number in range(14):
+        add(pyramid, f"onelongvideo-{number:02}", scene(1), video_id="long")
+    add(pyramid, "copyofthevideo", [marked(frame) for frame in scene(1)], width=300)
+    find(pyramid, monkeypatch)
+    assert [name for name, best in bests(pyramid).items() if best] == ["copyofthevideo"]
+
+
+def test_of_many_copies_one_stays(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than candidates are looked at."""
+    last = f"v15-{'x' * 12}"
+    for number in range(16):
+        frames = [lit(1 + number / 100, 1.0)(frame) for frame in scene(1)]
+        add(pyramid, f"v{number:02}-{'x' * 12}", frames, width=200 + number)
+    find(pyramid, monkeypatch, 5)
+    assert {name: best for name, best in bests(pyramid).items() if best != last} == {last: None}
+
+
+def test_a_takedown_that_has_not_ended_is_finished_first(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates.tombstones, "is_pending", lambda _: True)
+    with pytest.raises(UserError, match="a takedown has not ended"):
+        find(pyramid, monkeypatch)

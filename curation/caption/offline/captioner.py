@@ -24,9 +24,13 @@ from curation.caption.composing import Answer
 from curation.caption.offline.base import Done, Engine, Settings
 from curation.caption.outcome import Tally, outcome
 from curation.caption.prompts import Prompt, Request
-from curation.caption.transport import BEAT_S, Refused
+from curation.caption.transport import BEAT_S, Failed, Refused
+from curation.contract import Reason
 from curation.errors import UserError, WorkerSpentError
+from curation.pyramid.history.failures import failure
 
+_NO_ANSWER = ("abort", "error")
+"""How a request ends that has no answer, in vLLM's words; its server makes an error of them."""
 _POLL_S = 0.05
 """How long a caller waits that has more to ask and no room, for another caller's room may come free."""
 
@@ -73,8 +77,8 @@ class _Talk:
         self._tally.count(done.tokens_in, done.tokens_out)
         return self._go(lambda: self._coming.send(Answer(done.text, done.finish_reason)))
 
-    def refused(self, error: Refused) -> Request | Said:
-        """The same, where the engine does not take its request."""
+    def failed(self, error: Refused | Failed) -> Request | Said:
+        """The same, where the engine does not take its request, or gives it up."""
         return self._go(lambda: self._coming.throw(error))
 
     def end(self) -> None:
@@ -122,7 +126,12 @@ class Offline:
         try:
             while True:
                 while has_more and self._room.acquire(blocking=False):
-                    if (asked := next(stream, None)) is None:
+                    try:
+                        asked = next(stream, None)
+                    except BaseException:
+                        self._room.release()
+                        raise
+                    if asked is None:
                         self._room.release()
                         has_more = False
                         break
@@ -207,6 +216,9 @@ class Offline:
             raise LookupError(f"an answer to {done.name!r}, which nobody has asked")
         if talk.is_dropped:
             talk.end()
+        elif done.finish_reason in _NO_ANSWER:
+            why = failure(Reason.UNREADABLE, f"the engine gave the request up ({done.finish_reason})")
+            self._go_on(engine, talk, talk.failed(Failed(why, True)))
         else:
             self._go_on(engine, talk, talk.answered(done))
 
@@ -217,7 +229,7 @@ class Offline:
             try:
                 engine.begin(name, what)
             except Refused as error:
-                what = talk.refused(error)
+                what = talk.failed(error)
                 continue
             self._talks[name] = talk
             return

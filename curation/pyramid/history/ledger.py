@@ -231,12 +231,21 @@ class Ledger:
         yield from self._search(Question(words, test, chosen, ("clip_id", "caption_by", "caption_why")), columns)
 
     def unembedded(
-        self, space: Space, by: str, tier: str | None, columns: Collection[str], again: Collection[str] = ()
+        self,
+        space: Space,
+        by: str,
+        tier: str | None,
+        columns: Collection[str],
+        again: Collection[str] = (),
+        aside: Collection[str] = (),
     ) -> Iterator[pa.RecordBatch]:
         """Batches of the clips of a tier (None: of all) that want a vector in `space` by the maker `by`, where a space
-        is of captions of the caption in force: it has given none, or failed for a reason that `again` names.
+        is of captions of the caption in force: it has given none, or failed for a reason that `again` names. `aside`:
+        scores that are made of these vectors, so that what a tier asks of them does not count.
         """
-        bounds: list[Condition] = [*(self._bounds(tier) if tier is not None else [])]
+        ranges = {} if tier is None else self.pyramid.tiers.effective(tier)
+        asked = {column: bounds for column, bounds in ranges.items() if column not in aside}
+        bounds: list[Condition] = [*conditions.of_bounds(asked)]
         if space.of_caption:
             bounds.append(Present("caption", True))
         words = {"no vector in": space.name, "by": by, "where": list(map(str, bounds)), "again": beginnings(again)}

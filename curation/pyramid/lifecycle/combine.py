@@ -21,11 +21,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import VIDEOS, Status
+from curation.contract import LIKENESS, VIDEOS, Status
 from curation.errors import UserError
 from curation.pyramid.commits import beside, journal
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history import plans, runs
+from curation.pyramid.similar.places import AGAIN, BEST, BY, WHY
 from curation.pyramid.storage.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
@@ -182,7 +183,7 @@ def _bring(source: Pyramid, to: Pyramid, videos: list[Row], before: Mapping[str,
         return
     ids, columns = [row["video_id"] for row in videos], source.dataset("clips").schema.names
     table = pa.Table.from_pylist(videos, schema=VIDEOS)
-    clips = select(source.dataset("clips"), "video_id", ids, columns)
+    clips = _uncompared(select(source.dataset("clips"), "video_id", ids, columns))
     batch = journal.without_namesakes(to, Batch(clips=clips, videos=table))
     assert batch.clips is not None
     names, bytes_ = batch.clips["clip_id"].to_pylist(), batch.clips["media"].to_pylist()
@@ -203,6 +204,18 @@ def _bring(source: Pyramid, to: Pyramid, videos: list[Row], before: Mapping[str,
             replaced=_instead(videos, before, clips),
         )
     )
+
+
+def _uncompared(clips: pa.Table) -> pa.Table:
+    """Clips without a place among copies: nobody has compared those of one pyramid with those of the other."""
+    if LIKENESS not in clips.schema.names:
+        return clips
+    none = pa.nulls(clips.num_rows)
+    again = pa.array([AGAIN] * clips.num_rows)
+    for name, values in ((LIKENESS, none), (BY, again), (WHY, none), (BEST, none)):
+        place = clips.schema.get_field_index(name)
+        clips = clips.set_column(place, clips.schema.field(name), values.cast(clips.schema.field(name).type))
+    return clips
 
 
 def _instead(videos: list[Row], before: Mapping[str, Row], clips: pa.Table) -> dict[str, list[str]]:

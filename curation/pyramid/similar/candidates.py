@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.embed import signature
+from curation.errors import UserError
+from curation.identity import FAMILY
 from curation.pyramid.similar import index, vectors
 from curation.pyramid.store import Pyramid
 from curation.spaces import Space
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST = 10
 """Candidates of a clip. Of copies in the measured set 0.999 are among the ten nearest."""
+_MOST_HELD = 3 * index.EXACT_BELOW
 _SPARE = 3
 _PROBES = 16
 _BLOCK = 8192
@@ -32,17 +35,23 @@ _COLUMNS = ["clip_id", "by", "vector"]
 
 class Candidates:
     """The nearest clips by their signatures in one version of a space. `by`: whose vectors count. `least`: twice the
-    dot product of two vectors, below which nothing is a candidate (`likeness.NEAR`).
+    dot product of two vectors, below which nothing is a candidate (`likeness.NEAR`). UserError where there are too many
+    vectors to be held, and no index.
     """
 
     def __init__(self, pyramid: Pyramid, space: Space, by: str, least: float, most: int = MOST) -> None:
         self._dataset: lance.LanceDataset = vectors.opened(pyramid, space)
         self._by, self._least, self._most = by, least, most
         self._space = space
-        self._held = None if index.there(self._dataset) is not None else _held(self._dataset, by)
+        is_indexed = index.there(self._dataset) is not None
+        if not is_indexed and self._dataset.count_rows() > _MOST_HELD:
+            raise UserError(
+                f"the space {space.name} has no index yet", f"run `ziggurat upkeep {pyramid.uri}`, and again"
+            )
+        self._held = None if is_indexed else _held(self._dataset, by)
 
     def of(self, clip_ids: Sequence[str]) -> dict[str, list[str]]:
-        """For each clip that has a vector, the clips that may be like it, the likeliest first; never itself."""
+        """For each clip that has a vector, the clips of other videos that may be like it, the likeliest first."""
         own = self.signatures(clip_ids)
         if not own:
             return {}
@@ -59,7 +68,9 @@ class Candidates:
         return found
 
     def _best(self, clip_id: str, near: Mapping[str, float]) -> list[str]:
-        there = [(name, value) for name, value in near.items() if name != clip_id and value >= self._least]
+        # Parts of one video look alike, are never copies of each other, and would leave no room for copies.
+        family = clip_id[:FAMILY]
+        there = [(name, value) for name, value in near.items() if name[:FAMILY] != family and value >= self._least]
         return [name for name, _ in sorted(there, key=lambda item: (-item[1], item[0]))[: self._most]]
 
     def _among_all(self, asked: np.ndarray) -> list[dict[str, float]]:

@@ -101,7 +101,7 @@ class _Search:
     def among_all(self, step: int) -> dict[str, float]:
         """Of all clips, the nearest vectors first, `step` at a time to begin with, until enough pass."""
         cosines, ids = vectors.compared(self.dataset, self._by, self._vector)
-        found, start = _Passed(self._limit), 0
+        found, start, step = _Passed(self._limit), 0, min(step, _AT_ONCE)
         while start < ids.size and not found.is_enough:
             table = vectors.rows(self.dataset, self._space, ids[start : start + step])
             found.add(table, cosines[start : start + step], self._passing(table))

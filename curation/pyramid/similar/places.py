@@ -11,7 +11,7 @@ the new best, and copies of each other, or more like a third one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ def read(scores: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(["clip_id", BEST, LIKENESS, BY, *scores, *stored(FACTS)]))
 
 
-def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair], rule: Rule, tiers: Tiers) -> Changed:
+def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Sequence[Pair], rule: Rule, tiers: Tiers) -> Changed:
     """What a round changes. `rows`: of the `new` clips, of all in `pairs`, and of the bests of those that are copies,
     as far as they are there.
     """
@@ -63,11 +63,12 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair]
     known = [Pair(name, best, rows[name][LIKENESS]) for name, best in before.items()]
     places = grouped([*pairs, *known], {name: rank(row, tiers, rule) for name, row in rows.items()}, rule.copy_from)
     deposed = {name for name in rows if name not in new and name not in before and _is_copy(places, name)}
+    unmet = _unmet(pairs, places, new, rule)
     written = list[dict[str, Any]]()
     for name, row in rows.items():
         place = places.get(name, Place())
         is_moved = place.is_copy and place.nearest != before.get(name)
-        if before.get(name) in deposed:
+        if before.get(name) in deposed or name in unmet:
             written.append(unsettled(name))
         elif name in new or is_moved or place.likeness > (row[LIKENESS] or 0.0):
             written.append(of_place(name, place, rule))
@@ -76,6 +77,20 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Iterable[Pair]
 
 def _is_copy(places: Mapping[str, Place], name: str) -> bool:
     return name in places and places[name].is_copy
+
+
+def _unmet(pairs: Sequence[Pair], places: Mapping[str, Place], new: Collection[str], rule: Rule) -> set[str]:
+    """New clips that are as much like a copy as to be copies, and have not been compared with what it is a copy of: of
+    many copies the best need not be among the nearest of each.
+    """
+    met = {frozenset((pair.one, pair.other)) for pair in pairs}
+    found = set[str]()
+    for pair in pairs:
+        for name, other in ((pair.one, pair.other), (pair.other, pair.one)):
+            place = places.get(other, Place())
+            if name in new and pair.likeness >= rule.copy_from and place.is_copy and not places[name].is_copy:
+                found |= {name} if place.nearest != name and frozenset((name, place.nearest)) not in met else set()
+    return found
 
 
 def rank(row: Row, tiers: Tiers, rule: Rule) -> tuple[float, ...]:

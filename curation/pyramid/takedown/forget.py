@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from curation.contract import LIKENESS
 from curation.identity import FAMILY
 from curation.pyramid.commits import indexes, journal
 from curation.pyramid.commits.commit import delete_rows
@@ -32,6 +33,7 @@ from curation.pyramid.history import names, runs
 from curation.pyramid.lifecycle.compaction import TARGET_ROWS, rewritten
 from curation.pyramid.lifecycle.upkeep import clean, measure, remove_needless
 from curation.pyramid.queries import access
+from curation.pyramid.similar.places import AGAIN
 from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.files import Files, is_remote
 from curation.pyramid.storage.locks import alone, only_holder
@@ -214,13 +216,17 @@ def _fragments_to_go(pyramid: Pyramid, name: str, work: Work) -> list[int]:
 
 
 def _unreferred(pyramid: Pyramid, clips: Collection[str]) -> int:
-    """Let no clip be called a duplicate of one that goes; how many were."""
+    """Let no clip be called a duplicate of one that goes; how many were. By the next `ziggurat duplicates` they are
+    compared again.
+    """
     found = 0
+    of_likeness = {LIKENESS: "NULL", f"{LIKENESS}_by": f"'{AGAIN}'", f"{LIKENESS}_why": "NULL"}
     for some in chunks(sorted(clips), 1000):
         dataset = pyramid.dataset("clips")
+        nothing = {"duplicate_of": "NULL"} | (of_likeness if LIKENESS in dataset.schema.names else {})
         there = select(dataset, "duplicate_of", some, ["clip_id"], with_row_address=True)["_rowaddr"].to_pylist()
         for part in chunks(there, 1000):
-            found += dataset.update({"duplicate_of": "NULL"}, where=rows_at(part))["num_rows_updated"]
+            found += dataset.update(nothing, where=rows_at(part))["num_rows_updated"]
     return found
 
 

@@ -53,7 +53,8 @@ def takedown(uri: str, names: Sequence[str], list_: str | None = None, ahead: bo
 
 def forget(wanted: Takedown) -> Forgotten:
     """Carry it out; what went and what could not."""
-    pyramid = wanted.pyramid
+    # Opened again: somebody may have given it a space of vectors while the person was asked.
+    pyramid = wanted.pyramid.refreshed()
     ids = {one.video_id for one in wanted.targets}
     known = tombstones.read(pyramid.files)
     work, _ = tombstones.pending(pyramid.files)

@@ -84,7 +84,14 @@ def of_clip(pyramid: Pyramid, recipe: Recipe, name: str, space_name: str | None)
             others = len(by_maker) > 1
             notes = (f"compared by {by}; {clip_id} has vectors of {len(by_maker)} makers",) if others else ()
             return OfClip(clip_id, one, by, by_maker[by], notes)
-    raise UserError(_lacks(pyramid, chosen, clip_id), f"run `ziggurat embed {pyramid.uri} {space_name or 'picture'}`")
+    raise UserError(_lacks(pyramid, chosen, clip_id), filling(pyramid, space_name or "picture"))
+
+
+def filling(pyramid: Pyramid, name: str) -> str:
+    """The command that fills a space."""
+    if name == CLIP_SPACE.name:
+        return f"run `ziggurat curate {pyramid.uri} --fill` with a recipe that has the aesthetic filter"
+    return f"run `ziggurat embed {pyramid.uri} {name}`"
 
 
 def _clip(pyramid: Pyramid, name: str) -> tuple[str, str | None]:

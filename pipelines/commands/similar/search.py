@@ -8,7 +8,7 @@ told: clips without a vector, vectors that the index does not cover yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -148,8 +148,7 @@ def _of_text(embedder: Embedder, space: Space, text: str) -> Made:
             f"the space {space.name} has no words ({space.what})",
             "search it with --like or --image, or another --space",
         )
-    (made,) = embedder.texts([text])
-    return made
+    return _made(space, lambda: embedder.texts([text]))
 
 
 def _of_picture(embedder: Embedder, space: Space, picture: np.ndarray) -> Made:
@@ -158,7 +157,20 @@ def _of_picture(embedder: Embedder, space: Space, picture: np.ndarray) -> Made:
             f"the space {space.name} sees no pictures ({space.what})",
             "search it with words or --like, or another --space",
         )
-    (made,) = embedder.pictures([[picture]])
+    return _made(space, lambda: embedder.pictures([[picture]]))
+
+
+def _made(space: Space, make: Callable[[], Sequence[Made]]) -> Made:
+    """The one answer of an embedder, which may be anybody's."""
+    try:
+        (made,) = make()
+    except UserError:
+        raise
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(
+            f"what makes vectors of {space.name} fails ({told})", "mend it, or name another --space"
+        ) from error
     return made
 
 
@@ -187,12 +199,12 @@ def _notes(query: Query, sought: _Sought, found: nearest.Found) -> list[str]:
     space, pyramid = sought.space, query.pyramid
     makers = vectors.makers(pyramid, space)
     if not makers:
-        raise UserError(f"the space {space.name} is empty", f"run `ziggurat embed {pyramid.uri} {space.name}`")
+        raise UserError(f"the space {space.name} is empty", choosing.filling(pyramid, space.name))
     if not makers[sought.by]:
         others = ", ".join(sorted(makers))
         raise UserError(
             f"the vectors of {space.name} are by {others}, and cannot be compared with what {sought.by} makes",
-            f"run `ziggurat embed {pyramid.uri} {space.name}`",
+            choosing.filling(pyramid, space.name),
         )
     notes = [told for score in asked_scores(query) if (told := absent(query, score)) is not None]
     clips = pyramid.dataset("clips").count_rows()

@@ -17,8 +17,8 @@ Wanted = tuple[str, str, str]
 def wanted(pyramid: Pyramid, block: Embedding, again: Collection[str], remember: bool = True) -> Iterator[Wanted]:
     """The clips that lack a vector of the block. `again`, `remember`: see `Ledger`."""
     columns = ["clip_id", "video_id", *(["caption"] if block.space.of_caption else [])]
-    found = Ledger(pyramid, remember=remember).unembedded(block.space, block.by, block.tier, columns, again)
-    for batch in found:
+    ledger = Ledger(pyramid, remember=remember)
+    for batch in ledger.unembedded(block.space, block.by, block.tier, columns, again, block.aside):
         for row in batch.to_pylist():
             yield row["clip_id"], row["video_id"], row.get("caption", "")
 

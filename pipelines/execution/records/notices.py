@@ -111,4 +111,6 @@ def _of_tiers(tiers: Tiers, filters: Sequence[Ready]) -> list[str]:
         ranges = tiers.effective(name)
         if asked := [column for column in ranges if column in missing and ranges[column] != Range()]:
             notices.append(f"no new clip can be in tier {name}: it bounds {', '.join(asked)}, which is not computed")
+        if ranges.get(LIKENESS, Range()) != Range():
+            notices.append(f"clips come into tier {name} by `ziggurat duplicates`: it bounds likeness; then `--fill`")
     return notices

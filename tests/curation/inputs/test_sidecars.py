@@ -88,6 +88,22 @@ def test_what_the_machine_cannot_read_is_a_loss(tmp_path: Path, monkeypatch: pyt
     assert any("Permission denied" in one for one in listing.notices())
 
 
+def test_a_file_that_the_machine_cannot_look_for_is_a_loss_and_not_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = sidecars.os.lstat
+
+    def refuse(path: str) -> object:
+        if path.endswith(".txt"):
+            raise PermissionError(13, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(sidecars.os, "lstat", refuse)
+    listing = beside(tmp_path, "a fox")
+    assert captions(listing) == {"a.mp4": None} and listing.tally.sidecars_lost == {"Permission denied": 1}
+    assert listing.tally.without_sidecar == 0
+
+
 def test_the_kinds_that_are_asked_for_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"caption": "json"}')
     assert captions(beside(tmp_path, "text")) == {"a.mp4": "text"}

@@ -24,6 +24,15 @@ def test_the_rarest_are_forgotten_and_told(times: int) -> None:
     assert tally.total == 200 * (4 + times) and tally.forgotten > 0
 
 
+def test_what_becomes_common_late_is_found_and_little_is_counted_again() -> None:
+    tally: Tally[str] = Tally(most=100)
+    tally.add(f"twice {number // 2}" for number in range(200))
+    for number in range(50):
+        tally.add(["late", f"once {number}"])
+        assert tally.different <= 100
+    assert tally.highest(1)[0][0] == "late" and tally.highest(1)[0][1] >= 49
+
+
 def test_equal_counts_come_in_one_order() -> None:
     tally: Tally[int] = Tally()
     tally.add([3, 1, 2])

@@ -93,6 +93,8 @@ def test_what_changes_what_is_said_makes_captions_anew_and_nothing_else() -> Non
     assert len({base, *(block(**keys).by for keys in said)}) == 1 + len(said)
     bounds = ({"concurrency": "2"}, {"python": '"/other"'}, {"gpus": "0"}, {"cpus": "4"}, {"given": '"keep"'})
     assert {block(**keys).by for keys in bounds} == {base}
+    costs = "{ gpu_memory_utilization = 0.5, max_num_seqs = 8, enforce_eager = true, tensor_parallel_size = 2 }"
+    assert block(engine_args=costs, gpus="2").by == base, "memory and time are the machine's"
 
 
 def test_a_folder_is_called_by_its_last_part_and_another_one_makes_captions_anew() -> None:

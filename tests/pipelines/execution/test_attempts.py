@@ -170,6 +170,14 @@ def test_a_stage_that_streams_is_asked_for_all_at_once_and_at_last_one_by_one() 
     assert flow.seen[:3] == ["a", "b", "c"] and flow.seen.count("c") == 4, "twice in the stream, twice alone"
 
 
+def test_one_thing_that_streams_is_tried_alone_before_it_is_given_up() -> None:
+    """A worker has two items in hand: what it died of may be the other one's."""
+    flow, coordinator = Flow(), Coordinator(2)
+    for _ in range(2):
+        coordinator.begin("key")
+    assert outcome(flow, "a", coordinator, attempts=2) == {"a": None} and flow.seen == ["a"]
+
+
 class Streams(Stage):
     """A stage that streams, and says when; the item "a" takes until it is let go."""
 

@@ -62,6 +62,7 @@ FATES: dict[str, tuple[list[Done], str | None]] = {
     "cut": ([done('{"subjects": "A', "length")] * 2, "caption_cut: the answer is longer than max_tokens"),
     "loops": ([done(json.dumps(dict.fromkeys(("subjects", "place"), LOOP)))] * 2, "caption_loops"),
     "invalid": ([done("{}")] * 2, "caption_invalid"),
+    "given up": ([done("A dog.", "error")], "unreadable: the engine gave the request up (error)"),
     "refused": ([], "request_refused: the prompt is too long"),
 }
 

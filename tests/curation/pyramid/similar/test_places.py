@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.contract import CLIPS, LIKENESS
+from curation.contract import CLIPS, LIKENESS, clips_schema
 from curation.embed.groups import Pair
+from curation.pyramid.lifecycle.combine import _uncompared
 from curation.pyramid.similar import places
 from curation.pyramid.similar.places import AGAIN, BEST, BY, Rule
 from curation.pyramid.tiering.tiers import Range, Tier, Tiers
@@ -47,6 +49,9 @@ class Clips:
     def round(self, new: Collection[str]) -> None:
         there = [name for name, row in self.rows.items() if name in new or row[BY] == RULE.by]
         pairs = [Pair(a, b, self.like(a, b)) for a in new for b in there if a != b and self.like(a, b) > 0]
+        bests = {(pair.one, best) for pair in pairs if (best := self.rows[pair.other][BEST]) in self.rows}
+        met = {(pair.one, pair.other) for pair in pairs}
+        pairs += [Pair(one, best, self.like(one, best)) for one, best in sorted(bests - met) if one != best]
         names = {*new, *(name for pair in pairs for name in (pair.one, pair.other))}
         names |= {best for name in names if (best := self.rows[name][BEST]) in self.rows}
         found = places.changed({name: self.rows[name] for name in names}, new, pairs, RULE, TIERS)
@@ -146,6 +151,15 @@ def test_a_best_that_is_gone_or_has_no_place_is_none() -> None:
     assert not places.has_lost_its_best(row, best, RULE, TIERS)
     for wrong in (None, best | {BEST: "c"}, best | {BY: AGAIN}, best | {"width": 32}):
         assert places.has_lost_its_best(row, wrong, RULE, TIERS)
+
+
+def test_clips_of_two_pyramids_that_become_one_are_compared_anew() -> None:
+    schema = clips_schema([LIKENESS])
+    row = {"clip_id": "a", LIKENESS: 2.5, BY: RULE.by, BEST: "b", "width": 64}
+    (made,) = _uncompared(pa.Table.from_pylist([row], schema=schema)).to_pylist()
+    assert (made[LIKENESS], made[BY], made[BEST], made["width"]) == (None, AGAIN, None, 64)
+    without = pa.Table.from_pylist([{"clip_id": "a"}], schema=CLIPS)
+    assert _uncompared(without) is without
 
 
 def test_what_is_missing_is_worst() -> None:

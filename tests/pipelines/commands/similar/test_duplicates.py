@@ -8,10 +8,14 @@ import ffmpeg
 import pytest
 
 from curation.pyramid.store import Pyramid
+from pipelines.cli import main
 from tests.support import jobs, media, without_ray
 from tests.support.face import refused, said
 
-RECIPE = jobs.WITHOUT_TEXT + '[duplicates]\nbest = ["pixels"]\n'
+RECIPE = (
+    jobs.WITHOUT_TEXT
+    + '[duplicates]\nbest = ["pixels"]\ntier = "apart"\n[[tiers]]\nname = "apart"\nlikeness = [0, 1.7499]\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,19 @@ def test_copies_are_told_and_left_out(curated: Path, capsys: pytest.CaptureFixtu
     left = said(capsys, "query", pyramid, "--likeness", "..1.7", "--columns", "source")
     assert sorted(row["source"] for row in left) == ["a.mp4", "b.mp4"]
     assert Pyramid.open(pyramid).about.scores == ("likeness",)
+    apart = said(capsys, "query", pyramid, "--tier", "apart", "--columns", "source")
+    assert sorted(row["source"] for row in apart) == ["a.mp4", "b.mp4"]
+
+
+def test_when_the_best_is_taken_down_its_copy_stands(curated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pyramid = str(curated / "pyramid")
+    assert main(["forget", pyramid, "a.mp4", "--yes", "--json"]) == 0
+    capsys.readouterr()
+    columns = ("query", pyramid, "--columns", "source,likeness,duplicate_of")
+    assert {row["source"]: row["likeness"] for row in said(capsys, *columns)}["c.mp4"] is None
+    assert without_ray.run("duplicates", pyramid, "--json").code == 0
+    left = {row["source"]: (row["likeness"], row["duplicate_of"]) for row in said(capsys, *columns)}
+    assert left.keys() == {"b.mp4", "c.mp4"} and left["c.mp4"][0] < 1.7 and left["c.mp4"][1] is None
 
 
 def test_what_is_wrong_is_a_line(curated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
