@@ -79,7 +79,7 @@ def test_the_journal_keeps_vectors(filled: Pyramid) -> None:
 def test_the_journal_keeps_vectors_of_own_spaces_and_why_there_are_none(filled: Pyramid) -> None:
     space = Space("own", 2, "a test", of_caption=True)
     add_spaces(filled, [space])
-    own = filled.with_spaces([space])
+    own = filled.having(spaces=[space])
     row = {"clip_id": IDS[0], "space": "own", "by": "a", "of": mark("a fox")}
     made = pa.Table.from_pylist([row | {"vector": [1.0, 2.0]}], schema=embeddings_schema(space))
     none = pa.Table.from_pylist([row | {"clip_id": IDS[1], "why": "no fox"}], schema=UNEMBEDDED)
