@@ -207,16 +207,6 @@ def test_parts_of_one_video_leave_room_for_copies_of_others(pyramid: Pyramid, mo
     assert [name for name, best in bests(pyramid).items() if best] == ["copyofthevideo"]
 
 
-def test_of_many_copies_one_stays(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More of them than candidates are looked at."""
-    last = f"v15-{'x' * 12}"
-    for number in range(16):
-        frames = [lit(1 + number / 100, 1.0)(frame) for frame in scene(1)]
-        add(pyramid, f"v{number:02}-{'x' * 12}", frames, width=200 + number)
-    find(pyramid, monkeypatch, 5)
-    assert {name: best for name, best in bests(pyramid).items() if best != last} == {last: None}
-
-
 def test_a_takedown_that_has_not_ended_is_finished_first(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates.tombstones, "is_pending", lambda _: True)
     with pytest.raises(UserError, match="a takedown has not ended"):

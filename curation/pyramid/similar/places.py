@@ -63,7 +63,8 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Sequence[Pair]
     known = [Pair(name, best, rows[name][LIKENESS]) for name, best in before.items()]
     places = grouped([*pairs, *known], {name: rank(row, tiers, rule) for name, row in rows.items()}, rule.copy_from)
     deposed = {name for name in rows if name not in new and name not in before and _is_copy(places, name)}
-    unmet = _unmet(pairs, places, new, rule)
+    # Once: a clip that has lost its place before takes the one that it finds, so that it all comes to an end.
+    unmet = {name for name in _unmet(pairs, places, new, rule) if rows[name][BY] != AGAIN}
     written = list[dict[str, Any]]()
     for name, row in rows.items():
         place = places.get(name, Place())
