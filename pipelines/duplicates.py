@@ -8,7 +8,7 @@ is what a kill may cost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -82,31 +82,56 @@ def _without_place(
 
 
 def _round(job: Job, wanted: Wanted, clips: Sequence[tuple[str, str]]) -> set[str]:
-    """Compare some clips; those that could not be compared."""
-    together = frozenset(clip_id for clip_id, _ in clips)
-    make = CompareStage(job.pyramid, wanted.space, wanted.signed_by, wanted.rule.by, together, limits=job.recipe.limits)
+    """Compare some clips and write what changes; those that could not be compared."""
+    new, rule = frozenset(clip_id for clip_id, _ in clips), wanted.rule
+    items = [ClipsToCompare(*zip(*part, strict=True)) for part in chunks(clips, AT_ONCE)]
+    pairs, failed, faults = _compared(job, wanted, new, items, is_shown=True)
+    while True:
+        good = new - {*failed, *faults}
+        pairs = [pair for pair in pairs if {pair.one, pair.other}.isdisjoint(faults)]
+        rows = _of_pairs(job.pyramid, good, pairs)
+        found = places.changed(rows, good, pairs, rule, job.pyramid.tiers)
+        if not found.unmet:
+            break
+        more, _, lost_now = _compared(job, wanted, new, _asked(found.unmet, rows))
+        pairs, faults = pairs + more, faults | lost_now
+    written = {row["clip_id"] for row in found.rows}
+    copies = [places.unsettled(name) for name in _copies_of(job.pyramid, found.deposed) if name not in written]
+    _commit(job, [*found.rows, *copies, *(places.without(*one, rule) for one in failed.items())])
+    videos = dict(clips)
+    lost_new = {name: why for name, why in faults.items() if name in new}
+    _commit(job, [places.without(*one, rule) for one in lost_new.items()], [videos[name] for name in lost_new])
+    return {*failed, *lost_new}
+
+
+def _asked(unmet: Sequence[tuple[str, str]], rows: Mapping[str, Mapping[str, Any]]) -> list[ClipsToCompare]:
+    """Items for pairs that are to be compared."""
+    others: dict[str, list[str]] = {}
+    for name, other in unmet:
+        others.setdefault(name, []).append(other)
+    asked = ((name, rows[name]["video_id"], tuple(some)) for name, some in others.items())
+    return [ClipsToCompare(*zip(*part, strict=True)) for part in chunks(asked, AT_ONCE)]
+
+
+def _compared(
+    job: Job, wanted: Wanted, new: frozenset[str], items: Sequence[ClipsToCompare], is_shown: bool = False
+) -> tuple[list[Pair], dict[str, str], dict[str, str]]:
+    """The pairs of some items, why clips could not be compared, and those for which that is a fault of ours."""
+    make = CompareStage(job.pyramid, wanted.space, wanted.signed_by, wanted.rule.by, new, limits=job.recipe.limits)
     stage = StageSpec(STAGE, make, give_up=make.give_up)
-    items = (ClipsToCompare(*zip(*part, strict=True)) for part in chunks(clips, AT_ONCE))
     pairs, failed, faults = list[Pair](), dict[str, str](), dict[str, str]()
     for delivery in run(items, [stage], job.coordinator, job.resources, _nothing, job.recipe.run.attempts):
         compared: Compared = delivery.result
         pairs += compared.pairs
         (faults if compared.fault else failed).update(compared.failed)
-        job.watch.advance(len(compared))
-    _commit(job, placed(job.pyramid, wanted.rule, together - {*failed, *faults}, pairs))
-    _commit(job, [places.without(*one, wanted.rule) for one in failed.items()])
-    videos = dict(clips)
-    _commit(job, [places.without(*one, wanted.rule) for one in faults.items()], [videos[one] for one in faults])
-    return {*failed, *faults}
+        job.watch.advance(len(compared) if is_shown else 0)
+    return pairs, failed, faults
 
 
-def placed(pyramid: Pyramid, rule: Rule, new: Collection[str], pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """The rows that a round writes."""
+def _of_pairs(pyramid: Pyramid, new: Collection[str], pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
+    """The rows that `places.changed` wants."""
     rows = _rows(pyramid, {*new, *(name for pair in pairs for name in (pair.one, pair.other))})
-    rows |= _rows(pyramid, {row[places.BEST] for row in rows.values() if row[places.BEST]} - rows.keys())
-    found = places.changed(rows, new, pairs, rule, pyramid.tiers)
-    written = {row["clip_id"] for row in found.rows}
-    return found.rows + [places.unsettled(name) for name in _copies_of(pyramid, found.deposed) if name not in written]
+    return rows | _rows(pyramid, {row[places.BEST] for row in rows.values() if row[places.BEST]} - rows.keys())
 
 
 def lost(pyramid: Pyramid, rule: Rule) -> set[str]:

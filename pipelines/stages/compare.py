@@ -21,7 +21,6 @@ from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.history.failures import failure
 from curation.pyramid.queries.kinds import kind_of
 from curation.pyramid.similar.candidates import Candidates
-from curation.pyramid.similar.places import BEST
 from curation.pyramid.storage.datasets import NO_VECTOR
 from curation.pyramid.storage.lookup import select
 from curation.spaces import Space
@@ -32,17 +31,19 @@ from pipelines.stages.score import SampleError, decoded
 
 @dataclass(frozen=True, slots=True)
 class ClipsToCompare:
-    """Clips whose place is to be found, and the video of each."""
+    """Clips to be compared, and the video of each. `others`: with which clips each; None: with its candidates."""
 
     clip_ids: tuple[str, ...]
     video_ids: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def part(self, start: int, stop: int) -> ClipsToCompare:
         """See `base.Divisible`."""
-        return ClipsToCompare(self.clip_ids[start:stop], self.video_ids[start:stop])
+        others = None if self.others is None else self.others[start:stop]
+        return ClipsToCompare(self.clip_ids[start:stop], self.video_ids[start:stop], others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +93,26 @@ class Compare:
 
     def __call__(self, item: ClipsToCompare, report: Report) -> Compared:
         report(f"{len(item)} clips", 0)
-        near = self._candidates.of(item.clip_ids)
-        failed = self._unsigned([clip_id for clip_id in item.clip_ids if clip_id not in near])
+        near, failed = self._near(item)
         known = self._known({*near, *(other for some in near.values() for other in some)})
-        # Of many copies the best may not be among the nearest; each of those that are knows it.
-        bests = {name: row[BEST] for name, row in known.items() if row[BEST]}
-        known |= self._known({*bests.values()} - known.keys())
         pairs = {
             (clip_id, other)
             for clip_id, some in near.items()
-            for other in {*some, *(bests[name] for name in some if name in bests)}
+            for other in some
             if clip_id in known and other in known and self._may_be_copies(known[clip_id], known[other])
         }
         looks = self._looks({name for pair in pairs for name in pair}, item.clip_ids)
-        told = [Pair(*pair, likeness(looks[pair[0]], looks[pair[1]])) for pair in sorted(pairs) if pair[1] in looks]
-        # What a candidate is a copy of counts as met where it cannot be compared, too: it would be asked for again.
-        met = {(pair.one, pair.other) for pair in told}
-        others = {(clip_id, bests[name]) for clip_id, some in near.items() for name in some if name in bests} - met
-        told += [Pair(*pair, 0.0) for pair in sorted(others)]
-        return Compared(item.clip_ids, tuple(told), failed)
+        told = {pair: likeness(looks[pair[0]], looks[pair[1]]) for pair in sorted(pairs) if looks.keys() >= {*pair}}
+        if item.others is not None:  # each is answered: who asks for a pair would ask again
+            told = {(clip_id, other): 0.0 for clip_id, some in near.items() for other in some} | told
+        return Compared(item.clip_ids, tuple(Pair(*pair, like) for pair, like in told.items()), failed)
+
+    def _near(self, item: ClipsToCompare) -> tuple[dict[str, Sequence[str]], dict[str, str]]:
+        """With which clips each one is compared, and why some cannot be."""
+        if item.others is not None:
+            return dict(zip(item.clip_ids, item.others, strict=True)), {}
+        near: dict[str, Sequence[str]] = {**self._candidates.of(item.clip_ids)}
+        return near, self._unsigned([clip_id for clip_id in item.clip_ids if clip_id not in near])
 
     def close(self) -> None:
         """End the decoder."""
@@ -133,7 +135,7 @@ class Compare:
         """The rows of those clips that are there."""
         if not clip_ids:
             return {}
-        columns = ["clip_id", "video_id", "kind", f"{LIKENESS}_by", BEST]
+        columns = ["clip_id", "video_id", "kind", f"{LIKENESS}_by"]
         rows = select(self._set.pyramid.dataset("clips"), "clip_id", sorted(clip_ids), columns).to_pylist()
         return {row["clip_id"]: row for row in rows}
 

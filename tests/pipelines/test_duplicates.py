@@ -16,13 +16,13 @@ import pytest
 from bench.duplicates.copies import bordered, lit, marked
 from curation.contract import CLIPS, LIKENESS, embeddings_schema
 from curation.embed import signature
-from curation.embed.groups import Pair
 from curation.embed.picture import NO_SHAPE
 from curation.errors import UserError
 from curation.filters.base import NO_SAMPLES
 from curation.media.plan import Limits
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history.failures import PASSING
+from curation.pyramid.similar.candidates import Candidates
 from curation.pyramid.similar.places import BEST, BY, WHY, Rule
 from curation.pyramid.storage.columns import add_scores, add_spaces
 from curation.pyramid.storage.fragments import write_samples_fragments
@@ -137,18 +137,20 @@ def test_a_better_copy_takes_the_place(pyramid: Pyramid, monkeypatch: pytest.Mon
     assert bests(pyramid) == {"a": "large", "b": "large", "large": None, "other": None}
 
 
-def test_copies_of_what_is_deposed_lose_their_place_where_they_were_not_compared(
-    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A clip has ten candidates, and a group may have more."""
-    for name, width in (("a", 320), ("b", 310), ("c", 300)):
-        add(pyramid, name, scene(1), width=width)
-    find(pyramid, monkeypatch)
-    add(pyramid, "large", scene(1), width=640)
-    written = duplicates.placed(pyramid, RULE, {"large"}, [Pair("large", "a", 3.0), Pair("large", "b", 2.5)])
-    found = {row["clip_id"]: (row[BEST], row[BY]) for row in written}
-    again = (None, "again")
-    assert found == {"large": (None, RULE.by), "a": ("large", RULE.by), "b": again, "c": again}
+@pytest.mark.parametrize("size", [5, 2000])
+def test_of_more_copies_than_candidates_one_stays(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    near = Candidates.of
+    monkeypatch.setattr(Candidates, "of", lambda *given: {name: some[:2] for name, some in near(*given).items()})
+    for number in range(9):
+        frames = [lit(1 + number / 50, 1.0)(frame) for frame in scene(1)]
+        add(pyramid, f"v{number:02}-{'x' * 12}", frames, width=200 + number)
+    find(pyramid, monkeypatch, size)
+    best = f"v08-{'x' * 12}"
+    assert {name: one for name, one in bests(pyramid).items() if one != best} == {best: None}
+    add(pyramid, f"larger-{'x' * 12}", scene(1), width=640)
+    find(pyramid, monkeypatch, size)
+    best = f"larger-{'x' * 12}"
+    assert {name: one for name, one in bests(pyramid).items() if one != best} == {best: None}
 
 
 def test_when_the_best_goes_or_leaves_its_tier_another_stands(

@@ -43,16 +43,17 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Changed:
     """`rows`: to be written, with the columns `WRITTEN`. `deposed`: clips that stood and are copies now; all copies of
-    them lose their place.
+    them lose their place. `unmet`: pairs to be compared before this can be relied on.
     """
 
     rows: list[dict[str, Any]]
     deposed: list[str]
+    unmet: list[tuple[str, str]]
 
 
 def read(scores: Sequence[str]) -> list[str]:
     """The columns of `clips` that a row needs here, in a pyramid with these scores."""
-    return list(dict.fromkeys(["clip_id", BEST, LIKENESS, BY, *scores, *stored(FACTS)]))
+    return list(dict.fromkeys(["clip_id", "video_id", BEST, LIKENESS, BY, *scores, *stored(FACTS)]))
 
 
 def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Sequence[Pair], rule: Rule, tiers: Tiers) -> Changed:
@@ -60,38 +61,34 @@ def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Sequence[Pair]
     as far as they are there.
     """
     before = {name: row[BEST] for name, row in rows.items() if name not in new and row[BEST]}
-    known = [Pair(name, best, rows[name][LIKENESS]) for name, best in before.items()]
-    places = grouped([*pairs, *known], {name: rank(row, tiers, rule) for name, row in rows.items()}, rule.copy_from)
+    told = [*pairs, *(Pair(name, best, rows[name][LIKENESS]) for name, best in before.items())]
+    places = grouped(told, {name: rank(row, tiers, rule) for name, row in rows.items()}, rule.copy_from)
     deposed = {name for name in rows if name not in new and name not in before and _is_copy(places, name)}
-    # Once: a clip that has lost its place before takes the one that it finds, so that it all comes to an end.
-    unmet = {name for name in _unmet(pairs, places, new, rule) if rows[name][BY] != AGAIN}
     written = list[dict[str, Any]]()
     for name, row in rows.items():
         place = places.get(name, Place())
         is_moved = place.is_copy and place.nearest != before.get(name)
-        if before.get(name) in deposed or name in unmet:
+        if before.get(name) in deposed:
             written.append(unsettled(name))
         elif name in new or is_moved or place.likeness > (row[LIKENESS] or 0.0):
             written.append(of_place(name, place, rule))
-    return Changed(written, sorted(deposed))
+    return Changed(written, sorted(deposed), sorted(_unmet(told, places, rule)))
 
 
 def _is_copy(places: Mapping[str, Place], name: str) -> bool:
     return name in places and places[name].is_copy
 
 
-def _unmet(pairs: Sequence[Pair], places: Mapping[str, Place], new: Collection[str], rule: Rule) -> set[str]:
-    """New clips that are as much like a copy as to be copies, and have not been compared with what it is a copy of: of
-    many copies the best need not be among the nearest of each.
+def _unmet(pairs: Sequence[Pair], places: Mapping[str, Place], rule: Rule) -> set[tuple[str, str]]:
+    """Clips that are as much like a copy as to be copies, each with what that one is a copy of where the two have not
+    been compared: of many copies the best need not be among the nearest of each.
     """
     met = {frozenset((pair.one, pair.other)) for pair in pairs}
-    found = set[str]()
-    for pair in pairs:
-        for name, other in ((pair.one, pair.other), (pair.other, pair.one)):
-            place = places.get(other, Place())
-            if name in new and pair.likeness >= rule.copy_from and place.is_copy and not places[name].is_copy:
-                found |= {name} if place.nearest != name and frozenset((name, place.nearest)) not in met else set()
-    return found
+    near = [pair for pair in pairs if pair.likeness >= rule.copy_from]
+    both_ways = (found for pair in near for found in ((pair.one, pair.other), (pair.other, pair.one)))
+    bests = ((name, places[other].nearest) for name, other in both_ways if _is_copy(places, other))
+    others = ((name, best) for name, best in bests if best is not None and best != name)
+    return {pair for pair in others if frozenset(pair) not in met}
 
 
 def rank(row: Row, tiers: Tiers, rule: Rule) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -33,11 +34,11 @@ CLIP = st.fixed_dictionaries(dict.fromkeys(NAMES, MEASURES))
 
 
 class Clips:
-    """What `pipelines.duplicates` does with a pyramid, in memory; every pair of clips is a candidate."""
+    """What `pipelines.duplicates` does with a pyramid, in memory. `most`: candidates of a clip."""
 
-    def __init__(self, likes: dict[tuple[str, str], float]) -> None:
+    def __init__(self, likes: dict[tuple[str, str], float], most: int = len(NAMES)) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
-        self._likes = likes
+        self._likes, self._most = likes, most
 
     def add(self, name: str, measures: dict[str, Any]) -> None:
         empty: dict[str, Any] = dict.fromkeys([*CLIPS.names, LIKENESS, BY, places.WHY])
@@ -48,16 +49,23 @@ class Clips:
 
     def round(self, new: Collection[str]) -> None:
         there = [name for name, row in self.rows.items() if name in new or row[BY] == RULE.by]
-        pairs = [Pair(a, b, self.like(a, b)) for a in new for b in there if a != b and self.like(a, b) > 0]
-        bests = {(pair.one, best) for pair in pairs if (best := self.rows[pair.other][BEST]) in self.rows}
-        met = {(pair.one, pair.other) for pair in pairs}
-        pairs += [Pair(one, best, self.like(one, best)) for one, best in sorted(bests - met) if one != best]
-        names = {*new, *(name for pair in pairs for name in (pair.one, pair.other))}
-        names |= {best for name in names if (best := self.rows[name][BEST]) in self.rows}
-        found = places.changed({name: self.rows[name] for name in names}, new, pairs, RULE, TIERS)
+        pairs = [Pair(name, other, self.like(name, other)) for name in new for other in self._near(name, there)]
+        for _ in range(len(self.rows) ** 2):
+            names = {*new, *(name for pair in pairs for name in (pair.one, pair.other))}
+            names |= {best for name in names if (best := self.rows[name][BEST]) in self.rows}
+            found = places.changed({name: self.rows[name] for name in names}, new, pairs, RULE, TIERS)
+            pairs += [Pair(*pair, self.like(*pair)) for pair in found.unmet]
+            if not found.unmet:
+                break
+        else:
+            raise AssertionError("a round comes to no end")
         written = {row["clip_id"] for row in found.rows}
         copies = [name for name, row in self.rows.items() if row[BEST] in found.deposed and name not in written]
         self.write([*found.rows, *map(places.unsettled, copies)])
+
+    def _near(self, name: str, there: Collection[str]) -> list[str]:
+        likely = [other for other in there if other != name and self.like(name, other) > 0]
+        return sorted(likely, key=lambda other: (-self.like(name, other), other))[: self._most]
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -133,6 +141,29 @@ def test_places_follow_what_goes_and_what_is_measured_anew(
         del found.rows[name]
     found.find(size)
     found.check(is_moved=True)
+
+
+@settings(max_examples=50)
+@given(st.permutations([f"c{number:02}" for number in range(14)]), st.integers(2, 4), st.randoms())
+def test_of_more_copies_than_candidates_one_stands(order: list[str], most: int, random: Random) -> None:
+    """Each is compared with a few of the others at first, and then with what those are copies of."""
+    likes = {(one, other): random.choice((1.75, 2.0, 3.0)) for one in order for other in order if one < other}
+    found = Clips(likes, most)
+    for name in order:
+        found.add(name, {"width": random.choice((64, 128, 256)), "motion": 3.0, "text_area": 0.0})
+    found.find(len(order))
+    groups = [name for name, row in found.rows.items() if row[BEST] is None]
+    near = {name: set(found._near(name, order)) for name in order}
+    assert len(groups) == len(_apart(near)), "as many stand as there are that no comparing connects"
+
+
+def _apart(near: dict[str, set[str]]) -> list[set[str]]:
+    """The parts of a graph that are not connected."""
+    found: list[set[str]] = []
+    for name, others in near.items():
+        met = [one for one in found if one & {name, *others}]
+        found = [one for one in found if one not in met] + [{name, *others}.union(*met)]
+    return found
 
 
 def test_a_tier_keeps_the_copy_that_it_admits() -> None:
