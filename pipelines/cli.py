@@ -22,7 +22,7 @@ import typer
 from curation.errors import UserError
 from curation.printable import printable
 from pipelines.commands.lifecycle import app as lifecycle
-from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
+from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg, RetryOption
 from pipelines.commands.pyramid import app as looking
 from pipelines.commands.shards import app as shards
 from pipelines.commands.similar import app as similar
@@ -62,10 +62,7 @@ OwnRecipeOption = Annotated[
 ReplaceOption = Annotated[
     bool, typer.Option("--replace-recipe", help="Put the recipe, its tiers included, in the place of the pyramid's.")
 ]
-RetryOption = Annotated[bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", "-r", help="A recipe file, or the name of one that ships.")]
-AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")]
-CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")]
 
 
 @app.command()

@@ -15,3 +15,6 @@ CaptionByOption = Annotated[
         help="Captions of the first of these makers that has one (NAME, NAME/MODEL, given); else the one in force.",
     ),
 ]
+RetryOption = Annotated[bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")]
+AddressOption = Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")]
+CpusOption = Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")]

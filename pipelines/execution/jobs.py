@@ -31,7 +31,15 @@ from pipelines.doctor import checks
 from pipelines.embedding import blocks
 from pipelines.embedding.blocks import Embedding
 from pipelines.execution.cluster import Resources
-from pipelines.execution.records.notices import of_copies, of_cutting, of_files, of_measuring, of_scores, of_takedown
+from pipelines.execution.records.notices import (
+    of_captions,
+    of_copies,
+    of_cutting,
+    of_files,
+    of_measuring,
+    of_scores,
+    of_takedown,
+)
 from pipelines.execution.records.recording import CurationRecording
 from pipelines.execution.results.account import Account
 from pipelines.execution.starting import started
@@ -251,7 +259,13 @@ def _running(
         pyramid, notices = choice.adopt(uri)
         add_spaces(pyramid, spaces)
         pyramid = opened(pyramid.uri, pyramid.storage_options).having(spaces=spaces)
-        notices = of_scores(pyramid.tiers, filters) + of_takedown(pyramid) + of_checks + notices
+        notices = (
+            of_scores(pyramid.tiers, filters)
+            + of_captions(pyramid, spaces)
+            + of_takedown(pyramid)
+            + of_checks
+            + notices
+        )
         if listing is not None:
             notices += of_cutting(recipe, pyramid.uri, pyramid.tiers)
         elif choice.replaces:  # a full pass, for what was measured under the recipe before

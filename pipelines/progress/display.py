@@ -171,7 +171,8 @@ class Display:
         console = Console(file=self._out, width=max(100, self._screen.width), markup=False, highlight=False)
         for notice in notices:
             console.print(f"note: {printable(notice)}", style="yellow")
-        console.print(_inputs(self.account))
+        if self.account.inputs or self.account.passed_over:  # else the run has listed no source
+            console.print(_inputs(self.account))
         console.print(_results(self.account))
         console.print(_holds(now))
         for what, count in self.account.left_undone.items():
@@ -208,14 +209,16 @@ def _results(account: Account) -> Table:
     table.add_column("", justify="right")
     if account.recovered:
         table.add_row("results of a killed run, recovered", str(account.recovered))
-    table.add_row("source video settled, hours", f"{account.source_hours:.3f}")
-    table.add_row("clips measured", str(account.clips))
-    table.add_row("clips measured, hours", f"{account.clip_hours:.3f}")
+    if account.inputs:
+        table.add_row("source video settled, hours", f"{account.source_hours:.3f}")
+        table.add_row("clips measured", str(account.clips))
+        table.add_row("clips measured, hours", f"{account.clip_hours:.3f}")
     for score, count in account.scored.items():
         table.add_row(f"clips scored: {score}", str(count))
     for what, count in account.not_scored.items():
         table.add_row(f"clips not scored: {what}", str(count))
-    table.add_row("clips cut", f"{account.cut} ({account.cut_bytes / 1e6:.1f} MB)")
+    if account.inputs or account.cut:
+        table.add_row("clips cut", f"{account.cut} ({account.cut_bytes / 1e6:.1f} MB)")
     for reason, count in account.cut_failed.items():
         table.add_row(f"clips not cut: {reason}", str(count))
     for reason, count in account.cut_without_sound.items():
@@ -225,6 +228,8 @@ def _results(account: Account) -> Table:
         table.add_row(f"vectors made: {space}", str(count))
     for what, count in (*account.not_embedded.items(), *account.vectors_lost.items()):
         table.add_row(f"clips without a vector: {what}", str(count))
+    if not table.row_count:
+        table.add_row("nothing was left to do", "")
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from curation.errors import UserError
-from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
+from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg
 
 app = typer.Typer()
 
@@ -65,8 +65,8 @@ def encode(
     manifest: Annotated[str, typer.Argument(metavar="MANIFEST", help="PYRAMID#NAME, or PYRAMID/manifests/NAME.json.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A model file, or the name of one that ships.")],
     to: Annotated[str, typer.Option("--to", metavar="URI", help="The folder or prefix where the latents go.")],
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")] = None,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Encode the samples of a manifest as latents and text states. Run it again to go on where it stopped."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import JsonOption, PyramidArg
+from pipelines.commands.options import AddressOption, CpusOption, JsonOption, PyramidArg, RetryOption
 
 app = typer.Typer()
 
@@ -20,11 +20,9 @@ def embed(
         list[str] | None,
         typer.Argument(metavar="SPACE", help="A space of the recipe: picture, text, ...; all of it by default."),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")] = None,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")
-    ] = False,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    retry: RetryOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Make the vectors that clips lack, by which they are searched. Run it again to go on where it stopped."""
@@ -37,11 +35,9 @@ def embed(
 @app.command()
 def duplicates(
     pyramid: PyramidArg,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="Processors for a local Ray; all by default.")] = None,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Try again also what failed by the fault of the data.")
-    ] = False,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    retry: RetryOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Say of every clip how much it looks like a better one, and whose copy it is. Nothing is deleted."""

@@ -8,7 +8,7 @@ told: clips without a vector, vectors that the index does not cover yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,11 +30,13 @@ from pipelines.commands.pyramid.query import Saved, absent, asked, asked_scores,
 from pipelines.commands.similar import choosing
 from pipelines.config.recipe import limits_of
 from pipelines.embedding.blocks import searched
+from pipelines.embedding.trial import answered
 
 SIMILARITY = "similarity"
 _SIDE = 640
 """Pixels of the longer side of a picture, as sample frames have them."""
 _MOST_BYTES = 100 << 20
+_ANOTHER = "mend it, or name another --space"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ def _of_text(embedder: Embedder, space: Space, text: str) -> Made:
             f"the space {space.name} has no words ({space.what})",
             "search it with --like or --image, or another --space",
         )
-    return _made(space, lambda: embedder.texts([text]))
+    (made,) = answered(space, lambda: embedder.texts([text]), _ANOTHER)
+    return made
 
 
 def _of_picture(embedder: Embedder, space: Space, picture: np.ndarray) -> Made:
@@ -157,20 +160,7 @@ def _of_picture(embedder: Embedder, space: Space, picture: np.ndarray) -> Made:
             f"the space {space.name} sees no pictures ({space.what})",
             "search it with words or --like, or another --space",
         )
-    return _made(space, lambda: embedder.pictures([[picture]]))
-
-
-def _made(space: Space, make: Callable[[], Sequence[Made]]) -> Made:
-    """The one answer of an embedder, which may be anybody's."""
-    try:
-        (made,) = make()
-    except UserError:
-        raise
-    except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UserError(
-            f"what makes vectors of {space.name} fails ({told})", "mend it, or name another --space"
-        ) from error
+    (made,) = answered(space, lambda: embedder.pictures([[picture]]), _ANOTHER)
     return made
 
 

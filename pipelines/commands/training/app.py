@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from curation.errors import UserError
-from pipelines.commands.options import JsonOption
+from pipelines.commands.options import AddressOption, JsonOption
 from pipelines.commands.training import adapters
 from pipelines.render.lines import note
 
@@ -150,7 +150,7 @@ def train(
         int | None, typer.Option("--min-workers", min=1, help="Go on with so few where there is no room for more.")
     ] = None,
     restarts: Annotated[int, typer.Option(min=0, help="How often workers that were lost are started again.")] = 3,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join; without it, a local Ray.")] = None,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on a manifest: the transformer on latents, or the autoencoder on frames, as the preset says. Run

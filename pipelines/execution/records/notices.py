@@ -19,6 +19,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from curation.pyramid.tiering.tiers import Range, Tiers
 from curation.rows import attempt_fingerprint, frame_fingerprints
+from curation.spaces import Space
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe
 
@@ -83,7 +84,17 @@ def of_copies(pyramid: Pyramid) -> list[str]:
     if LIKENESS not in pyramid.about.scores:
         return []
     copies = pyramid.dataset("clips").count_rows(filter=pc.field("duplicate_of").is_valid())
-    return [f"{copies} clips are copies of better ones: `--likeness` and tiers leave them out"] if copies else []
+    told = "a range of likeness leaves them out (docs/duplicates.md)"
+    return [f"copies of better clips: {copies}; {told}"] if copies else []
+
+
+def of_captions(pyramid: Pyramid, spaces: Sequence[Space]) -> list[str]:
+    """That clips without a caption get no vector in spaces that are of captions."""
+    names = [space.name for space in spaces if space.of_caption]
+    if not names:
+        return []
+    lacking = pyramid.query().count() - pyramid.query().having("caption").count()
+    return [f"clips without a caption: {lacking}; they get no vector in {', '.join(names)}"] if lacking else []
 
 
 def of_takedown(pyramid: Pyramid) -> list[str]:

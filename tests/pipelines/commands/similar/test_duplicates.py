@@ -35,7 +35,8 @@ def test_copies_are_told_and_left_out(curated: Path, capsys: pytest.CaptureFixtu
     assert len(said(capsys, "query", pyramid)) == 3
     done = without_ray.run("duplicates", pyramid, "--json")
     assert done.code == 0, done.error
-    assert "1 clips are copies of better ones: `--likeness` and tiers leave them out" in done.summary["notices"]
+    told = "copies of better clips: 1; a range of likeness leaves them out (docs/duplicates.md)"
+    assert told in done.summary["notices"]
     clips = said(capsys, "query", pyramid, "--columns", "clip_id,source,likeness,duplicate_of")
     by_source = {row["source"]: row for row in clips}
     assert by_source["c.mp4"]["duplicate_of"] == by_source["a.mp4"]["clip_id"]
