@@ -365,6 +365,10 @@ LIKENESS = "likeness"
 """How much a clip looks like a better one (`embed.likeness`), a score of pyramids whose recipe asks for it. With it
 goes `clips.duplicate_of`: the better clip of which it is a copy, null where it is none.
 """
+CROWDING = "crowding"
+"""How crowded a clip's cluster is up to it (`embed.clusters`), a score likewise. With it goes `clips.cluster`."""
+BESIDE = {LIKENESS: "duplicate_of", CROWDING: "cluster"}
+"""The scores that say how a clip stands to others, and the column that goes with each."""
 
 GIVEN = "given"
 """The maker of a caption that came with the list."""

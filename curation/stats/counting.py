@@ -38,6 +38,10 @@ class Tally(Generic[T]):
             self.forgotten += self._counts.total() - kept.total()
             self._counts, least = kept, least + 1
 
+    def items(self) -> Iterable[tuple[T, int]]:
+        """The values that are held, with their counts."""
+        return self._counts.items()
+
     @property
     def different(self) -> int:
         """How many values are held."""

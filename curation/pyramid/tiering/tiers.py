@@ -252,6 +252,15 @@ class Tiers:
             del ranges[column]
         return Tiers((*self.steps[:index], Tier(name, ranges), *self.steps[index + 1 :]))
 
+    def without(self, columns: Collection[str]) -> Tiers:
+        """The same tiers, which say nothing of some columns."""
+        return Tiers(
+            tuple(
+                Tier(step.name, {name: bounds for name, bounds in step.ranges.items() if name not in columns})
+                for step in self.steps
+            )
+        )
+
     def to_json(self) -> str:
         return json.dumps(self.to_data())
 

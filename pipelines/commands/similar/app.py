@@ -1,5 +1,5 @@
-"""Commands about clips that are alike: `embed`, `duplicates`, `search`. `cli` takes them in; each calls one function
-of the library.
+"""Commands about clips that are alike: `embed`, `duplicates`, `clusters`, `search`. `cli` takes them in; each calls one
+function of the library.
 """
 
 from __future__ import annotations
@@ -44,6 +44,22 @@ def duplicates(
     from pipelines.execution import jobs
 
     return jobs.run_duplicates(pyramid, jobs.Options(address=address, cpus=cpus, retry=retry, as_json=as_json))
+
+
+@app.command()
+def clusters(
+    pyramid: PyramidArg,
+    again: Annotated[bool, typer.Option("--again", help="Make new clusters; their numbers change.")] = False,
+    address: AddressOption = None,
+    cpus: CpusOption = None,
+    retry: RetryOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Gather clips into clusters of one kind, and say of each how crowded its cluster is, which a tier may bound."""
+    from pipelines.execution import jobs
+
+    options = jobs.Options(address=address, cpus=cpus, retry=retry, as_json=as_json)
+    return jobs.run_clusters(pyramid, again, options)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import LIKENESS, Status
+from curation.contract import CROWDING, LIKENESS, Status
 from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
 from curation.pyramid.history.ledger import Ledger
@@ -88,6 +89,21 @@ def of_copies(pyramid: Pyramid) -> list[str]:
     return [f"copies of better clips: {copies}; {told}"] if copies else []
 
 
+def of_clusters(pyramid: Pyramid) -> list[str]:
+    """How many clusters there are, and the largest of them."""
+    if CROWDING not in pyramid.about.scores:
+        return []
+    sizes = Counter[int]()
+    for batch in pyramid.dataset("clips").scanner(columns=["cluster"]).to_batches():
+        for pair in pc.drop_null(batch["cluster"]).value_counts().to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
+            sizes[pair["values"]] += pair["counts"]
+    if not sizes:
+        return []
+    ((largest, clips),) = sizes.most_common(1)
+    share = f"{clips / sizes.total():.1%} of the clips"
+    return [f"clusters: {len(sizes)}; the largest, {largest}, has {share}; `ziggurat stats` names them"]
+
+
 def of_captions(pyramid: Pyramid, spaces: Sequence[Space]) -> list[str]:
     """That clips without a caption get no vector in spaces that are of captions."""
     names = [space.name for space in spaces if space.of_caption]
@@ -122,6 +138,8 @@ def _of_tiers(tiers: Tiers, filters: Sequence[Ready]) -> list[str]:
         ranges = tiers.effective(name)
         if asked := [column for column in ranges if column in missing and ranges[column] != Range()]:
             notices.append(f"no new clip can be in tier {name}: it bounds {', '.join(asked)}, which is not computed")
-        if ranges.get(LIKENESS, Range()) != Range():
-            notices.append(f"clips come into tier {name} by `ziggurat duplicates`: it bounds likeness; then `--fill`")
+        for score, command in ((LIKENESS, "duplicates"), (CROWDING, "clusters")):
+            if ranges.get(score, Range()) != Range():
+                told = f"clips come into tier {name} by `ziggurat {command}`: it bounds {score}; then `--fill`"
+                notices.append(told)
     return notices

@@ -59,6 +59,8 @@ def test_captions_sources_and_reasons(pyramid: Pyramid) -> None:
     }
     assert (found.ended_by, found.not_cut) == ({"shot": 13}, {"timed_out": 1})
     assert found.clusters is not None and found.clusters.clips == {"0": 6, "1": 6}
+    assert found.cluster_words == {"0": ("runs", "snow", "fox"), "1": ("fox",)}
+    assert list(found.named_clusters.clips.values()) == [6, 6]
     assert found.videos == {"done": 3, "quarantined": 1, "rejected": 1}
     assert found.reasons == {"timed_out": 1, "too_short": 1}
 

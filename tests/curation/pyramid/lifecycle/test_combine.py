@@ -13,16 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curation.contract import CLIP_SPACE, Status, embeddings_schema
+from curation.contract import BESIDE, CLIP_SPACE, Status, clips_schema, embeddings_schema
 from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.commits.journal import Journal
 from curation.pyramid.history import runs
 from curation.pyramid.history.census import census
 from curation.pyramid.lifecycle import combine
+from curation.pyramid.storage.columns import add_scores
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
-from tests.curation.pyramid.build import TIERS, clip_ids, clips, videos, whole_image, whole_video
+from tests.curation.pyramid.build import TIERS, clip_ids, clips, table, videos, whole_image, whole_video
 from tests.curation.pyramid.history.test_runs import record
 
 PLAN = "plan-1"
@@ -111,6 +112,24 @@ def test_scores_captions_and_vectors_of_both_are_there(tmp_path: Path) -> None:
 def vector(name: str, by: str) -> pa.Table:
     row = {"clip_id": [name], "space": ["clip"], "by": [by], "vector": [[0.5] * CLIP_SPACE.width]}
     return pa.table(row, schema=embeddings_schema(CLIP_SPACE))
+
+
+def test_places_among_the_clips_of_one_are_not_those_among_both(tmp_path: Path) -> None:
+    first, second = pyramid(tmp_path / "a"), pyramid(tmp_path / "b")
+    to = pyramid(tmp_path / "c", scores=tuple(BESIDE))
+    for one, name in ((first, "v1"), (second, "v2")):
+        add(one, name)
+        add_scores(one, tuple(BESIDE))
+        best, copy = clip_ids(name, 2)
+        placed: dict[str, Any] = {"clip_id": copy, "duplicate_of": best, "cluster": 3}
+        for score in BESIDE:
+            placed |= {score: 0.5, f"{score}_by": "m", f"{score}_why": None}
+        rows = table([placed], clips_schema(tuple(BESIDE)), *placed)
+        Committer(one.having(tuple(BESIDE))).commit(Batch(clip_updates=[rows]))
+    combine.combine((first.refreshed(), second.refreshed()), to, PLAN)
+    for row in to.dataset("clips").to_table().to_pylist():
+        assert (row["duplicate_of"], row["cluster"]) == (None, None)
+        assert all((row[score], row[f"{score}_by"]) == (None, "again") for score in BESIDE)
 
 
 OTHER = "plan-0"

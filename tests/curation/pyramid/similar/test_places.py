@@ -6,13 +6,11 @@ from collections.abc import Collection
 from random import Random
 from typing import Any
 
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.contract import CLIPS, LIKENESS, clips_schema
+from curation.contract import CLIPS, LIKENESS
 from curation.embed.groups import Pair
-from curation.pyramid.lifecycle.combine import _uncompared
 from curation.pyramid.similar import places
 from curation.pyramid.similar.places import AGAIN, BEST, BY, Rule
 from curation.pyramid.tiering.tiers import Range, Tier, Tiers
@@ -182,15 +180,6 @@ def test_a_best_that_is_gone_or_has_no_place_is_none() -> None:
     assert not places.has_lost_its_best(row, best, RULE, TIERS)
     for wrong in (None, best | {BEST: "c"}, best | {BY: AGAIN}, best | {"width": 32}):
         assert places.has_lost_its_best(row, wrong, RULE, TIERS)
-
-
-def test_clips_of_two_pyramids_that_become_one_are_compared_anew() -> None:
-    schema = clips_schema([LIKENESS])
-    row = {"clip_id": "a", LIKENESS: 2.5, BY: RULE.by, BEST: "b", "width": 64}
-    (made,) = _uncompared(pa.Table.from_pylist([row], schema=schema)).to_pylist()
-    assert (made[LIKENESS], made[BY], made[BEST], made["width"]) == (None, AGAIN, None, 64)
-    without = pa.Table.from_pylist([{"clip_id": "a"}], schema=CLIPS)
-    assert _uncompared(without) is without
 
 
 def test_what_is_missing_is_worst() -> None:

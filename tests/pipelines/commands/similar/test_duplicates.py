@@ -61,7 +61,7 @@ def test_when_the_best_is_taken_down_its_copy_stands(curated: Path, capsys: pyte
 
 def test_what_is_wrong_is_a_line(curated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not exist" in refused(capsys, "duplicates", str(tmp_path / "none"))
-    for key, told in (('best = ["beauty"]', "no column 'beauty' to rank copies by"), ("copy_from = 0.1", "copy_from")):
+    for key, told in (('best = ["beauty"]', "no column 'beauty' to rank clips by"), ("copy_from = 0.1", "copy_from")):
         recipe = jobs.recipe(tmp_path, jobs.WITHOUT_TEXT + f"[duplicates]\n{key}\n")
         assert told in refused(capsys, "curate", str(curated / "in"), "--to", str(tmp_path / "p"), "--recipe", recipe)
     recipe = jobs.recipe(tmp_path, jobs.WITHOUT_TEXT + '[duplicates]\ntier = "none"\n')
