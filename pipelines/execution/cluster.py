@@ -26,6 +26,7 @@ servers listen there. Without it they listen on every address; `_node_ip_address
 _STARTS = 3
 _SLOW_STARTS = ("timed out", "failed to start")
 _END_S = 5.0
+_ROUNDING = 1e-9
 _STORE_BYTES = 512 << 20
 _LEAST_STORE = 80 << 20
 _LEAST_TEMPORARY = 32 << 20
@@ -34,11 +35,18 @@ _LEAST_TEMPORARY = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a run may use."""
+    """What a run may use. `each`: CPUs and GPUs of every node; empty where only their sums are known."""
 
     cpus: float
     gpus: float
     nodes: int
+    each: tuple[tuple[float, float], ...] = ()
+
+    def room(self, cpus: float, gpus: float) -> int:
+        """How many workers that need so much find a place: each lies on one node. One need at least is above 0."""
+        there = self.each or ((self.cpus, self.gpus),)
+        needs = [(place, need) for place, need in enumerate((cpus, gpus)) if need]
+        return sum(min(int(node[place] / need + _ROUNDING) for place, need in needs) for node in there)
 
 
 @contextmanager
@@ -214,8 +222,9 @@ def _resources() -> Resources:
     import ray
 
     found = ray.cluster_resources()
-    nodes = sum(1 for node in ray.nodes() if node["Alive"])
-    return Resources(found.get("CPU", 1.0), found.get("GPU", 0.0), nodes)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    each = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
+    return Resources(found.get("CPU", 1.0), found.get("GPU", 0.0), len(alive), each)
 
 
 def _store_bytes() -> int:

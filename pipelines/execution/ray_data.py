@@ -124,8 +124,7 @@ def run(
     if not listed:
         return
     for spec in specs:
-        if spec.gpus and not resources.gpus:  # Ray would wait for one for ever
-            raise UserError(f"stage {spec.name} needs a GPU; Ray sees none", "join a cluster with one, or use the CPU")
+        _check_room(spec, spec.cpus / len(specs), resources)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -158,6 +157,18 @@ def run(
         yield from delivered({"item": item, "entry": entry} for item, entry in pairs)
 
 
+def _check_room(spec: StageSpec, cpus: float, resources: Resources) -> None:
+    """UserError where no node has what one worker needs: Ray would wait for it for ever."""
+    if spec.gpus and not resources.gpus:
+        raise UserError(f"stage {spec.name} needs a GPU; Ray sees none", "join a cluster with one, or use the CPU")
+    if (cpus or spec.gpus) and not resources.room(cpus, spec.gpus):
+        needs = " and ".join(f"{many:g} {what}" for many, what in ((cpus, "CPUs"), (spec.gpus, "GPUs")) if many)
+        raise UserError(
+            f"a worker of stage {spec.name} needs {needs}, which no machine of {resources.nodes} has",
+            "let the recipe ask for less, or join a cluster with a larger one",
+        )
+
+
 def delivered(rows: Iterable[dict[str, Any]]) -> Iterator[Delivery]:
     """What the last stage's worker gave, as results. Raises the `UserError` of a worker that could not go on."""
     for row in rows:
@@ -174,7 +185,7 @@ def pool_size(spec: StageSpec, stages: int, resources: Resources, items: int) ->
     """
     allowed = int(resources.cpus * 0.9 / spec.cpus) if spec.cpus else items
     if spec.gpus:
-        allowed = min(allowed, int(resources.gpus / spec.gpus))
+        allowed = min(allowed, resources.room(spec.cpus / stages, spec.gpus))
     return max(1, min(allowed, items, items if spec.workers is None else spec.workers))
 
 

@@ -148,6 +148,14 @@ def test_what_has_no_vector_is_of_no_cluster_and_says_so(pyramid: Pyramid) -> No
     assert told == {"a31": (None, "its vector in small has no length"), "a32": (None, "no vector in small")}
 
 
+@pytest.mark.parametrize("gone", ["clips", "embeddings/small"])
+def test_where_all_is_gone_since_nothing_is_written(pyramid: Pyramid, gone: str) -> None:
+    find(pyramid, section())
+    pyramid.dataset(gone).delete("true")
+    find(pyramid, section())
+    assert {row["cluster"] for row in rows(pyramid).values()} <= {None}
+
+
 def test_a_vector_of_another_caption_does_not_count(pyramid: Pyramid) -> None:
     names = ["d01", "d02", "d03", "d04"]
     texts = {"d01": "a fox", "d02": "a fox", "d03": "snow", "d04": None}

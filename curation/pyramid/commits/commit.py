@@ -23,7 +23,7 @@ kill in its middle: the outcome is the same. What holds between concurrent commi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -81,13 +81,29 @@ def joined(batches: Sequence[Batch]) -> Batch:
         # Of jobs with other scores of their own the columns differ.
         clips=_concatenated([batch.clips for batch in batches], promote_options="default"),
         videos=_concatenated([batch.videos for batch in batches]),
-        clip_updates=[table for batch in batches for table in batch.clip_updates],
-        video_updates=[table for batch in batches for table in batch.video_updates],
+        clip_updates=_together((table for batch in batches for table in batch.clip_updates), "clip_id"),
+        video_updates=_together((table for batch in batches for table in batch.video_updates), "video_id"),
         replaced={video_id: ids for batch in batches for video_id, ids in batch.replaced.items()},
         embeddings=[table for batch in batches for table in batch.embeddings],
         captions=[table for batch in batches for table in batch.captions],
         unembedded=[table for batch in batches for table in batch.unembedded],
     )
+
+
+def _together(updates: Iterable[pa.Table], key: str) -> list[pa.Table]:
+    """The same updates in fewer tables, for each is a transaction: neighbours of the same columns become one, as long
+    as no key comes twice, so that of two updates of a row each is united with it, in their order.
+    """
+    groups: list[list[pa.Table]] = []
+    named: set[str] = set()
+    for table in updates:
+        keys = table[key].to_pylist()
+        if not groups or groups[-1][0].schema != table.schema or not named.isdisjoint(keys):
+            groups.append([])
+            named.clear()
+        groups[-1].append(table)
+        named.update(keys)
+    return [pa.concat_tables(some) for some in groups]
 
 
 def _concatenated(

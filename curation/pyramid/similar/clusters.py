@@ -74,10 +74,12 @@ def nothing(pyramid: Pyramid, space: Space) -> UserError:
 
 def assigned(pyramid: Pyramid, space: Space, found: Fit) -> pa.Table:
     """`clip_id`, `cluster` (-1: the vector has no length) and in a space of captions `of`, a row for each vector."""
-    parts = [
-        batch.drop_columns(["vector"]).append_column("cluster", pa.array(clusters.nearest(found.centroids, rows)))
-        for batch, rows in _vectors(pyramid, space, found.asked.by)
-    ]
+    named = [name for name in vectors.columns(space) if name != "vector"]
+    schema = pa.schema([*(pa.field(name, pa.string()) for name in named), pa.field("cluster", pa.int32())])
+    parts = [schema.empty_table()]
+    for batch, rows in _vectors(pyramid, space, found.asked.by):
+        of_rows = pa.array(clusters.nearest(found.centroids, rows))
+        parts.append(pa.table([*(batch[name] for name in named), of_rows], schema=schema))
     return pa.concat_tables(parts)
 
 

@@ -10,17 +10,19 @@ from typing import Any
 import lance
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curation import retry
 from curation.contract import CLIPS
 from curation.errors import UserError
-from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.commits.commit import Batch, Committer, joined
 from curation.pyramid.lifecycle.upkeep import upkeep
 from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.fragments import write_media_fragments
 from curation.pyramid.store import Pyramid
 from tests.curation.pyramid import build
-from tests.curation.pyramid.build import clip_ids, clips, videos, whole_video
+from tests.curation.pyramid.build import TIERS, clip_ids, clips, videos, whole_video
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -118,6 +120,46 @@ def test_p8_filters_of_two_jobs_on_the_same_clips_all_land(pyramid: Pyramid, ind
         assert row["motion_by"] == "motion-1" and row["media"]
         assert row["tier"] == pyramid.tiers.highest(row | {"duration_s": 3.0})
     assert pyramid.where(tier="high").count() == 18
+
+
+ONE_UPDATE = st.one_of(
+    st.builds(
+        lambda name, value: {"clip_id": name, "aesthetic": value, "aesthetic_by": f"by-{value}"},
+        st.sampled_from(clip_ids("v1", 4)),
+        st.sampled_from([4.0, 5.0, None]),
+    ),
+    st.builds(
+        lambda name, text: {"clip_id": name, "caption": text, "caption_by": "m" if text else None},
+        st.sampled_from(clip_ids("v1", 4)),
+        st.sampled_from(["a fox", "snow", None]),
+    ),
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(ONE_UPDATE, min_size=1, max_size=8))
+def test_updates_together_do_what_they_do_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, updates: list[dict[str, Any]]
+) -> None:
+    parts = [Batch(clip_updates=[clips(update)]) for update in updates]
+    found = []
+    for name, batches in (("one by one", parts), ("together", [joined(parts)])):
+        pyramid = Pyramid.create(tmp_path_factory.mktemp(name) / "p", TIERS, "test")
+        Committer(pyramid).commit(whole_video(pyramid, "v1", 4))
+        for batch in batches:
+            Committer(pyramid).commit(batch)
+        captions = sorted((row["clip_id"], row["caption"], row["by"]) for row in rows(pyramid, "captions"))
+        found.append((sorted(rows(pyramid, "clips"), key=lambda row: row["clip_id"]), captions))
+    assert found[0] == found[1]
+
+
+def test_results_of_one_stage_are_one_transaction(pyramid: Pyramid) -> None:
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 30))
+    before = pyramid.dataset("clips").version
+    parts = [Batch(clip_updates=[clips({"clip_id": name, "aesthetic": 5.0})]) for name in clip_ids("v1", 30)]
+    Committer(pyramid).commit(joined(parts))
+    assert pyramid.dataset("clips").version == before + 1
+    assert pyramid.where(aesthetic=5.0).count() == 30
 
 
 def test_a_job_without_a_filter_does_not_erase_the_score_of_one_that_has_it(pyramid: Pyramid) -> None:

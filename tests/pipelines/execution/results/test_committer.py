@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from curation.contract import CLIPS, Reason, Source, Verdict
+from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer, joined
 from curation.pyramid.commits.journal import FOLDER, Journal, recover
 from curation.pyramid.store import Pyramid
@@ -16,7 +17,7 @@ from curation.pyramid.tiering.tiers import Tier, Tiers
 from curation.rows import nameless_id, video_row
 from pipelines.execution.cluster import Resources
 from pipelines.execution.coordinator import Coordinator
-from pipelines.execution.ray_data import Delivery, StageSpec, pool_size
+from pipelines.execution.ray_data import Delivery, StageSpec, pool_size, run
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.committer import ResultCommitter
 from pipelines.stages.base import Claim
@@ -164,6 +165,24 @@ def test_a_pool_leaves_a_reserve(cpus: float, stages: int, items: int, workers: 
     found = pool_size(spec, stages, Resources(cpus, 0.0, 1), items)
     assert found == workers
     assert found == 1 or found * spec.cpus / stages < cpus, "Ray Data stands still when actors hold every processor"
+
+
+TWO_NODES = Resources(16.0, 4.0, 2, ((8.0, 3.0), (8.0, 1.0)))
+
+
+@pytest.mark.parametrize(("gpus", "workers"), [(1.0, 4), (2.0, 1), (0.5, 8), (3.0, 1)])
+def test_a_worker_lies_on_one_node(gpus: float, workers: int) -> None:
+    spec = StageSpec("caption", lambda: lambda item, report: item, gpus=gpus)
+    assert pool_size(spec, 1, TWO_NODES, 99) == workers
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "needs"), [(0.8, 4.0, "0.8 CPUs and 4 GPUs"), (9.0, 0.0, "9 CPUs"), (0.0, 4.0, "4 GPUs")]
+)
+def test_a_worker_that_no_node_has_room_for_is_a_line(cpus: float, gpus: float, needs: str) -> None:
+    spec = StageSpec("caption", lambda: lambda item, report: item, cpus=cpus, gpus=gpus)
+    with pytest.raises(UserError, match=f"a worker of stage caption needs {needs}, which no machine of 2 has"):
+        next(run([1], [spec], None, TWO_NODES, str))
 
 
 def test_scores_measured_again_are_committed_beside_what_is_new(tmp_path: Path) -> None:
