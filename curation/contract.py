@@ -367,7 +367,7 @@ goes `clips.duplicate_of`: the better clip of which it is a copy, null where it 
 """
 CROWDING = "crowding"
 """How crowded a clip's cluster is up to it (`embed.clusters`), a score likewise. With it goes `clips.cluster`."""
-BESIDE = {LIKENESS: "duplicate_of", CROWDING: "cluster"}
+AMONG_OTHERS = {LIKENESS: "duplicate_of", CROWDING: "cluster"}
 """The scores that say how a clip stands to others, and the column that goes with each."""
 
 GIVEN = "given"

@@ -23,9 +23,10 @@ from curation.pyramid.queries.derived import DERIVED, stored
 from curation.pyramid.similar import clusters
 from curation.pyramid.similar.clusters import Fit
 from curation.pyramid.store import Pyramid
+from curation.pyramid.takedown import tombstones
 from curation.pyramid.tiering.retier import judged
 from curation.pyramid.tiering.tiers import FACTS, Tiers
-from curation.spaces import Space, mark
+from curation.spaces import Space
 from pipelines.config.clusters_section import ClustersSection
 from pipelines.stages.results import Scored
 
@@ -49,16 +50,27 @@ class Wanted:
     again: bool = False
 
 
-def find(job: Job, wanted: Wanted) -> Fit:
-    """Find the cluster of every clip, and write what has changed; the clusters that are in force then."""
+def find(job: Job, wanted: Wanted) -> None:
+    """Find the cluster of every clip, and write what has changed."""
     pyramid = job.pyramid
+    tombstones.check_ended(pyramid.files, "and clips that are to go would be counted")
+    if not pyramid.query().count():
+        return
     with job.watch.searching("making clusters of the vectors"):
         fit = _fit(pyramid, wanted)
-        of_clips = clusters.assigned(pyramid, wanted.space, fit)
-    if not pyramid.query().count():
-        return fit
+    while True:
+        _write(job, wanted, fit)
+        now = clusters.kept(pyramid, wanted.space, fit.asked)
+        if now is None or now.name == fit.name:
+            return
+        fit = now  # another run has made new ones, and rows of both may stand beside each other
+
+
+def _write(job: Job, wanted: Wanted, fit: Fit) -> None:
+    """Bring the rows in line with some centroids."""
+    pyramid = job.pyramid
     with job.watch.searching("ranking the clips of each cluster"):
-        rows = _placed(pyramid, wanted, fit, of_clips)
+        rows = _placed(pyramid, wanted, fit, clusters.assigned(pyramid, wanted.space, fit))
     with job.watch.over(STAGE, job.coordinator):
         job.watch.expect(rows.num_rows)
         for start in range(0, rows.num_rows, _COMMIT_ROWS):
@@ -66,25 +78,31 @@ def find(job: Job, wanted: Wanted) -> Fit:
             Committer(pyramid).commit(Batch(clip_updates=[some]))
             job.account.add(Scored(some, some.num_rows))
             job.watch.advance(some.num_rows)
-    return fit
 
 
 def _fit(pyramid: Pyramid, wanted: Wanted) -> Fit:
     """The clusters in force where they are those that are wanted, else new ones, kept."""
     asked = wanted.section.asked(wanted.space, wanted.by)
-    if not wanted.again and (there := clusters.kept(pyramid, asked)) is not None:
+    if not wanted.again and (there := clusters.kept(pyramid, wanted.space, asked)) is not None:
         return there
-    found = clusters.fit(pyramid, wanted.space, asked)
-    clusters.keep(pyramid, found)
-    return found
+    while True:
+        dead = tombstones.read(pyramid.files)
+        batches = pyramid.dataset("clips").scanner(columns=_key_columns(wanted.space)).to_batches()
+        keys = pa.chunked_array([_keys_of(batch, wanted.space) for batch in batches], pa.string())
+        found = clusters.fit(pyramid, wanted.space, asked, keys)
+        if clusters.keep(pyramid, found, dead):
+            return found
 
 
 def _placed(pyramid: Pyramid, wanted: Wanted, fit: Fit, of_clips: pa.Table) -> pa.Table:
     """The rows (`WRITTEN`) of the clips whose place is another than what stands."""
     section, tiers = wanted.section, pyramid.tiers.without([CROWDING])
     pool = section.pool(pyramid.tiers)
-    clips = pa.concat_tables(_ranked(pyramid, tiers, section.best, wanted.space))
-    found = pc.fill_null(pc.index_in(clips["key"], _keys(of_clips)), -1)  # pyright: ignore[reportAttributeAccessIssue]
+    schema = pa.schema([clips_schema([CROWDING]).field(name) for name in WRITTEN])
+    if not (tables := [*_ranked(pyramid, tiers, section.best, wanted.space)]):
+        return schema.empty_table()
+    clips = pa.concat_tables(tables)
+    found = pc.fill_null(pc.index_in(clips["key"], of_clips["key"]), -1)  # pyright: ignore[reportAttributeAccessIssue]
     place = found.to_numpy()
     cluster = np.where(place >= 0, np.append(of_clips["cluster"].to_numpy(), -1)[place], -2).astype(np.int64)
     in_pool = clips["tier"].to_numpy() >= (-1 if pool is None else tiers.position(pool))
@@ -98,8 +116,6 @@ def _placed(pyramid: Pyramid, wanted: Wanted, fit: Fit, of_clips: pa.Table) -> p
     why[cluster == -2] = f"no vector in {wanted.space.name}"
     by = pa.array([section.settled_by(fit, pool)] * clips.num_rows)
     is_new = [clips["clip_id"], pa.array(cluster, mask=cluster < 0), pa.array(values, mask=~ranked), by, pa.array(why)]
-    full = clips_schema([CROWDING])
-    schema = pa.schema([full.field(name) for name in WRITTEN])
     rows = pa.table(dict(zip(WRITTEN, is_new, strict=True))).cast(schema)
     return rows.filter(pa.array(_differs(rows, clips)))
 
@@ -109,12 +125,12 @@ def _ranked(pyramid: Pyramid, tiers: Tiers, best: tuple[str, ...], space: Space)
     admits it, -1 for none; the columns that rank it; `chance`.
     """
     columns = [name.removeprefix("-") for name in best]
-    read = {*WRITTEN, *pyramid.scores, *stored((*FACTS, *columns)), *(["caption"] if space.of_caption else [])}
+    read = {*WRITTEN, *pyramid.scores, *stored((*FACTS, *columns)), *_key_columns(space)}
     number = {None: -1} | {name: position for position, name in enumerate(tiers.names)}
     for batch in pyramid.dataset("clips").scanner(columns=sorted(read)).to_batches():
         names = batch["clip_id"].to_pylist()
         found = {name: batch[name] for name in WRITTEN}
-        found["key"] = pa.array(_keys_of(batch) if space.of_caption else names, pa.string())
+        found["key"] = _keys_of(batch, space)
         found["tier"] = pa.array([number[tier] for tier in judged(batch, tiers)], pa.int32())
         for name in columns:
             found[f"best {name}"] = _number(batch, name)
@@ -122,16 +138,16 @@ def _ranked(pyramid: Pyramid, tiers: Tiers, best: tuple[str, ...], space: Space)
         yield pa.table(found)
 
 
-def _keys_of(batch: pa.RecordBatch) -> list[str | None]:
-    """What a vector of a clip's caption is known by; None where it has none."""
+def _key_columns(space: Space) -> list[str]:
+    return ["clip_id", "caption"] if space.of_caption else ["clip_id"]
+
+
+def _keys_of(batch: pa.RecordBatch, space: Space) -> pa.Array:
+    """What vectors of clips are known by (`clusters.key`); null where a space is of captions and a clip has none."""
+    if not space.of_caption:
+        return batch["clip_id"]
     pairs = zip(batch["clip_id"].to_pylist(), batch["caption"].to_pylist(), strict=True)
-    return [None if caption is None else f"{name} {mark(caption)}" for name, caption in pairs]
-
-
-def _keys(of_clips: pa.Table) -> pa.ChunkedArray:
-    if "of" not in of_clips.column_names:
-        return of_clips["clip_id"]
-    return pc.binary_join_element_wise(of_clips["clip_id"], of_clips["of"], " ")  # pyright: ignore[reportAttributeAccessIssue]
+    return pa.array([None if text is None else clusters.key(name, text) for name, text in pairs], pa.string())
 
 
 def _number(batch: pa.RecordBatch, name: str) -> pa.Array:

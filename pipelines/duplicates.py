@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from curation.contract import LIKENESS, Reason, Verdict, clips_schema
 from curation.embed.groups import Pair
-from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.similar import places
@@ -53,9 +52,8 @@ class Wanted:
 
 def find(job: Job, wanted: Wanted, again: Collection[str] = ()) -> None:
     """Find the place of every clip that has none. `again`: see `Ledger.stale_clips`."""
-    if tombstones.is_pending(job.pyramid.files):  # no row of its clips is written, so they would come again for ever
-        told = "a takedown has not ended, and clips that are to go cannot be compared"
-        raise UserError(told, f"finish it with `ziggurat forget {job.pyramid.uri} --yes`")
+    # No row of its clips is written, so they would come again for ever.
+    tombstones.check_ended(job.pyramid.files, "and clips that are to go cannot be compared")
     _unsettle_lost(job, wanted.rule)
     tried = set[str]()
     with job.watch.over(STAGE, job.coordinator):

@@ -3,8 +3,9 @@
     vectors -> [fitted] -> centroids -> [nearest] -> the cluster of each clip
     clusters of clips, the best clip first -> [crowding] -> above 0, 1 at most
 
-The k-means is spherical (Dhillon and Modha 2001): vectors and centroids have unit length, and alike is what has a large
-cosine. `crowding` is what a tier bounds to cap the share of every cluster.
+Vectors and centroids have unit length, and alike is what has a large cosine: after a k-means of unit vectors, rounds
+of a spherical one (Dhillon and Modha 2001) end the fit. `crowding` is what a tier bounds to cap the share of every
+cluster.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ MOST = 10_000
 FITTED = 256
 """Vectors a cluster that are fitted at most."""
 LEAST = 5
-"""Vectors that a cluster is fitted on at least: what fewer have is no kind of clip but single ones."""
+"""Vectors whose mean a centroid is, at least: what fewer have is no kind of clip but single ones."""
 _SEEDED = 20
 _ROUNDS = 50
+_SPHERICAL_ROUNDS = 20
 _AT_ONCE = 1 << 24
 """Cosines that are held at once."""
 
@@ -36,12 +38,14 @@ def usual(clips: int) -> int:
 
 
 def fitted(vectors: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Centroids (k, width) float32 of unit length of `vectors` (n, width), k at most `number`: those with fewer than
-    `LEAST` vectors are dissolved. UserError where no vector has a length, or scikit-learn is missing.
+    """Centroids (k, width) float32 of unit length of `vectors` (n, width), k at most `number`: what has fewer than
+    `LEAST` vectors is dissolved, but for the last one. Holds the vectors in float32 some times over. UserError where no
+    vector has a length, or scikit-learn is missing.
     """
     cluster = scikit_learn()
     vectors = _of_unit_length(vectors)
-    vectors = vectors[vectors.any(axis=1)]
+    if not (there := vectors.any(axis=1)).all():
+        vectors = vectors[there]
     number = min(number, len(vectors))
     if number == 0:
         raise UserError("no vector has a length, so there is nothing to cluster", "name another space")
@@ -50,7 +54,7 @@ def fitted(vectors: np.ndarray, number: int, seed: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different vectors than clusters: those without any are dissolved
         found = cluster.KMeans(number, init=seeds, n_init=1, max_iter=_ROUNDS, random_state=seed).fit(vectors)
-    return _without_small(_of_unit_length(found.cluster_centers_), vectors)
+    return _settled(_of_unit_length(found.cluster_centers_), vectors)
 
 
 def nearest(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -70,8 +74,8 @@ def crowding(clusters: np.ndarray) -> np.ndarray:
     """The crowding (n,) float64 of clips in `clusters` (n,), which come the best first.
 
     Of the clip in the r-th place of its cluster it is r by all clips that are left when each cluster keeps its first r:
-    the share of the largest cluster then. It grows with r, so the clips of at most s are those that are left when no
-    cluster may have a larger share than s; more of each cannot stay.
+    the share of the largest cluster then. It never falls with r, so the clips of at most s are those that are left when
+    no cluster may have a larger share than s; more of each cannot stay.
     """
     if not clusters.size:
         return np.empty(0, np.float64)
@@ -85,24 +89,6 @@ def crowding(clusters: np.ndarray) -> np.ndarray:
     return shares[ranks]
 
 
-def _without_small(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Centroids that `LEAST` vectors or more are nearest to; at least one."""
-    while len(centroids) > 1:
-        sizes = np.bincount(nearest(centroids, vectors), minlength=len(centroids))
-        kept = sizes >= LEAST
-        kept[sizes.argmax()] = True
-        if kept.all():
-            break
-        centroids = centroids[kept]
-    return centroids
-
-
-def _of_unit_length(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.where(lengths > 0, lengths, 1))
-
-
 def scikit_learn() -> Any:
     """Its clusters. UserError where it is not installed."""
     try:
@@ -110,3 +96,38 @@ def scikit_learn() -> Any:
     except ImportError as error:
         raise UserError("clusters need scikit-learn", "pip install '.[clusters]'") from error
     return cluster
+
+
+def _settled(centroids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Centroids of which each is the mean of those that were nearest to it, `LEAST` or more, or of all there are."""
+    before: np.ndarray | None = None
+    rounds = 0
+    while True:
+        found = nearest(centroids, vectors)
+        sizes = np.bincount(found, minlength=len(centroids))
+        kept = sizes >= LEAST
+        kept[sizes.argmax()] = True
+        if not kept.all():
+            centroids, before = centroids[kept], None
+            continue
+        rounds += 1
+        if (before is not None and np.array_equal(found, before)) or rounds > _SPHERICAL_ROUNDS:
+            return centroids if before is not None else _means(found, vectors, len(centroids))
+        centroids, before = _means(found, vectors, len(centroids)), found
+
+
+def _means(found: np.ndarray, vectors: np.ndarray, number: int) -> np.ndarray:
+    """The mean direction of the vectors of each cluster."""
+    from scipy.sparse import csr_array  # comes with scikit-learn
+
+    of_cluster = csr_array(
+        (np.ones(len(found), np.float32), (found, np.arange(len(found)))), shape=(number, len(found))
+    )
+    return _of_unit_length(of_cluster @ vectors)
+
+
+def _of_unit_length(vectors: np.ndarray) -> np.ndarray:
+    found = np.array(vectors, np.float32, order="C")
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    found /= np.where(lengths > 0, lengths, 1)
+    return found

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from curation.contract import BESIDE, Kind
+from curation.contract import AMONG_OTHERS, CROWDING, Kind
 from curation.inputs.kinds import PICTURE_EXTENSIONS, VIDEO_EXTENSIONS
 from curation.media.plan import ClipPlan, Encode, ImagePlan, Limits, MediaPlan, Rules, ShotPlan
 from curation.pyramid.queries import kinds
@@ -85,7 +85,7 @@ class Recipe(Section):
     @classmethod
     def _tiers(cls, value: tuple[dict[str, Any], ...], info: ValidationInfo) -> tuple[dict[str, Any], ...]:
         if (filters := info.data.get("filters")) is not None:  # else one of them is wrong, and is told
-            _tiers_of(value, (*_own_scores(filters), *BESIDE))
+            _tiers_of(value, (*_own_scores(filters), *AMONG_OTHERS))
         return value
 
     @model_validator(mode="after")
@@ -104,6 +104,17 @@ class Recipe(Section):
                 raise ValueError(f"{key} = {tier!r}: {_listed(names)} is allowed")
         return self
 
+    @model_validator(mode="after")
+    def _no_circle(self) -> Recipe:
+        """Clips are captioned where they are in a tier: which clusters of captions cannot say before."""
+        if self.clusters.space not in [one.name for one in self.embeddings if one.kind == "text"] + ["text"]:
+            return self
+        for block in self.captions:
+            if CROWDING in self.pyramid_tiers.effective(block.tier):
+                told = f"captions ({block.name}) tier = {block.tier!r} bounds crowding, and clusters are of captions"
+                raise ValueError(f"{told}: another clusters.space, or a tier below, is allowed")
+        return self
+
     @property
     def pyramid_tiers(self) -> Tiers:
         return _tiers_of(self.tiers, self.own_scores)
@@ -113,7 +124,10 @@ class Recipe(Section):
         """The scores beside `contract.SCORES`: of the recipe's own filters, likeness and crowding where a tier bounds
         them.
         """
-        return (*_own_scores(self.filters), *(score for score in BESIDE if any(score in table for table in self.tiers)))
+        return (
+            *_own_scores(self.filters),
+            *(score for score in AMONG_OTHERS if any(score in table for table in self.tiers)),
+        )
 
     @property
     def plan(self) -> MediaPlan:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
-from curation.contract import BESIDE
+from curation.contract import AMONG_OTHERS
 from curation.filters.custom import custom_fingerprint
 from curation.filters.section import FilterSection, FilterSpec, section_of
 from curation.filters.table import FILTERS, Filter
@@ -198,7 +198,7 @@ class CustomSection(Section):
         if self.name in STAGES or kind(self.name) is not None:
             raise ValueError(f"name = {self.name!r} is a stage or a reason of Ziggurat's own: choose another")
         for column in self.columns:
-            if column in BESIDE or not may_be_score(column):
+            if column in AMONG_OTHERS or not may_be_score(column):
                 raise ValueError(
                     f"scores = {column!r}: small letters, digits and `_` are allowed, and no other column's name"
                 )

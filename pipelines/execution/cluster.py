@@ -46,7 +46,14 @@ class Resources:
         """How many workers that need so much find a place: each lies on one node. One need at least is above 0."""
         there = self.each or ((self.cpus, self.gpus),)
         needs = [(place, need) for place, need in enumerate((cpus, gpus)) if need]
-        return sum(min(int(node[place] / need + _ROUNDING) for place, need in needs) for node in there)
+        return sum(min(_fit(node[place], need, place == 1) for place, need in needs) for node in there)
+
+
+def _fit(there: float, need: float, is_whole: bool) -> int:
+    """How often `need` fits into what there is; a share of a thing that is whole lies on one of them."""
+    if is_whole and need < 1:
+        return int(there) * int(1 / need + _ROUNDING)
+    return int(there / need + _ROUNDING)
 
 
 @contextmanager

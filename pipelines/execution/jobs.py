@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from curation.contract import BESIDE, CROWDING, LIKENESS, Source, Space
+from curation.contract import AMONG_OTHERS, CROWDING, LIKENESS, Source, Space
 from curation.embed.clusters import scikit_learn
 from curation.errors import UserError
 from curation.inputs.sidecars import Sidecars
@@ -17,7 +17,7 @@ from curation.inputs.sources import NO_SIDECARS, Listing, Refused, list_sources
 from curation.printable import printable
 from curation.pyramid.history.census import census
 from curation.pyramid.similar import vectors
-from curation.pyramid.similar.clusters import nothing
+from curation.pyramid.similar.clusters import in_force, nothing
 from curation.pyramid.storage.columns import add_scores, add_spaces, check_spaces
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
@@ -171,7 +171,7 @@ def run_duplicates(uri: str, options: Options) -> int:
     choice = _choice(uri, options)
     section = choice.recipe.duplicates
     (picture,) = blocks.listed(choice.recipe, ["picture"])
-    picture = replace(picture, tier=section.tier, aside=tuple(BESIDE))
+    picture = replace(picture, tier=section.tier, aside=tuple(AMONG_OTHERS))
     check_spaces(Pyramid.open(uri), [picture.space])
 
     def machine(_: Recipe) -> tuple[checks.Check, ...]:
@@ -223,13 +223,15 @@ def _clustered(recipe: Recipe, pyramid: Pyramid) -> tuple[list[Embedding], Space
     """The space that the recipe clusters, whose vectors count, and the block that fills it; none fills `clip`."""
     name = recipe.clusters.space
     if name == CLIP_SPACE.name:
-        makers = vectors.makers(pyramid, CLIP_SPACE).most_common(1)
+        makers, there = vectors.makers(pyramid, CLIP_SPACE), in_force(pyramid)
         if not makers:
             raise nothing(pyramid, CLIP_SPACE)
-        return [], CLIP_SPACE, makers[0][0]
+        is_by = there is not None and there.asked.space == name and there.asked.by in makers
+        return [], CLIP_SPACE, there.asked.by if there is not None and is_by else makers.most_common(1)[0][0]
     (found,) = blocks.listed(recipe, [name])
     check_spaces(pyramid, [found.space])
-    return [replace(found, aside=tuple(BESIDE))], found.space, found.by
+    tier = recipe.clusters.pool(pyramid.tiers) or found.tier
+    return [replace(found, tier=tier, aside=tuple(AMONG_OTHERS))], found.space, found.by
 
 
 def run_cut(uri: str, tier: str, options: Options) -> int:

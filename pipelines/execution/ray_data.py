@@ -161,7 +161,7 @@ def _check_room(spec: StageSpec, cpus: float, resources: Resources) -> None:
     """UserError where no node has what one worker needs: Ray would wait for it for ever."""
     if spec.gpus and not resources.gpus:
         raise UserError(f"stage {spec.name} needs a GPU; Ray sees none", "join a cluster with one, or use the CPU")
-    if (cpus or spec.gpus) and not resources.room(cpus, spec.gpus):
+    if resources.cpus and (cpus or spec.gpus) and not resources.room(cpus, spec.gpus):  # 0: nodes are still to come
         needs = " and ".join(f"{many:g} {what}" for many, what in ((cpus, "CPUs"), (spec.gpus, "GPUs")) if many)
         raise UserError(
             f"a worker of stage {spec.name} needs {needs}, which no machine of {resources.nodes} has",

@@ -228,7 +228,7 @@ def _results(account: Account) -> Table:
         table.add_row(f"vectors made: {space}", str(count))
     for what, count in (*account.not_embedded.items(), *account.vectors_lost.items()):
         table.add_row(f"clips without a vector: {what}", str(count))
-    if not table.row_count:
+    if not table.row_count and not account.left_undone:
         table.add_row("nothing was left to do", "")
     return table
 

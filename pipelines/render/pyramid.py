@@ -333,6 +333,8 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
     console.print(f"  tier {row['tier'] or 'none'}; {media}")
     if row.get("duplicate_of"):
         console.print(f"  a copy of {row['duplicate_of']}")
+    if row.get("cluster") is not None:
+        console.print(f"  of cluster {row['cluster']}")
     caption, by, why_not = (row.get(name) for name in ("caption", "caption_by", "caption_why"))  # an old pyramid's
     if caption is not None:
         console.print(f"  caption by {_cell(by)}: {_cell(caption)}")

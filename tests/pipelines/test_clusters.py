@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from curation.contract import CROWDING, Space
+from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.similar import clusters as similar
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 from curation.spaces import mark
@@ -148,12 +151,50 @@ def test_what_has_no_vector_is_of_no_cluster_and_says_so(pyramid: Pyramid) -> No
     assert told == {"a31": (None, "its vector in small has no length"), "a32": (None, "no vector in small")}
 
 
-@pytest.mark.parametrize("gone", ["clips", "embeddings/small"])
-def test_where_all_is_gone_since_nothing_is_written(pyramid: Pyramid, gone: str) -> None:
+def test_without_clips_nothing_is_written(pyramid: Pyramid) -> None:
     find(pyramid, section())
-    pyramid.dataset(gone).delete("true")
+    pyramid.dataset("clips").delete("true")
+    before = pyramid.dataset("clips").version
+    assert find(pyramid, section()).scored == {} and pyramid.dataset("clips").version == before
+
+
+def test_clips_whose_vectors_are_gone_are_of_no_cluster(pyramid: Pyramid) -> None:
     find(pyramid, section())
-    assert {row["cluster"] for row in rows(pyramid).values()} <= {None}
+    pyramid.dataset("embeddings/small").delete("true")
+    find(pyramid, section())
+    found = rows(pyramid).values()
+    assert {(row["cluster"], row[CROWDING], row[f"{CROWDING}_why"]) for row in found} == {
+        (None, None, "no vector in small")
+    }
+
+
+def test_clusters_that_another_run_makes_meanwhile_are_taken(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(pyramid, section())
+    ((old, ours),) = Counter(row[f"{CROWDING}_by"] for row in rows(pyramid).values()).items()
+    placed, done = clusters._placed, []
+
+    def beside(*given: Any) -> Any:
+        found = placed(*given)
+        if not done:
+            done.append(True)
+            find(pyramid, section(), again=True)
+        return found
+
+    monkeypatch.setattr(clusters, "_placed", beside)
+    kept = similar.in_force(pyramid)
+    assert kept is not None
+    turned = replace(kept, centroids=kept.centroids[::-1].copy())
+    monkeypatch.setattr(similar, "fit", lambda *_: turned)
+    add(pyramid, ["a40"])
+    find(pyramid, section())
+    (now,) = {row[f"{CROWDING}_by"] for row in rows(pyramid).values()}
+    assert now != old and ours == len(rows(pyramid)) - 1
+
+
+def test_a_takedown_that_has_not_ended_is_finished_first(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters.tombstones, "is_pending", lambda _: True)
+    with pytest.raises(UserError, match="a takedown has not ended"):
+        find(pyramid, section())
 
 
 def test_a_vector_of_another_caption_does_not_count(pyramid: Pyramid) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from curation.contract import BESIDE, GIVEN, SCORES, Status
+from curation.contract import AMONG_OTHERS, GIVEN, SCORES, Status
 from curation.inputs import own_columns
 from curation.pyramid.history.failures import TRIED_AGAIN
 from curation.pyramid.queries.derived import DERIVED
@@ -45,9 +45,9 @@ def clip(old: Row | None, new: Row, tiers: Tiers, scores: Sequence[str] = SCORES
         judged = row.get(score) is not None or row.get(by) is not None
         if value is not None or maker is not None or (not judged and (reason is not None or old is None)):
             row |= {score: value, by: maker, why: reason}
-    for score, beside_it in BESIDE.items():
+    for score, column in AMONG_OTHERS.items():
         if new.get(f"{score}_by") is not None:
-            row[beside_it] = new.get(beside_it)
+            row[column] = new.get(column)
     row |= _caption(old or {}, new)
     if row.get("media") is not None:
         row["media_why"] = None  # an earlier attempt had failed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import GIVEN, Source, Status
+from curation.contract import AMONG_OTHERS, GIVEN, Source, Status
 from curation.filters.table import FRAME_SCORES
 from curation.inputs import own_columns
 from curation.pyramid.history import captions, vectors
@@ -174,14 +174,15 @@ class Ledger:
         it.
 
         Worth it: the conditions of `from_tier` (None: any clip) over the columns in `known` hold. By default
-        these are the scores that are cheaper than `score`, and the facts of a clip. `again`: which failures of
+        these are the scores that are cheaper than `score`, but for those that say how a clip stands to others and come
+        last, and the facts of a clip. `again`: which failures of
         this fingerprint count as missing, of `PASSING` (of ours or the network) and `LASTING` (of the data). `also`:
         further scores that the same filter makes, any of which may be what is missing.
         """
         scores = self.pyramid.scores
         assert score in scores, score
         if known is None:
-            known = (*scores[: scores.index(score)], *FACTS)
+            known = (*(one for one in scores[: scores.index(score)] if one not in AMONG_OTHERS), *FACTS)
         ranges = {} if from_tier is None else tiers.effective(from_tier)
         ranges = {column: bounds for column, bounds in ranges.items() if column in known}
         bounds = conditions.of_bounds(ranges)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.contract import BESIDE, VIDEOS, Status
+from curation.contract import AMONG_OTHERS, VIDEOS, Status
 from curation.errors import UserError
 from curation.pyramid.commits import beside, journal
 from curation.pyramid.commits.commit import Batch, Committer
@@ -210,7 +210,7 @@ def _alone(clips: pa.Table) -> pa.Table:
     """Clips without a place among copies and in clusters: nobody has compared those of one pyramid with those of the
     other.
     """
-    names = (name for score, column in BESIDE.items() for name in (score, f"{score}_by", f"{score}_why", column))
+    names = (name for score, column in AMONG_OTHERS.items() for name in (score, f"{score}_by", f"{score}_why", column))
     for name in names:
         if name in clips.schema.names:
             field, place = clips.schema.field(name), clips.schema.get_field_index(name)

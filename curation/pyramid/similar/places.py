@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation.contract import BESIDE, LIKENESS
+from curation.contract import AMONG_OTHERS, LIKENESS
 from curation.embed.groups import Pair, Place, grouped
 from curation.pyramid.commits.merge import values
 from curation.pyramid.queries.derived import stored
@@ -94,7 +94,7 @@ def _unmet(pairs: Sequence[Pair], places: Mapping[str, Place], rule: Rule) -> se
 def rank(row: Row, tiers: Tiers, rule: Rule) -> tuple[float, ...]:
     """How good a clip is among its copies, the greater the better; what is missing is worst."""
     known = values(dict(row))
-    highest = tiers.without(BESIDE).highest(known)
+    highest = tiers.without(AMONG_OTHERS).highest(known)
     place = -1.0 if highest is None else float(tiers.position(highest))
     found = ((known.get(name.removeprefix("-")), -1.0 if name.startswith("-") else 1.0) for name in rule.best)
     return (place, *(float("-inf") if value is None else sign * float(value) for value, sign in found))

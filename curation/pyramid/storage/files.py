@@ -1,4 +1,4 @@
-"""The small files of a pyramid beside its datasets: `pyramid.json`, recipes, plans, run records, the journal.
+"""The small files of a pyramid beside its datasets: `pyramid.json`, recipes, plans, clusters, the journal.
 
 Each is written whole or not at all. On a local disk that is a temporary file and a rename; in an object store one PUT,
 through the client that Lance opens the datasets with, so that a place which holds datasets takes these files too.

@@ -33,6 +33,7 @@ from curation.pyramid.history import names, runs
 from curation.pyramid.lifecycle.compaction import TARGET_ROWS, rewritten
 from curation.pyramid.lifecycle.upkeep import clean, measure, remove_needless
 from curation.pyramid.queries import access
+from curation.pyramid.similar import clusters
 from curation.pyramid.similar.places import AGAIN
 from curation.pyramid.storage.datasets import BYTES
 from curation.pyramid.storage.files import Files, is_remote
@@ -190,6 +191,7 @@ def _rows_removed(pyramid: Pyramid, work: Work) -> _Removed:
             # may be of a result that two commit, this command (`journal.recover`) and the run that has it in hand.
             needless += sum(remove_needless(pyramid, name, _SETTLE))
     references = retrying("removal from clips", lambda: _unreferred(pyramid, work.clips))
+    clusters.drop(pyramid)  # a cluster may have been of its vectors alone
     for name in pyramid.names:
         holds = _fragments_to_go(pyramid, name, work)
         if name in BYTES:  # large ones, written again one by one while others commit

@@ -104,6 +104,12 @@ def is_pending(files: Files) -> bool:
     return bool(_named(files, _PENDING))
 
 
+def check_ended(files: Files, why: str) -> None:
+    """UserError while a takedown is at work, or where one was cut short."""
+    if is_pending(files):
+        raise UserError(f"a takedown has not ended, {why}", f"finish it with `ziggurat forget {files.uri} --yes`")
+
+
 def pending(files: Files) -> tuple[Work, tuple[str, ...]]:
     """The work that is not done, all together, and the files that say so."""
     names, work = tuple(_named(files, _PENDING)), Work()

@@ -16,6 +16,7 @@ from curation.contract import CROWDING, LIKENESS, Status
 from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
 from curation.pyramid.history.ledger import Ledger
+from curation.pyramid.similar.clusters import in_force
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from curation.pyramid.tiering.tiers import Range, Tiers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import lance
 
 MANY_FILES = 2000
+_GROWN = 4
 
 
 def of_scores(tiers: Tiers, filters: Sequence[Ready]) -> list[str]:
@@ -90,18 +92,31 @@ def of_copies(pyramid: Pyramid) -> list[str]:
 
 
 def of_clusters(pyramid: Pyramid) -> list[str]:
-    """How many clusters there are, and the largest of them."""
+    """How many clusters there are and the largest of them, among the clips that share them; what no cluster has; and
+    what a tier asks that cannot be.
+    """
     if CROWDING not in pyramid.about.scores:
         return []
-    sizes = Counter[int]()
-    for batch in pyramid.dataset("clips").scanner(columns=["cluster"]).to_batches():
-        for pair in pc.drop_null(batch["cluster"]).value_counts().to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
+    sizes, outside = Counter[int](), 0
+    for batch in pyramid.dataset("clips").scanner(columns=["cluster", CROWDING]).to_batches():
+        outside += batch["cluster"].null_count
+        for pair in pc.drop_null(batch["cluster"].filter(batch[CROWDING].is_valid())).value_counts().to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
             sizes[pair["values"]] += pair["counts"]
     if not sizes:
         return []
     ((largest, clips),) = sizes.most_common(1)
-    share = f"{clips / sizes.total():.1%} of the clips"
-    return [f"clusters: {len(sizes)}; the largest, {largest}, has {share}; `ziggurat stats` names them"]
+    share = f"{clips / sizes.total():.1%} of {sizes.total()} clips"
+    found = [f"clusters: {len(sizes)}; the largest, {largest}, has {share}; `ziggurat stats` names them"]
+    found += [f"clips without a cluster: {outside}; crowding_why says why"] if outside else []
+    for name in pyramid.tiers.names:
+        bound = pyramid.tiers.effective(name).get(CROWDING)
+        if isinstance(bound, Range) and bound.high is not None and bound.high < 1 / len(sizes):
+            found.append(f"tier {name} is empty: of {len(sizes)} clusters none can have less than {1 / len(sizes):.3g}")
+    fit = in_force(pyramid)
+    if fit is not None and fit.asked.number is None and sizes.total() >= _GROWN * fit.clips:
+        told = f"the clusters were made of {fit.clips} clips, and hold {sizes.total()} now"
+        found.append(f"{told}: `ziggurat clusters {pyramid.uri} --again` makes as many as these need")
+    return found
 
 
 def of_captions(pyramid: Pyramid, spaces: Sequence[Space]) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.embed import clusters
@@ -38,12 +38,31 @@ def test_the_same_seed_gives_the_same_clusters() -> None:
     assert np.array_equal(fitted(vectors, 8, seed=3), fitted(vectors, 8, seed=3))
 
 
-def test_what_few_vectors_have_is_no_cluster() -> None:
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(LEAST, 60), st.integers(1, 20))
+def test_a_centroid_is_the_mean_of_several_vectors(seed: int, many: int, number: int) -> None:
+    """Of no single one: each is the mean direction of at least `LEAST` of the vectors."""
+    vectors = np.random.default_rng(seed).normal(size=(many, 6)).astype(np.float16)
+    unit = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    made_of = list[int]()
+    means = clusters._means
+
+    def seen(found: np.ndarray, some: np.ndarray, clusters_: int) -> np.ndarray:
+        made_of[:] = np.bincount(found, minlength=clusters_).tolist()
+        result = means(found, some, clusters_)
+        sums = np.array([unit[found == cluster].sum(axis=0) for cluster in range(clusters_)])
+        np.testing.assert_allclose(result, sums / np.linalg.norm(sums, axis=1, keepdims=True), atol=1e-3)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "_means", seen)
+        centroids = fitted(vectors, number, seed=0)
+    assert len(made_of) == len(centroids) <= number and min(made_of) >= LEAST, made_of
+
+
+def test_of_few_vectors_one_cluster_is_left() -> None:
     vectors, _ = planted(40, 3)
     alone = np.eye(16, dtype=np.float16)[:1] * -1
-    some = np.concatenate([vectors, np.repeat(alone, LEAST - 1, axis=0)])
-    centroids = fitted(some, 40, seed=0)
-    assert (np.bincount(nearest(centroids, some), minlength=len(centroids)) >= LEAST).all()
     assert len(fitted(vectors[:3], 3, seed=0)) == 1 and len(fitted(np.repeat(alone, 9, axis=0), 4, seed=0)) == 1
 
 

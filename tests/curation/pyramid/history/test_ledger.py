@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from curation.contract import Kind, Reason, Source
+from curation.contract import CROWDING, LIKENESS, Kind, Reason, Source
 from curation.identity import clip_id
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.history.failures import LASTING, PASSING
 from curation.pyramid.history.ledger import Ledger
 from curation.pyramid.history.waiting import Wanted, waiting
+from curation.pyramid.storage.columns import add_scores
 from curation.pyramid.storage.fragments import write_media_fragments
 from curation.pyramid.store import Pyramid
+from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, image_row, videos, whole_video
 
 
@@ -156,6 +158,23 @@ def test_stale_clips_are_missing_or_of_another_make_and_worth_the_work(pyramid: 
     assert stale("clip-2", None) == {*ids}
     assert stale("clip-1", "high") == {ids[3], ids[5]}, "motion is 3 or more, aesthetic itself is not asked"
     assert stale("clip-1", "high", known=["sharpness"]) == {*ids} - {ids[4]}
+
+
+@pytest.mark.parametrize("order", [(LIKENESS, CROWDING), (CROWDING, LIKENESS)])
+def test_how_a_clip_stands_to_others_keeps_no_score_waiting(pyramid: Pyramid, order: tuple[str, str]) -> None:
+    """However the pyramid came by its scores: each of the two would wait for the other, and a filter for both."""
+    add_scores(pyramid, [*order, "watermark"])
+    pyramid = pyramid.having([*order, "watermark"])
+    Committer(pyramid).commit(whole_video(pyramid, "v1", 6))
+    bounds = {"watermark": Range(0.5), LIKENESS: Range(high=1.7), CROWDING: Range(high=0.1)}
+    tiers = Tiers((Tier("apart", {"motion": Range(3.0), **bounds}),))
+
+    def stale(score: str) -> set[str]:
+        batches = Ledger(pyramid).stale_clips(score, "by-1", tiers, "apart")
+        return {name for batch in batches for name in batch["clip_id"].to_pylist()}
+
+    moving = {*clip_ids("v1", 6)[3:]}
+    assert stale("watermark") == moving and stale(order[0]) == moving == stale(order[1])
 
 
 def test_an_image_is_scored_and_cut_as_a_clip_is(pyramid: Pyramid) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curation.contract import BESIDE, CLIP_SPACE, Status, clips_schema, embeddings_schema
+from curation.contract import AMONG_OTHERS, CLIP_SPACE, Status, clips_schema, embeddings_schema
 from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.commits.journal import Journal
@@ -116,20 +116,20 @@ def vector(name: str, by: str) -> pa.Table:
 
 def test_places_among_the_clips_of_one_are_not_those_among_both(tmp_path: Path) -> None:
     first, second = pyramid(tmp_path / "a"), pyramid(tmp_path / "b")
-    to = pyramid(tmp_path / "c", scores=tuple(BESIDE))
+    to = pyramid(tmp_path / "c", scores=tuple(AMONG_OTHERS))
     for one, name in ((first, "v1"), (second, "v2")):
         add(one, name)
-        add_scores(one, tuple(BESIDE))
+        add_scores(one, tuple(AMONG_OTHERS))
         best, copy = clip_ids(name, 2)
         placed: dict[str, Any] = {"clip_id": copy, "duplicate_of": best, "cluster": 3}
-        for score in BESIDE:
+        for score in AMONG_OTHERS:
             placed |= {score: 0.5, f"{score}_by": "m", f"{score}_why": None}
-        rows = table([placed], clips_schema(tuple(BESIDE)), *placed)
-        Committer(one.having(tuple(BESIDE))).commit(Batch(clip_updates=[rows]))
+        rows = table([placed], clips_schema(tuple(AMONG_OTHERS)), *placed)
+        Committer(one.having(tuple(AMONG_OTHERS))).commit(Batch(clip_updates=[rows]))
     combine.combine((first.refreshed(), second.refreshed()), to, PLAN)
     for row in to.dataset("clips").to_table().to_pylist():
         assert (row["duplicate_of"], row["cluster"]) == (None, None)
-        assert all((row[score], row[f"{score}_by"]) == (None, "again") for score in BESIDE)
+        assert all((row[score], row[f"{score}_by"]) == (None, "again") for score in AMONG_OTHERS)
 
 
 OTHER = "plan-0"

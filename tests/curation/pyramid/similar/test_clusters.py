@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curation.embed import clusters as by_vectors
@@ -13,6 +15,7 @@ from curation.errors import UserError
 from curation.pyramid.similar import clusters
 from curation.pyramid.similar.clusters import FILE, Asked
 from curation.pyramid.store import Pyramid
+from curation.pyramid.takedown import tombstones
 from tests.curation.pyramid.build import TIERS
 from tests.curation.pyramid.similar.build import BY, SMALL, WORDS, clustered, filled, with_spaces
 
@@ -24,46 +27,106 @@ def pyramid(tmp_path: Path) -> Pyramid:
     return with_spaces(Pyramid.create(tmp_path / "p", TIERS, "test"), SMALL, WORDS)
 
 
-def test_every_vector_gets_the_nearest_centroid(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+def fit(pyramid: Pyramid, asked: Asked, names: list[str]) -> clusters.Fit:
+    return clusters.fit(pyramid, SMALL, asked, pa.chunked_array([names], pa.string()))
+
+
+def test_every_vector_gets_the_nearest_centroid(pyramid: Pyramid) -> None:
     vectors = clustered(600)
     names = filled(pyramid, vectors[:400]) + filled(pyramid, vectors[400:], start=400)
-    found = clusters.fit(pyramid, SMALL, ASKED)
+    found = fit(pyramid, ASKED, names)
     assert (found.clips, found.centroids.shape[1]) == (600, SMALL.width)
     table = clusters.assigned(pyramid, SMALL, found)
     expected = dict(zip(names, by_vectors.nearest(found.centroids, vectors).tolist(), strict=True))
-    assert dict(zip(table["clip_id"].to_pylist(), table["cluster"].to_pylist(), strict=True)) == expected
-    assert clusters.fit(pyramid, SMALL, ASKED).name == found.name
-    assert clusters.fit(pyramid, SMALL, replace(ASKED, seed=1)).name != found.name
-    monkeypatch.setattr(by_vectors, "FITTED", 20)  # 200 of 600 vectors are fitted
-    assert len(clusters.fit(pyramid, SMALL, ASKED).centroids) <= 10
+    assert dict(zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)) == expected
+    assert fit(pyramid, ASKED, names).name == found.name
+    assert fit(pyramid, replace(ASKED, seed=1), names).name != found.name
+
+
+def test_a_sample_of_the_vectors_of_clips_that_are_there_is_fitted(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered(600)
+    names = filled(pyramid, vectors[:400]) + filled(pyramid, vectors[400:], start=400)
+    fitted: list[np.ndarray] = []
+
+    def seen(some: np.ndarray, number: int, seed: int) -> np.ndarray:
+        fitted.append(some)
+        return np.eye(number, SMALL.width, dtype=np.float32)
+
+    monkeypatch.setattr(by_vectors, "fitted", seen)
+    monkeypatch.setattr(by_vectors, "FITTED", 20)
+    alive = names[100:500]
+    assert fit(pyramid, ASKED, alive).clips == 400
+    sample = {row.tobytes() for row in fitted[0]}
+    assert len(fitted[0]) == 200 and sample <= {row.tobytes() for row in vectors[100:500]}
+    first = sum(row.tobytes() in sample for row in vectors[100:300])
+    assert 60 < first < 140, "from everywhere alike"
 
 
 def test_the_number_follows_the_clips_where_none_is_given(pyramid: Pyramid) -> None:
-    filled(pyramid, clustered(800))
-    assert len(clusters.fit(pyramid, SMALL, replace(ASKED, number=None)).centroids) <= 20
+    names = filled(pyramid, clustered(800))
+    assert 15 <= len(fit(pyramid, replace(ASKED, number=None), names).centroids) <= 20
 
 
 def test_what_is_kept_is_found_again_for_the_same_question_alone(pyramid: Pyramid) -> None:
-    filled(pyramid, clustered(200))
-    assert clusters.kept(pyramid, ASKED) is None
-    found = clusters.fit(pyramid, SMALL, ASKED)
-    clusters.keep(pyramid, found)
-    there = clusters.kept(pyramid, ASKED)
+    names = filled(pyramid, clustered(200))
+    assert clusters.kept(pyramid, SMALL, ASKED) is None
+    found = fit(pyramid, ASKED, names)
+    assert clusters.keep(pyramid, found, frozenset())
+    there = clusters.kept(pyramid, SMALL, ASKED)
     assert there is not None and (there.asked, there.clips, there.name) == (ASKED, 200, found.name)
     assert np.array_equal(there.centroids, found.centroids)
     for other in ({"space": "other"}, {"by": "other"}, {"number": 9}, {"number": None}, {"seed": 1}, {"version": 0}):
-        assert clusters.kept(pyramid, replace(ASKED, **other)) is None
+        assert clusters.kept(pyramid, SMALL, replace(ASKED, **other)) is None
+    assert clusters.kept(pyramid, replace(SMALL, width=25), ASKED) is None
+    clusters.drop(pyramid)
+    assert clusters.in_force(pyramid) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"ARROW1", b"\0" * 400])
-def test_a_damaged_file_is_made_anew(pyramid: Pyramid, damage: bytes) -> None:
+def test_what_was_made_while_a_takedown_began_is_not_kept(pyramid: Pyramid) -> None:
+    names = filled(pyramid, clustered(50))
+    found = fit(pyramid, ASKED, names)
+    tombstones.add(pyramid.files, ["v"])
+    assert not clusters.keep(pyramid, found, frozenset()) and clusters.in_force(pyramid) is None
+    assert clusters.keep(pyramid, found, tombstones.read(pyramid.files)) and clusters.in_force(pyramid) is not None
+
+
+def arrow(column: pa.Array, said: object) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"centroid": column}).replace_schema_metadata({"fit": json.dumps(said)})
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+SAID = {"asked": asdict(ASKED), "clips": 3}
+CENTROIDS = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(48, np.float32)), 24)
+DAMAGES = [
+    b"",
+    b"ARROW1",
+    b"\0" * 400,
+    arrow(pa.array([1.0]), SAID),
+    arrow(pa.array([[1.0], [1.0, 2.0]]), SAID),
+    arrow(pa.array([[float("nan")] * 24]), SAID),
+    arrow(CENTROIDS, {"asked": {}, "clips": 3}),
+    arrow(CENTROIDS, {**SAID, "clips": "many"}),
+    arrow(CENTROIDS, [1]),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_none(pyramid: Pyramid, damage: bytes) -> None:
+    pyramid.files.write(FILE, arrow(CENTROIDS, SAID))
+    assert clusters.in_force(pyramid) is not None
     pyramid.files.write(FILE, damage)
-    assert clusters.kept(pyramid, ASKED) is None
+    assert clusters.in_force(pyramid) is None
 
 
 def test_a_space_without_vectors_is_a_line(pyramid: Pyramid) -> None:
     with pytest.raises(UserError, match=r"no clip of .* has a vector in small"):
-        clusters.fit(pyramid, SMALL, ASKED)
-    filled(pyramid, clustered(10))
-    with pytest.raises(UserError, match="no clip of"):
-        clusters.fit(pyramid, SMALL, replace(ASKED, by="another"))
+        fit(pyramid, ASKED, [])
+    names = filled(pyramid, clustered(10))
+    for asked, alive in ((replace(ASKED, by="another"), names), (ASKED, ["other"])):
+        with pytest.raises(UserError, match="no clip of"):
+            fit(pyramid, asked, alive)

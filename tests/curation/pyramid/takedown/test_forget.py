@@ -24,6 +24,7 @@ from curation.pyramid.history import names, runs
 from curation.pyramid.history.names import Names
 from curation.pyramid.lifecycle import compaction
 from curation.pyramid.lifecycle.upkeep import upkeep
+from curation.pyramid.similar import clusters
 from curation.pyramid.storage.datasets import BESIDE, NAMES
 from curation.pyramid.storage.fragments import read_ticket, write_media_fragments, write_samples_fragments
 from curation.pyramid.storage.locks import only_holder
@@ -229,6 +230,12 @@ def test_frames_and_bytes_of_an_earlier_plan_go_too(filled: Pyramid) -> None:
     done = gone(filled)
     assert (done.rows["media"], done.rows["samples"], done.needless) == (5, 5, 0)
     assert traces(filled, needles()) == [] and filled.dataset("media").count_rows() == 6
+
+
+def test_centroids_that_may_be_of_its_vectors_go(filled: Pyramid) -> None:
+    filled.files.write(clusters.FILE, b"the mean of its vectors")
+    gone(filled)
+    assert filled.files.read(clusters.FILE) is None
 
 
 def test_a_clip_that_was_a_duplicate_of_one_is_none_any_more(filled: Pyramid) -> None:

@@ -51,6 +51,11 @@ def test_what_is_wrong_is_a_line(curated: Path, tmp_path: Path, capsys: pytest.C
     ):
         recipe = jobs.recipe(tmp_path, jobs.WITHOUT_TEXT + f"[clusters]\n{key}\n")
         assert told in refused(capsys, "curate", str(curated / "in"), "--to", str(tmp_path / "p"), "--recipe", recipe)
+    circle = '[clusters]\nspace = "text"\n[[captions]]\nname = "dense"\ntier = "even"\nmodel = "m"\n'
+    circle += 'endpoint = "http://127.0.0.1:9/v1"\n[[tiers]]\nname = "even"\ncrowding = [0, 0.5]\n'
+    recipe = jobs.recipe(tmp_path, jobs.WITHOUT_TEXT + circle)
+    told = refused(capsys, "curate", str(curated / "in"), "--to", str(tmp_path / "p"), "--recipe", recipe)
+    assert "bounds crowding, and clusters are of captions" in told
     for name, told in (("nothing", "no space 'nothing'"), ("clip", "has a vector in clip")):
         place = tmp_path / name
         place.mkdir()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from curation.contract import CROWDING
+from curation.pyramid.similar.clusters import Asked, Fit, keep
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe, parsed
-from pipelines.execution.records.notices import of_cutting, of_scores
+from pipelines.execution.records.notices import of_clusters, of_cutting, of_scores
+from tests.curation.pyramid.build import table
 
 NO_AESTHETIC = "[filters.aesthetic]\nenabled = false\n"
 NO_OCR = "[filters.ocr]\nenabled = false\n" + NO_AESTHETIC
@@ -20,7 +24,8 @@ HIGH = '[[tiers]]\nname = "high"\nsharpness = [5, inf]\n'
 
 def made(tmp_path: Path, text: str) -> tuple[Recipe, Pyramid]:
     recipe = parsed(f'name = "r"\n{text}', "test")
-    return recipe, Pyramid.create(str(tmp_path / "p"), recipe.pyramid_tiers, recipe.name)
+    place = str(tmp_path / "p")
+    return recipe, Pyramid.create(place, recipe.pyramid_tiers, recipe.name, scores=recipe.own_scores)
 
 
 def said(recipe: Recipe, pyramid: Pyramid) -> list[str]:
@@ -60,3 +65,32 @@ def test_that_nothing_is_cut_is_told(tmp_path: Path, cut: str, told: bool) -> No
     recipe, pyramid = made(tmp_path, NO_OCR + HIGH + cut)
     found = of_cutting(recipe, pyramid.uri, pyramid.tiers)
     assert bool(found) == told and all("cut.tier is none" in line for line in found)
+
+
+EVEN = '[[tiers]]\nname = "even"\ncrowding = [0, 0.3]\n'
+
+
+def clustered(tmp_path: Path, sizes: list[int], clips: int, number: int | None = None) -> Pyramid:
+    """Clips in clusters of these sizes, one more of none, and centroids that were made of so many clips."""
+    _, pyramid = made(tmp_path, NO_OCR + EVEN)
+    of = [cluster for cluster, size in enumerate(sizes) for _ in range(size)] + [None]
+    rows = [{"clip_id": f"{n}", "cluster": one, CROWDING: None if one is None else 0.5} for n, one in enumerate(of)]
+    pyramid.dataset("clips").insert(table(rows, pyramid.schema("clips"), *pyramid.schema("clips").names))
+    asked = Asked("picture", "by", number, 0)
+    assert keep(pyramid, Fit(asked, clips, np.ones((len(sizes), 4), np.float32)), frozenset())
+    return pyramid
+
+
+def test_clusters_are_told_with_what_cannot_be_met(tmp_path: Path) -> None:
+    assert of_clusters(clustered(tmp_path, [6, 2], 8)) == [
+        "clusters: 2; the largest, 0, has 75.0% of 8 clips; `ziggurat stats` names them",
+        "clips without a cluster: 1; crowding_why says why",
+        "tier even is empty: of 2 clusters none can have less than 0.5",
+    ]
+
+
+@pytest.mark.parametrize(("clips", "number", "told"), [(2, None, True), (2, 4, False), (3, None, False)])
+def test_clusters_that_are_outgrown_are_told(tmp_path: Path, clips: int, number: int | None, told: bool) -> None:
+    notices = of_clusters(clustered(tmp_path, [2, 2, 2, 2], clips, number))
+    assert any("--again" in notice for notice in notices) == told
+    assert not any("is empty" in notice for notice in notices)

@@ -170,7 +170,7 @@ def test_a_pool_leaves_a_reserve(cpus: float, stages: int, items: int, workers: 
 TWO_NODES = Resources(16.0, 4.0, 2, ((8.0, 3.0), (8.0, 1.0)))
 
 
-@pytest.mark.parametrize(("gpus", "workers"), [(1.0, 4), (2.0, 1), (0.5, 8), (3.0, 1)])
+@pytest.mark.parametrize(("gpus", "workers"), [(1.0, 4), (2.0, 1), (0.5, 8), (0.4, 8), (3.0, 1)])
 def test_a_worker_lies_on_one_node(gpus: float, workers: int) -> None:
     spec = StageSpec("caption", lambda: lambda item, report: item, gpus=gpus)
     assert pool_size(spec, 1, TWO_NODES, 99) == workers
