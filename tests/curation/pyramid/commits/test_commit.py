@@ -10,7 +10,7 @@ from typing import Any
 import lance
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curation import retry
@@ -138,6 +138,7 @@ ONE_UPDATE = st.one_of(
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(ONE_UPDATE, min_size=1, max_size=8))
+@example([{"clip_id": clip_ids("v1", 1)[0], "caption": text, "caption_by": text} for text in ("a fox", "snow")])
 def test_updates_together_do_what_they_do_one_by_one(
     tmp_path_factory: pytest.TempPathFactory, updates: list[dict[str, Any]]
 ) -> None:
