@@ -41,7 +41,7 @@ from pipelines.execution.asked import Claims, Purse
 from pipelines.execution.cluster import Resources
 from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
-from pipelines.execution.ray_data import Chained, Delivery, StageSpec, run, start_coordinator
+from pipelines.execution.ray_data import Chained, Delivery, StageSpec, check_room, run, start_coordinator
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.committer import ResultCommitter
 from pipelines.execution.results.further_names import further_names
@@ -142,6 +142,10 @@ def working(
     if wants_gpu := next((one for one in embeddings if one.gpus and not resources.gpus), None):
         told = f"the embedder of {wants_gpu.space.name} asks for a GPU, and there is none"
         raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
+    wanted = {one.name: one.gpus for one in filters if one.make is not None}
+    wanted |= {one.stage: one.gpus for one in (*captions, *embeddings)}
+    for stage, gpus in wanted.items() if resources.gpus else ():
+        check_room(stage, 0.0, gpus, resources)  # now, and not hours later when it is its turn
     name = name or uuid.uuid4().hex[:12]
     with watch.searching("taking up what killed runs have left"):
         account.recovered = journal.recover(pyramid)

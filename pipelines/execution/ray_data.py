@@ -124,7 +124,7 @@ def run(
     if not listed:
         return
     for spec in specs:
-        _check_room(spec, spec.cpus / len(specs), resources)
+        check_room(spec.name, spec.cpus / len(specs), spec.gpus, resources)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -157,14 +157,14 @@ def run(
         yield from delivered({"item": item, "entry": entry} for item, entry in pairs)
 
 
-def _check_room(spec: StageSpec, cpus: float, resources: Resources) -> None:
-    """UserError where no node has what one worker needs: Ray would wait for it for ever."""
-    if spec.gpus and not resources.gpus:
-        raise UserError(f"stage {spec.name} needs a GPU; Ray sees none", "join a cluster with one, or use the CPU")
-    if resources.cpus and (cpus or spec.gpus) and not resources.room(cpus, spec.gpus):  # 0: nodes are still to come
-        needs = " and ".join(f"{many:g} {what}" for many, what in ((cpus, "CPUs"), (spec.gpus, "GPUs")) if many)
+def check_room(stage: str, cpus: float, gpus: float, resources: Resources) -> None:
+    """UserError where no node has what one worker of a stage needs: Ray would wait for it for ever."""
+    if gpus and not resources.gpus:
+        raise UserError(f"stage {stage} needs a GPU; Ray sees none", "join a cluster with one, or use the CPU")
+    if resources.cpus and (cpus or gpus) and not resources.room(cpus, gpus):  # 0: nodes are still to come
+        needs = " and ".join(f"{many:g} {what}" for many, what in ((cpus, "CPUs"), (gpus, "GPUs")) if many)
         raise UserError(
-            f"a worker of stage {spec.name} needs {needs}, which no machine of {resources.nodes} has",
+            f"a worker of stage {stage} needs {needs}, which no machine of {resources.nodes} has",
             "let the recipe ask for less, or join a cluster with a larger one",
         )
 

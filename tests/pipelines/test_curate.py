@@ -24,7 +24,9 @@ from pipelines.commands.pyramid import dry_run
 from pipelines.config.adoption import Choice
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
+from pipelines.execution.cluster import Resources
 from pipelines.execution.records.notices import of_measuring
+from pipelines.execution.results.account import Account
 from pipelines.stages.results import CutOrder, Place
 from tests.curation.pyramid.build import TIERS, clips, videos
 
@@ -155,6 +157,17 @@ def test_a_filter_that_wants_a_gpu_ends_a_run_that_has_none() -> None:
         curate.check_gpus(recipe, [wants], False)
     curate.check_gpus(recipe, [wants], True)
     curate.check_gpus(recipe, [replace(wants, make=None), replace(wants, gpus=0.0)], False)
+
+
+def test_a_filter_that_no_machine_has_gpus_enough_for_ends_a_run_before_it_begins(job: Job) -> None:
+    wants = Ready("logo", ("aesthetic",), "", "by-1", make=NEVER_MADE, gpus=2.0)
+    there = Resources(8.0, 2.0, 2, ((4.0, 1.0), (4.0, 1.0)))
+    settings: Any = (job.pyramid, load("small"), there, job, Account(), [wants])
+    with (
+        pytest.raises(UserError, match="a worker of stage logo needs 2 GPUs, which no machine of 2 has"),
+        curate.working(*settings),
+    ):
+        pass
 
 
 def test_clips_that_lack_one_of_a_filters_scores_are_scored(job: Job) -> None:
