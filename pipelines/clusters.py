@@ -53,7 +53,6 @@ class Wanted:
 def find(job: Job, wanted: Wanted) -> None:
     """Find the cluster of every clip, and write what has changed."""
     pyramid = job.pyramid
-    tombstones.check_ended(pyramid.files, "and clips that are to go would be counted")
     if not pyramid.query().count():
         return
     with job.watch.searching("making clusters of the vectors"):
@@ -81,12 +80,16 @@ def _write(job: Job, wanted: Wanted, fit: Fit) -> None:
 
 
 def _fit(pyramid: Pyramid, wanted: Wanted) -> Fit:
-    """The clusters in force where they are those that are wanted, else new ones, kept."""
+    """The clusters in force where they are those that are wanted, else new ones, kept. UserError while a takedown is at
+    work.
+    """
     asked = wanted.section.asked(wanted.space, wanted.by)
     if not wanted.again and (there := clusters.kept(pyramid, wanted.space, asked)) is not None:
         return there
     while True:
+        # In this order: a takedown that begins after the first is seen by `keep`, and one that had begun by the second.
         dead = tombstones.read(pyramid.files)
+        tombstones.check_ended(pyramid.files, "and clips that are to go would be counted")
         batches = pyramid.dataset("clips").scanner(columns=_key_columns(wanted.space)).to_batches()
         keys = pa.chunked_array([_keys_of(batch, wanted.space) for batch in batches], pa.string())
         found = clusters.fit(pyramid, wanted.space, asked, keys)

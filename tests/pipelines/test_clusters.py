@@ -18,6 +18,7 @@ from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.similar import clusters as similar
 from curation.pyramid.store import Pyramid
+from curation.pyramid.takedown import tombstones
 from curation.pyramid.tiering.tiers import Range, Tier, Tiers
 from curation.spaces import mark
 from pipelines import clusters
@@ -189,6 +190,24 @@ def test_clusters_that_another_run_makes_meanwhile_are_taken(pyramid: Pyramid, m
     find(pyramid, section())
     (now,) = {row[f"{CROWDING}_by"] for row in rows(pyramid).values()}
     assert now != old and ours == len(rows(pyramid)) - 1
+
+
+def test_centroids_of_what_is_taken_down_meanwhile_are_not_kept(
+    pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The takedown begins when the vectors have been read, and at the next look is still at work."""
+    made = similar.fit
+
+    def fit(*given: Any) -> Any:
+        found = made(*given)
+        tombstones.begin(pyramid.files, tombstones.Work(frozenset(["va00"]), frozenset(["a00"]), frozenset()))
+        tombstones.add(pyramid.files, ["va00"])
+        return found
+
+    monkeypatch.setattr(similar, "fit", fit)
+    with pytest.raises(UserError, match="a takedown has not ended"):
+        find(pyramid, section())
+    assert similar.in_force(pyramid) is None
 
 
 def test_a_takedown_that_has_not_ended_is_finished_first(pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The clusters of a pyramid: the centroids that are in force, and which clip of the space is of which.
 
-    vectors of a maker -> [fit] -> `clusters.arrow` -> [assigned] -> (vector's key, cluster)
+    vectors of a maker -> [fit] -> `clusters/centroids` -> [assigned] -> (vector's key, cluster)
 
 Centroids are kept, so that a cluster has the same number when clips come; `pipelines.clusters` writes what comes of it
 into `clips`. They are made of vectors of clips, so a takedown removes them (`takedown.forget`), and none are kept that
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from curation.embed import clusters
 from curation.errors import UserError
@@ -32,7 +33,10 @@ from curation.spaces import Space, mark
 if TYPE_CHECKING:
     import lance
 
-FILE = "clusters.arrow"
+FOLDER = "clusters"
+FILE = f"{FOLDER}/centroids"
+"""A line of SHA-256 of what follows, a line of JSON, and the numbers."""
+_FORMAT = 1
 _BATCH_ROWS = 8192
 
 
@@ -62,24 +66,34 @@ class Fit:
 
 
 def fit(pyramid: Pyramid, space: Space, asked: Asked, keys: pa.ChunkedArray) -> Fit:
-    """Centroids of a uniform sample of the vectors that have one of `keys` (`key`). UserError where there are none."""
+    """Centroids of a uniform sample of the vectors that have one of `keys` (`key`), the same whatever order they came
+    in. UserError where there are none.
+    """
     dataset = vectors.opened(pyramid, space)
-    alive = [
-        pc.is_in(some, keys).to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
-        for some in _keys(dataset, space, asked.by)
-    ]
-    places = np.flatnonzero(np.concatenate([np.empty(0, bool), *alive]))
+    places = _places(dataset, space, asked.by, keys)
     if not places.size:
         raise nothing(pyramid, space)
     number = min(asked.number or clusters.usual(places.size), clusters.MOST)
     random, most = np.random.default_rng(asked.seed), clusters.FITTED * number
-    drawn = np.sort(random.choice(places, most, replace=False)) if most < places.size else places
-    parts, start = list[np.ndarray](), 0
+    drawn = places[np.sort(random.choice(places.size, most, replace=False))] if most < places.size else places
+    order = np.argsort(drawn)
+    inward, start = drawn[order], 0
+    sample = np.empty((drawn.size, space.width), np.float16)
     for _, rows in _vectors(dataset, space, asked.by):
-        first, last = np.searchsorted(drawn, (start, start + len(rows)))
-        parts.append(rows[drawn[first:last] - start])
+        first, last = np.searchsorted(inward, (start, start + len(rows)))
+        sample[order[first:last]] = rows[inward[first:last] - start]
         start += len(rows)
-    return Fit(asked, places.size, clusters.fitted(np.concatenate(parts), number, asked.seed))
+    return Fit(asked, places.size, clusters.fitted(sample, number, asked.seed))
+
+
+def _places(dataset: lance.LanceDataset, space: Space, by: str, keys: pa.ChunkedArray) -> np.ndarray:
+    """Where the vectors of some keys stand, in an order that follows from the keys; of one key the first."""
+    hashes, alive = [np.empty(0, np.uint64)], [np.empty(0, bool)]
+    for some in _keys(dataset, space, by):
+        hashes.append(np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in some.to_pylist()], np.uint64))
+        alive.append(pc.is_in(some, keys).to_numpy(zero_copy_only=False))  # pyright: ignore[reportAttributeAccessIssue]
+    there = np.flatnonzero(np.concatenate(alive))
+    return there[np.unique(np.concatenate(hashes)[there], return_index=True)[1]]
 
 
 def nothing(pyramid: Pyramid, space: Space) -> UserError:
@@ -137,31 +151,22 @@ def kept(pyramid: Pyramid, space: Space, asked: Asked) -> Fit | None:
 def in_force(pyramid: Pyramid) -> Fit | None:
     """The centroids in force; None also where the file is damaged."""
     content = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(FILE))
-    if content is None:
+    digest, _, rest = (content or b"").partition(b"\n")
+    if digest != _digest(rest):  # what is damaged may be anything, and is not read
         return None
-    try:
-        with pa.ipc.open_file(pa.BufferReader(content)) as file:
-            table = file.read_all()
-        said = json.loads((table.schema.metadata or {})[b"fit"])
-        rows = np.array(table["centroid"].to_pylist(), np.float32)
-        found = Fit(Asked(**said["asked"]), said["clips"], rows)
-    except (pa.ArrowException, KeyError, TypeError, ValueError):
-        return None
-    is_whole = rows.ndim == 2 and rows.size > 0 and isinstance(found.clips, int) and np.isfinite(rows).all()
-    return found if is_whole else None
+    said, _, numbers = rest.partition(b"\n")
+    told = json.loads(said)
+    rows = np.frombuffer(numbers, np.float32).reshape(told["shape"])
+    return Fit(Asked(**told["asked"]), told["clips"], rows) if told["format"] == _FORMAT else None
 
 
 def keep(pyramid: Pyramid, found: Fit, dead: frozenset[str]) -> bool:
     """Put these centroids in force; False where there are other tombstones by now than `dead`, so that they may be of
     vectors that go.
     """
-    said = json.dumps({"asked": asdict(found.asked), "clips": found.clips})
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(found.centroids.ravel()), found.centroids.shape[1])
-    table = pa.table({"centroid": rows}).replace_schema_metadata({"fit": said})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as file:
-        file.write_table(table)
-    content = sink.getvalue().to_pybytes()
+    told = {"format": _FORMAT, "asked": asdict(found.asked), "clips": found.clips, "shape": found.centroids.shape}
+    rest = json.dumps(told).encode() + b"\n" + np.ascontiguousarray(found.centroids, np.float32).tobytes()
+    content = _digest(rest) + b"\n" + rest
     with writing(pyramid.uri):
         if tombstones.read(pyramid.files) != dead:
             return False
@@ -172,3 +177,7 @@ def keep(pyramid: Pyramid, found: Fit, dead: frozenset[str]) -> bool:
 def drop(pyramid: Pyramid) -> None:
     """Remove the centroids: the next run makes others."""
     retrying(f"cannot write to {pyramid.uri}", lambda: pyramid.files.remove(FILE))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

@@ -21,6 +21,7 @@ import pyarrow as pa
 from curation.identity import FAMILY
 from curation.pyramid.commits import journal
 from curation.pyramid.history import names, runs
+from curation.pyramid.similar import clusters
 from curation.pyramid.storage.files import Files, is_remote, options
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 8192
 _OWNERS = ["clip_id", "video_id"]
-_SMALL = (journal.FOLDER, names.FOLDER, runs.FOLDER)
+_SMALL = (journal.FOLDER, names.FOLDER, runs.FOLDER, clusters.FOLDER)
 """Folders of small files that are written inside `locks.writing`."""
 
 

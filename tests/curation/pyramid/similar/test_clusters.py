@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from curation.embed import clusters as by_vectors
 from curation.errors import UserError
+from curation.pyramid.commits.commit import Batch, Committer
 from curation.pyramid.similar import clusters
 from curation.pyramid.similar.clusters import FILE, Asked
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from tests.curation.pyramid.build import TIERS
-from tests.curation.pyramid.similar.build import BY, SMALL, WORDS, clustered, filled, with_spaces
+from tests.curation.pyramid.similar.build import BY, SMALL, WORDS, clustered, filled, named, table, with_spaces
 
 ASKED = Asked(SMALL.name, BY, 10, 0)
 
@@ -92,35 +94,29 @@ def test_what_was_made_while_a_takedown_began_is_not_kept(pyramid: Pyramid) -> N
     assert clusters.keep(pyramid, found, tombstones.read(pyramid.files)) and clusters.in_force(pyramid) is not None
 
 
-def arrow(column: pa.Array, said: object) -> bytes:
-    sink = pa.BufferOutputStream()
-    table = pa.table({"centroid": column}).replace_schema_metadata({"fit": json.dumps(said)})
-    with pa.ipc.new_file(sink, table.schema) as file:
-        file.write_table(table)
-    return sink.getvalue().to_pybytes()
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_file_is_none(tmp_path: Path, data: st.DataObject) -> None:
+    """Cut off anywhere, or with any byte another: neither read nor taken for other centroids."""
+    pyramid = Pyramid.open_or_create(str(tmp_path / "q"), TIERS, "test")
+    made = clusters.Fit(ASKED, 3, np.arange(48, dtype=np.float32).reshape(2, 24))
+    assert clusters.keep(pyramid, made, frozenset())
+    whole = pyramid.files.read(FILE)
+    assert whole is not None and clusters.in_force(pyramid) is not None
+    at, value = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 255))
+    for damaged in (whole[:at], whole[:at] + bytes([value]) + whole[at + 1 :]):
+        pyramid.files.write(FILE, damaged)
+        assert clusters.in_force(pyramid) is None or damaged == whole
 
 
-SAID = {"asked": asdict(ASKED), "clips": 3}
-CENTROIDS = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(48, np.float32)), 24)
-DAMAGES = [
-    b"",
-    b"ARROW1",
-    b"\0" * 400,
-    arrow(pa.array([1.0]), SAID),
-    arrow(pa.array([[1.0], [1.0, 2.0]]), SAID),
-    arrow(pa.array([[float("nan")] * 24]), SAID),
-    arrow(CENTROIDS, {"asked": {}, "clips": 3}),
-    arrow(CENTROIDS, {**SAID, "clips": "many"}),
-    arrow(CENTROIDS, [1]),
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_none(pyramid: Pyramid, damage: bytes) -> None:
-    pyramid.files.write(FILE, arrow(CENTROIDS, SAID))
-    assert clusters.in_force(pyramid) is not None
-    pyramid.files.write(FILE, damage)
-    assert clusters.in_force(pyramid) is None
+def test_the_order_in_which_vectors_came_makes_no_difference(tmp_path: Path) -> None:
+    vectors = clustered(300)
+    names, found = named(0, 300), []
+    for number, order in enumerate((np.arange(300), np.random.default_rng(1).permutation(300))):
+        pyramid = with_spaces(Pyramid.create(tmp_path / f"p{number}", TIERS, "test"), SMALL)
+        Committer(pyramid).commit(Batch(embeddings=[table([names[at] for at in order], vectors[order])]))
+        found.append(fit(pyramid, ASKED, names).centroids)
+    assert np.array_equal(*found)
 
 
 def test_a_space_without_vectors_is_a_line(pyramid: Pyramid) -> None:

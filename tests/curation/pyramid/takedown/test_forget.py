@@ -233,9 +233,11 @@ def test_frames_and_bytes_of_an_earlier_plan_go_too(filled: Pyramid) -> None:
 
 
 def test_centroids_that_may_be_of_its_vectors_go(filled: Pyramid) -> None:
-    filled.files.write(clusters.FILE, b"the mean of its vectors")
+    begun = f"{clusters.FOLDER}/.0123456789abcdef.partial"
+    for name in (clusters.FILE, begun):
+        filled.files.write(name, b"the mean of its vectors")
     gone(filled)
-    assert filled.files.read(clusters.FILE) is None
+    assert filled.files.read(clusters.FILE) is None is filled.files.read(begun)
 
 
 def test_a_clip_that_was_a_duplicate_of_one_is_none_any_more(filled: Pyramid) -> None:
