@@ -50,19 +50,23 @@ class Wanted:
     again: bool = False
 
 
-def find(job: Job, wanted: Wanted) -> None:
-    """Find the cluster of every clip, and write what has changed."""
+def find(job: Job, wanted: Wanted) -> list[str]:
+    """Find the cluster of every clip, and write what has changed; what a person should know of it."""
     pyramid = job.pyramid
     if not pyramid.query().count():
-        return
+        return []
+    numbered = pyramid.query().having("cluster").count() > 0
+    before = clusters.kept(pyramid, wanted.space, wanted.section.asked(wanted.space, wanted.by))
     with job.watch.searching("making clusters of the vectors"):
         fit = _fit(pyramid, wanted)
     while True:
         _write(job, wanted, fit)
         now = clusters.kept(pyramid, wanted.space, fit.asked)
         if now is None or now.name == fit.name:
-            return
+            break
         fit = now  # another run has made new ones, and rows of both may stand beside each other
+    is_new = numbered and (before is None or before.name != fit.name)
+    return ["new clusters were made: their numbers mean other clips than before"] if is_new else []
 
 
 def _write(job: Job, wanted: Wanted, fit: Fit) -> None:
@@ -114,9 +118,9 @@ def _placed(pyramid: Pyramid, wanted: Wanted, fit: Fit, of_clips: pa.Table) -> p
     order = np.flatnonzero(ranked)[_best_first(clips.filter(pa.array(ranked)), section.best)]
     values[order] = crowding(cluster[order])
     why = np.full(clips.num_rows, None, object)
-    why[~in_pool] = f"not in tier {pool}"
     why[cluster == -1] = f"its vector in {wanted.space.name} has no length"
     why[cluster == -2] = f"no vector in {wanted.space.name}"
+    why[~in_pool] = f"{clusters.NOT_IN_TIER}{pool}"
     by = pa.array([section.settled_by(fit, pool)] * clips.num_rows)
     is_new = [clips["clip_id"], pa.array(cluster, mask=cluster < 0), pa.array(values, mask=~ranked), by, pa.array(why)]
     rows = pa.table(dict(zip(WRITTEN, is_new, strict=True))).cast(schema)

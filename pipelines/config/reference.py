@@ -36,6 +36,7 @@ The steps of the pyramid, loose to strict; each includes the ranges of those bef
 | `name` | text | up to 32 letters, digits, `_`, `.`, `-` |
 | {columns} | [lowest, highest] | the range of a score or a measure; `-inf` and `inf` for an open end |
 | a score of `[[filters.custom]]` | [lowest, highest] | the same |
+| `likeness`, `crowding` | [lowest, highest] | of a clip among others ([copies](duplicates.md), [kinds](clusters.md)) |
 | `kind` | "video", "image" | only clips of this kind; both without it |
 
 `motion`, `jitter`, `fps` and `duration_s` say nothing of images, which have none.

@@ -42,6 +42,7 @@ from pipelines.execution.records.notices import (
     of_cutting,
     of_files,
     of_measuring,
+    of_places,
     of_scores,
     of_takedown,
 )
@@ -215,7 +216,8 @@ def run_clusters(uri: str, again: bool, options: Options) -> int:
         with path.working(*settings) as job:
             for one in lacking:
                 path.embed(job, one, job.again)
-            clusters.find(job, clusters.Wanted(section, space, by, again))
+            found = clusters.find(job, clusters.Wanted(section, space, by, again))
+            run.record.notices = [*run.record.notices, *found]
     return display.account.exit_code
 
 
@@ -323,12 +325,13 @@ def _running(
             record.notices = notices
             record.joined(resources)
             yield Started(pyramid, resources, account, record)
+            notices = list(record.notices)
             if listing is not None:
                 account.passed_over = listing.tally.passed_over
                 account.sidecars_lost = listing.tally.sidecars_lost
                 notices = notices + listing.notices()
             pyramid = pyramid.refreshed()
-            of_pyramid = of_copies(pyramid) + of_clusters(pyramid) + of_files(pyramid)
+            of_pyramid = of_places(pyramid) + of_copies(pyramid) + of_clusters(pyramid) + of_files(pyramid)
             record.notices, record.exit = notices + of_pyramid, account.exit_code
             display.summary(census(pyramid), list(record.notices))
 

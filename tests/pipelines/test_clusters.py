@@ -62,12 +62,15 @@ def add(pyramid: Pyramid, names: Sequence[str], **values: Any) -> None:
     Committer(pyramid).commit(Batch(clips=build.clips(*rows), embeddings=[table(names, vectors)]))
 
 
+TOLD: list[str] = []
+
+
 def find(pyramid: Pyramid, section: ClustersSection, space: Space = SMALL, again: bool = False) -> Account:
-    """`clusters.find`."""
+    """`clusters.find`; what it tells is in `TOLD`."""
     account, quiet = Account(), lambda *_: nullcontext()
     watch = SimpleNamespace(searching=quiet, over=quiet, expect=lambda _: None, advance=lambda *_: None)
     job: Any = SimpleNamespace(pyramid=pyramid, watch=watch, account=account, coordinator=None)
-    clusters.find(job, Wanted(section, space, BY, again))
+    TOLD[:] = clusters.find(job, Wanted(section, space, BY, again))
     return account
 
 
@@ -127,7 +130,9 @@ def test_clusters_keep_their_numbers_when_clips_come(pyramid: Pyramid) -> None:
     kept = kinds_in(pyramid, "even")
     assert kept == {"a": 20, "b": 8, "c": 28}, "28 of 44: half of what is left"
     other = {row[f"{CROWDING}_by"] for row in now.values()}
+    assert TOLD == []
     find(pyramid, section(), again=True)
+    assert TOLD == ["new clusters were made: their numbers mean other clips than before"]
     assert other.isdisjoint(row[f"{CROWDING}_by"] for row in rows(pyramid).values())
 
 
@@ -165,7 +170,8 @@ def test_clips_whose_vectors_are_gone_are_of_no_cluster(pyramid: Pyramid) -> Non
     find(pyramid, section())
     found = rows(pyramid).values()
     assert {(row["cluster"], row[CROWDING], row[f"{CROWDING}_why"]) for row in found} == {
-        (None, None, "no vector in small")
+        (None, None, "no vector in small"),
+        (None, None, "not in tier even"),
     }
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FOLDER = "clusters"
 FILE = f"{FOLDER}/centroids"
 """A line of SHA-256 of what follows, a line of JSON, and the numbers."""
+NOT_IN_TIER = "not in tier "
+"""How `crowding_why` begins for a clip outside the tier that shares are of."""
 _FORMAT = 1
 _BATCH_ROWS = 8192
 

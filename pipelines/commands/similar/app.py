@@ -49,7 +49,9 @@ def duplicates(
 @app.command()
 def clusters(
     pyramid: PyramidArg,
-    again: Annotated[bool, typer.Option("--again", help="Make new clusters; their numbers change.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make the clusters anew, of the vectors there are now.")
+    ] = False,
     address: AddressOption = None,
     cpus: CpusOption = None,
     retry: RetryOption = False,

@@ -16,7 +16,7 @@ from curation.contract import CROWDING, LIKENESS, Status
 from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
 from curation.pyramid.history.ledger import Ledger
-from curation.pyramid.similar.clusters import in_force
+from curation.pyramid.similar.clusters import NOT_IN_TIER, in_force
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from curation.pyramid.tiering.tiers import Range, Tiers
@@ -98,24 +98,40 @@ def of_clusters(pyramid: Pyramid) -> list[str]:
     if CROWDING not in pyramid.about.scores:
         return []
     sizes, outside = Counter[int](), 0
-    for batch in pyramid.dataset("clips").scanner(columns=["cluster", CROWDING]).to_batches():
-        outside += batch["cluster"].null_count
+    columns = ["cluster", CROWDING, f"{CROWDING}_why"]
+    for batch in pyramid.dataset("clips").scanner(columns=columns).to_batches():
+        whys = batch[columns[2]].filter(batch["cluster"].is_null()).to_pylist()
+        outside += sum(why is not None and not why.startswith(NOT_IN_TIER) for why in whys)
         for pair in pc.drop_null(batch["cluster"].filter(batch[CROWDING].is_valid())).value_counts().to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
             sizes[pair["values"]] += pair["counts"]
     if not sizes:
         return []
     ((largest, clips),) = sizes.most_common(1)
-    share = f"{clips / sizes.total():.1%} of {sizes.total()} clips"
+    share = f"{clips / sizes.total():.1%} of the {sizes.total()} clips that have a crowding"
     found = [f"clusters: {len(sizes)}; the largest, {largest}, has {share}; `ziggurat stats` names them"]
     found += [f"clips without a cluster: {outside}; crowding_why says why"] if outside else []
+    least = 1 / len(sizes)
     for name in pyramid.tiers.names:
         bound = pyramid.tiers.effective(name).get(CROWDING)
-        if isinstance(bound, Range) and bound.high is not None and bound.high < 1 / len(sizes):
-            found.append(f"tier {name} is empty: of {len(sizes)} clusters none can have less than {1 / len(sizes):.3g}")
+        if isinstance(bound, Range) and bound.high is not None and bound.high < least:
+            told = f"tier {name} is empty: of {len(sizes)} clusters none can have less than {least:.3g}"
+            found.append(f"{told}; raise its bound, or give [clusters] a larger number")
     fit = in_force(pyramid)
     if fit is not None and fit.asked.number is None and sizes.total() >= _GROWN * fit.clips:
         told = f"the clusters were made of {fit.clips} clips, and hold {sizes.total()} now"
         found.append(f"{told}: `ziggurat clusters {pyramid.uri} --again` makes as many as these need")
+    return found
+
+
+def of_places(pyramid: Pyramid) -> list[str]:
+    """That clips wait to be compared with others, without which they are in no tier that asks for it."""
+    bounded = {column for step in pyramid.tiers.steps for column, bounds in step.ranges.items() if bounds != Range()}
+    found = []
+    for score, command in ((LIKENESS, "duplicates"), (CROWDING, "clusters")):
+        if score in bounded and (lacking := pyramid.query().count() - pyramid.query().having(f"{score}_by").count()):
+            told = f"clips whose {score} is not known, which a tier bounds: {lacking}"
+            uri = pyramid.uri
+            found.append(f"{told}; run `ziggurat {command} {uri}`, then `ziggurat curate {uri} --fill`")
     return found
 
 
@@ -153,8 +169,4 @@ def _of_tiers(tiers: Tiers, filters: Sequence[Ready]) -> list[str]:
         ranges = tiers.effective(name)
         if asked := [column for column in ranges if column in missing and ranges[column] != Range()]:
             notices.append(f"no new clip can be in tier {name}: it bounds {', '.join(asked)}, which is not computed")
-        for score, command in ((LIKENESS, "duplicates"), (CROWDING, "clusters")):
-            if ranges.get(score, Range()) != Range():
-                told = f"clips come into tier {name} by `ziggurat {command}`: it bounds {score}; then `--fill`"
-                notices.append(told)
     return notices

@@ -6,6 +6,7 @@ To compile, compile the networks in place (`ae.encoder.compile()`): `encode` the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -81,7 +82,8 @@ class VideoDcAe(nn.Module):
         """
         self.spec.size(*video_B3THW.shape[-3:])
         time, space = self.config.cuts("encode")
-        latent = self._each_sample(partial(_tiled, self.encoder, time, space), video_B3THW)
+        with _sound(self.last_layer, video_B3THW.shape[2]):
+            latent = self._each_sample(partial(_tiled, self.encoder, time, space), video_B3THW)
         return latent.float() / self.config.latent_std
 
     def decode(self, latent_BCTHW: Tensor, still: bool = True) -> Tensor:
@@ -102,6 +104,14 @@ class VideoDcAe(nn.Module):
         if not self.config.one_by_one or len(x) == 1:
             return run(x)
         return torch.cat([run(sample) for sample in x.split(1)])
+
+
+def _sound(weight: Tensor, frames: int) -> AbstractContextManager[object]:
+    """oneDNN's bfloat16 convolution of three channels and one frame is infinite or of anything on processors with AMX
+    (docs/autoencoder.md): stills are convolved without it.
+    """
+    wrong = weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and frames == 1
+    return torch.backends.mkldnn.flags(enabled=False) if wrong else nullcontext()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _tiled(network: nn.Module, time: Cut | None, space: Cut | None, x_BCTHW: Tensor) -> Tensor:

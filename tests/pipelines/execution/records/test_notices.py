@@ -13,7 +13,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Range
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe, parsed
-from pipelines.execution.records.notices import of_clusters, of_cutting, of_scores
+from pipelines.execution.records.notices import of_clusters, of_cutting, of_places, of_scores
 from tests.curation.pyramid.build import table
 
 NO_AESTHETIC = "[filters.aesthetic]\nenabled = false\n"
@@ -74,7 +74,9 @@ def clustered(tmp_path: Path, sizes: list[int], clips: int, number: int | None =
     """Clips in clusters of these sizes, one more of none, and centroids that were made of so many clips."""
     _, pyramid = made(tmp_path, NO_OCR + EVEN)
     of = [cluster for cluster, size in enumerate(sizes) for _ in range(size)] + [None]
-    rows = [{"clip_id": f"{n}", "cluster": one, CROWDING: None if one is None else 0.5} for n, one in enumerate(of)]
+    none = {f"{CROWDING}_by": "by", f"{CROWDING}_why": "no vector in picture"}
+    some = {f"{CROWDING}_by": "by", CROWDING: 0.5}
+    rows = [{"clip_id": f"{n}", "cluster": one} | (none if one is None else some) for n, one in enumerate(of)]
     pyramid.dataset("clips").insert(table(rows, pyramid.schema("clips"), *pyramid.schema("clips").names))
     asked = Asked("picture", "by", number, 0)
     assert keep(pyramid, Fit(asked, clips, np.ones((len(sizes), 4), np.float32)), frozenset())
@@ -83,10 +85,24 @@ def clustered(tmp_path: Path, sizes: list[int], clips: int, number: int | None =
 
 def test_clusters_are_told_with_what_cannot_be_met(tmp_path: Path) -> None:
     assert of_clusters(clustered(tmp_path, [6, 2], 8)) == [
-        "clusters: 2; the largest, 0, has 75.0% of 8 clips; `ziggurat stats` names them",
+        "clusters: 2; the largest, 0, has 75.0% of the 8 clips that have a crowding; `ziggurat stats` names them",
         "clips without a cluster: 1; crowding_why says why",
-        "tier even is empty: of 2 clusters none can have less than 0.5",
+        "tier even is empty: of 2 clusters none can have less than 0.5; raise its bound, or give [clusters] a larger "
+        "number",
     ]
+
+
+def test_clips_that_wait_for_others_are_told_with_the_commands(tmp_path: Path) -> None:
+    pyramid = clustered(tmp_path, [6, 2], 8)
+    assert of_places(pyramid) == []
+    rows = [{"clip_id": f"new-{n}"} for n in range(3)]
+    pyramid.dataset("clips").insert(table(rows, pyramid.schema("clips"), *pyramid.schema("clips").names))
+    (told,) = of_places(pyramid)
+    assert told.startswith("clips whose crowding is not known, which a tier bounds: 3; run `ziggurat clusters ")
+    assert of_clusters(pyramid)[1] == "clips without a cluster: 1; crowding_why says why"
+    _, free = made(tmp_path / "free", NO_OCR + HIGH)
+    free.dataset("clips").insert(table(rows, free.schema("clips"), *free.schema("clips").names))
+    assert of_places(free) == []
 
 
 @pytest.mark.parametrize(("clips", "number", "told"), [(2, None, True), (2, 4, False), (3, None, False)])
