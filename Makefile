@@ -51,7 +51,7 @@ imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
 # Files go to two processes: much of a job's time is waiting.
-PARALLEL := --numprocesses 2 --dist loadfile
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 unit: $(VENV)/dev
 	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu' --ignore tests/kernels
 

@@ -66,7 +66,7 @@ def compared(folder: Path, told: Told, cases: tuple[Case, ...]) -> None:
         off = torch.cat([(weight - weights[name]).abs().flatten() for name, weight in found.items()])
         # Adam makes a whole step (1e-3) of a gradient that is but rounding, which differs from processor to processor:
         # some weights may be off by as much.
-        assert (off > 1e-5).float().mean() < 3e-2 and off.mean() < 1e-6, case
+        assert (off > 1e-5).float().mean() < 3e-2 and off.mean() < 5e-6, case
 
 
 def test_two_ranks_learn_from_a_sample_what_one_does(folder: Path, told: Told) -> None:
