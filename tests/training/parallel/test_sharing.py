@@ -111,7 +111,7 @@ def test_every_engine_and_way(ranks: int, tmp_path: Path) -> None:
         seeds = [seed for rank in told["seeds"][str(case)] for seed in rank]
         assert len(set(seeds)) == len(seeds) == case.context * STEPS * 4, case
     if ranks == 2:
-        assert len(told["rounded"]) == 8 and max(told["rounded"].values()) < 1e-7
+        assert len(told["rounded"]) == 8 and max(told["rounded"].values()) < 5e-7
         want = sharing.adapter(tmp_path / "alone", "single", 1)
         for name, losses in told["adapter"].items():
             assert losses == [pytest.approx(pair, rel=1e-5) for pair in want], name
