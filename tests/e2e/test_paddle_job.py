@@ -45,7 +45,9 @@ def test_another_engine_scores_every_clip_again_and_alike(tmp_path: Path) -> Non
     first = jobs.curate(videos, tmp_path / "p", jobs.recipe(tmp_path, RECIPE))
     rapid, rapid_by = areas(tmp_path / "p")
     engine = f'engine = "paddleocr"\npython = "{python.absolute()}"\n'
-    again = jobs.curate(videos, tmp_path / "p", jobs.recipe(tmp_path, RECIPE + engine))
+    other = ("--recipe", jobs.recipe(tmp_path, RECIPE + engine), "--replace-recipe", "--cpus", jobs.CPUS, "--json")
+    again = jobs.finish(jobs.start("curate", *map(str, videos), "--to", str(tmp_path / "p"), *other))
+    assert again.code == 0, again.error
     paddle, paddle_by = areas(tmp_path / "p")
     assert first.summary["clips"] == len(rapid) > len(videos) and again.summary["clips"] == 0
     assert rapid_by == {text_area_fingerprint("rapidocr", shipped_models())}
@@ -55,8 +57,9 @@ def test_another_engine_scores_every_clip_again_and_alike(tmp_path: Path) -> Non
 
 
 def test_a_scoring_worker_needs_no_decoder_and_no_pyramid() -> None:
-    # PaddleOCR's environment has none of these packages, and Ray says of a failed import only that the actor died.
-    foreign = {"av", "lance", "rapidocr", "scenedetect", "typer", "rich"}
-    code = f"import sys, pipelines.stages.score, pipelines.config.filters; print(*({foreign!r} & sys.modules.keys()))"
+    # PaddleOCR's environment has few of these packages, and Ray says of a failed import only that the actor died.
+    foreign = {"av", "rapidocr", "scenedetect", "sklearn", "typer", "xxhash"}
+    modules = "pipelines.curate, pipelines.stages.score, pipelines.config.filters"
+    code = f"import sys, {modules}; print(*({foreign!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=jobs.ROOT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

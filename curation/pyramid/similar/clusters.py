@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from curation.embed import clusters
 from curation.errors import UserError
@@ -90,6 +89,8 @@ def fit(pyramid: Pyramid, space: Space, asked: Asked, keys: pa.ChunkedArray) -> 
 
 def _places(dataset: lance.LanceDataset, space: Space, by: str, keys: pa.ChunkedArray) -> np.ndarray:
     """Where the vectors of some keys stand, in an order that follows from the keys; of one key the first."""
+    import xxhash  # not in the environments of stages, which import a recipe and so this module
+
     hashes, alive = [np.empty(0, np.uint64)], [np.empty(0, bool)]
     for some in _keys(dataset, space, by):
         hashes.append(np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in some.to_pylist()], np.uint64))
