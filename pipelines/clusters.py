@@ -94,9 +94,7 @@ def _fit(pyramid: Pyramid, wanted: Wanted) -> Fit:
         # In this order: a takedown that begins after the first is seen by `keep`, and one that had begun by the second.
         dead = tombstones.read(pyramid.files)
         tombstones.check_ended(pyramid.files, "and clips that are to go would be counted")
-        batches = pyramid.dataset("clips").scanner(columns=_key_columns(wanted.space)).to_batches()
-        keys = pa.chunked_array([_keys_of(batch, wanted.space) for batch in batches], pa.string())
-        found = clusters.fit(pyramid, wanted.space, asked, keys)
+        found = clusters.fit(pyramid, wanted.space, asked)
         if clusters.keep(pyramid, found, dead):
             return found
 
@@ -132,29 +130,17 @@ def _ranked(pyramid: Pyramid, tiers: Tiers, best: tuple[str, ...], space: Space)
     admits it, -1 for none; the columns that rank it; `chance`.
     """
     columns = [name.removeprefix("-") for name in best]
-    read = {*WRITTEN, *pyramid.scores, *stored((*FACTS, *columns)), *_key_columns(space)}
+    read = {*WRITTEN, *pyramid.scores, *stored((*FACTS, *columns)), *clusters.key_columns(space)}
     number = {None: -1} | {name: position for position, name in enumerate(tiers.names)}
     for batch in pyramid.dataset("clips").scanner(columns=sorted(read)).to_batches():
         names = batch["clip_id"].to_pylist()
         found = {name: batch[name] for name in WRITTEN}
-        found["key"] = _keys_of(batch, space)
+        found["key"] = clusters.keys_of(batch, space)
         found["tier"] = pa.array([number[tier] for tier in judged(batch, tiers)], pa.int32())
         for name in columns:
             found[f"best {name}"] = _number(batch, name)
         found["chance"] = pa.array([xxhash.xxh3_64_intdigest(name.encode()) for name in names], pa.uint64())
         yield pa.table(found)
-
-
-def _key_columns(space: Space) -> list[str]:
-    return ["clip_id", "caption"] if space.of_caption else ["clip_id"]
-
-
-def _keys_of(batch: pa.RecordBatch, space: Space) -> pa.Array:
-    """What vectors of clips are known by (`clusters.key`); null where a space is of captions and a clip has none."""
-    if not space.of_caption:
-        return batch["clip_id"]
-    pairs = zip(batch["clip_id"].to_pylist(), batch["caption"].to_pylist(), strict=True)
-    return pa.array([None if text is None else clusters.key(name, text) for name, text in pairs], pa.string())
 
 
 def _number(batch: pa.RecordBatch, name: str) -> pa.Array:

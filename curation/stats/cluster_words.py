@@ -27,6 +27,11 @@ class ClusterWords:
         self._clips: Counter[int] = Counter()
         self._words: Tally[tuple[int, str]] = Tally(most)
 
+    @property
+    def is_exact(self) -> bool:
+        """See `counting.Tally`."""
+        return self._words.is_exact
+
     def add(self, cluster: int | None, words: Iterable[str]) -> None:
         """The words of a clip's caption, in small letters."""
         if cluster is not None:

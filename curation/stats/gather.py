@@ -81,6 +81,7 @@ def gather(query: Query, tier: str | None = None, words: tuple[str, ...] = (), o
         not_cut=_ordered(first.not_cut),
         clusters=_values(first.clusters) if first.clusters.total else None,
         cluster_words=first.cluster_words(),
+        cluster_words_are_exact=first.of_clusters.is_exact,
         videos=videos,
         reasons=reasons,
     )
@@ -104,7 +105,7 @@ class _First:
         self.texts: Tally[int] = Tally()
         self.lengths: Counter[int] = Counter()
         self._words: Tally[str] = Tally()
-        self._of_clusters = ClusterWords()
+        self.of_clusters = ClusterWords()
         self._makers: Tally[str] = Tally()
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -140,7 +141,7 @@ class _First:
             words = list(words_of(text))
             lengths.append(len(words))
             self._words.add(words)
-            self._of_clusters.add(cluster, words)
+            self.of_clusters.add(cluster, words)
             self.texts.add((_key(text),))
         self._makers.add(by or UNKNOWN for by in captioned["caption_by"].to_pylist())
         self.lengths.update(lengths)
@@ -177,7 +178,7 @@ class _First:
 
     def cluster_words(self) -> dict[str, tuple[str, ...]]:
         """Of the clusters that are told."""
-        told = self._of_clusters.typical(cluster for cluster, _ in self.clusters.highest(SHOWN))
+        told = self.of_clusters.typical(cluster for cluster, _ in self.clusters.highest(SHOWN))
         return {str(cluster): words for cluster, words in told.items() if words}
 
     def captions(self, found: Mapping[int, str]) -> Captions:

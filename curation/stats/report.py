@@ -86,6 +86,7 @@ class Stats:
     not_cut: Mapping[str, int]
     clusters: Values | None
     cluster_words: Mapping[str, tuple[str, ...]]
+    cluster_words_are_exact: bool
     videos: Mapping[str, int]
     reasons: Mapping[str, int]
 

@@ -217,7 +217,7 @@ def run_clusters(uri: str, again: bool, options: Options) -> int:
             for one in lacking:
                 path.embed(job, one, job.again)
             found = clusters.find(job, clusters.Wanted(section, space, by, again))
-            run.record.notices = [*run.record.notices, *found]
+            run.record.notices = [*run.record.notices, *found, *of_clusters(pyramid)]
     return display.account.exit_code
 
 
@@ -331,7 +331,7 @@ def _running(
                 account.sidecars_lost = listing.tally.sidecars_lost
                 notices = notices + listing.notices()
             pyramid = pyramid.refreshed()
-            of_pyramid = of_places(pyramid) + of_copies(pyramid) + of_clusters(pyramid) + of_files(pyramid)
+            of_pyramid = of_places(pyramid) + of_copies(pyramid) + of_files(pyramid)
             record.notices, record.exit = notices + of_pyramid, account.exit_code
             display.summary(census(pyramid), list(record.notices))
 

@@ -16,6 +16,7 @@ FORGOTTEN = {
     "needless": "rows of frames and clips that no clip had any more, removed as well",
     "references": "clips of other videos that were called duplicates of it",
     "records": "records of runs that named it, struck out",
+    "clusters": "centroids of clusters removed, for they may be of it (`ziggurat clusters` makes new ones)",
     "rewritten_rows": "rows copied into files without it",
     "rewritten_bytes": "bytes of frames and clips copied into files without it",
     "versions": "older versions removed",

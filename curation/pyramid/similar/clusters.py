@@ -66,10 +66,25 @@ class Fit:
         return hashlib.sha256(self.centroids.tobytes()).hexdigest()[:16]
 
 
-def fit(pyramid: Pyramid, space: Space, asked: Asked, keys: pa.ChunkedArray) -> Fit:
-    """Centroids of a uniform sample of the vectors that have one of `keys` (`key`), the same whatever order they came
-    in. UserError where there are none.
+def key_columns(space: Space) -> list[str]:
+    """The columns of `clips` that `keys_of` needs."""
+    return ["clip_id", "caption"] if space.of_caption else ["clip_id"]
+
+
+def keys_of(clips: pa.RecordBatch, space: Space) -> pa.Array:
+    """What the vectors of clips are known by (as `_key` has it); null where a space is of captions and a clip has none."""
+    if not space.of_caption:
+        return clips["clip_id"]
+    pairs = zip(clips["clip_id"].to_pylist(), clips["caption"].to_pylist(), strict=True)
+    return pa.array([None if caption is None else f"{name} {mark(caption)}" for name, caption in pairs], pa.string())
+
+
+def fit(pyramid: Pyramid, space: Space, asked: Asked) -> Fit:
+    """Centroids of a uniform sample of the vectors of the clips that are there, the same whatever order they came in.
+    UserError where there are none.
     """
+    clips = pyramid.dataset("clips").scanner(columns=key_columns(space)).to_batches()
+    keys = pa.chunked_array([keys_of(batch, space) for batch in clips], pa.string())
     dataset = vectors.opened(pyramid, space)
     places = _places(dataset, space, asked.by, keys)
     if not places.size:
@@ -106,11 +121,6 @@ def nothing(pyramid: Pyramid, space: Space) -> UserError:
     )
 
 
-def key(clip_id: str, caption: str) -> str:
-    """What a vector of a clip's caption is known by. Elsewhere it is the clip's id."""
-    return f"{clip_id} {mark(caption)}"
-
-
 def assigned(pyramid: Pyramid, space: Space, found: Fit) -> pa.Table:
     """`key` and `cluster` (-1: the vector has no length), a row for each vector."""
     schema = pa.schema([pa.field("key", pa.string()), pa.field("cluster", pa.int32())])
@@ -140,6 +150,7 @@ def _batches(dataset: lance.LanceDataset, columns: list[str], by: str) -> Iterat
 
 
 def _key(batch: pa.RecordBatch, space: Space) -> pa.Array:
+    """What vectors are known by: their clip and, in a space of captions, the caption that they were made of."""
     if not space.of_caption:
         return batch["clip_id"]
     return pc.binary_join_element_wise(batch["clip_id"], batch["of"], " ")  # pyright: ignore[reportAttributeAccessIssue]
@@ -152,15 +163,17 @@ def kept(pyramid: Pyramid, space: Space, asked: Asked) -> Fit | None:
 
 
 def in_force(pyramid: Pyramid) -> Fit | None:
-    """The centroids in force; None also where the file is damaged."""
+    """The centroids in force; None also where the file is damaged, or of another version."""
     content = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(FILE))
     digest, _, rest = (content or b"").partition(b"\n")
     if digest != _digest(rest):  # what is damaged may be anything, and is not read
         return None
     said, _, numbers = rest.partition(b"\n")
     told = json.loads(said)
+    if told["format"] != _FORMAT:
+        return None
     rows = np.frombuffer(numbers, np.float32).reshape(told["shape"])
-    return Fit(Asked(**told["asked"]), told["clips"], rows) if told["format"] == _FORMAT else None
+    return Fit(Asked(**told["asked"]), told["clips"], rows)
 
 
 def keep(pyramid: Pyramid, found: Fit, dead: frozenset[str]) -> bool:
@@ -177,9 +190,11 @@ def keep(pyramid: Pyramid, found: Fit, dead: frozenset[str]) -> bool:
         return True
 
 
-def drop(pyramid: Pyramid) -> None:
-    """Remove the centroids: the next run makes others."""
+def drop(pyramid: Pyramid) -> bool:
+    """Remove the centroids, so that the next run makes others; whether there were any."""
+    there = retrying(f"cannot read {pyramid.uri}", lambda: pyramid.files.read(FILE)) is not None
     retrying(f"cannot write to {pyramid.uri}", lambda: pyramid.files.remove(FILE))
+    return there
 
 
 def _digest(content: bytes) -> bytes:

@@ -55,7 +55,8 @@ _SETTLE = timedelta(hours=1)
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """What went. `rows`: deleted, by dataset; `needless`: rows of frames and bytes besides that no clip had any more;
-    `references`: clips of other videos that were called duplicates of one; `records`: of runs, that named one.
+    `references`: clips of other videos that were called duplicates of one; `records`: of runs, that named one;
+    `clusters`: the centroids of clusters, 1 where there were any, for they may be of its vectors.
     `rewritten_rows`, `rewritten_bytes`: what was copied into new files for it, of rows and of frames and clips;
     `versions`, `files`, `freed_bytes`: older versions, files of no version, and what they took. `pins`: tags of
     versions that keep some of it; `manifests`: those that name a clip of it, which never change; `left`: what could not
@@ -67,6 +68,7 @@ class Forgotten:
     needless: int = 0
     references: int = 0
     records: int = 0
+    clusters: int = 0
     rewritten_rows: int = 0
     rewritten_bytes: int = 0
     versions: int = 0
@@ -85,6 +87,7 @@ class _Removed:
     needless: int
     references: int
     records: int
+    clusters: int
     copied: int
     fragments: Mapping[str, Collection[int]]
 
@@ -117,6 +120,7 @@ def forget(pyramid: Pyramid, videos: Collection[str], asked: Collection[str] = (
             needless=removed.needless,
             references=removed.references,
             records=removed.records,
+            clusters=removed.clusters,
             rewritten_rows=removed.copied,
             rewritten_bytes=copied,
             versions=versions,
@@ -191,14 +195,15 @@ def _rows_removed(pyramid: Pyramid, work: Work) -> _Removed:
             # may be of a result that two commit, this command (`journal.recover`) and the run that has it in hand.
             needless += sum(remove_needless(pyramid, name, _SETTLE))
     references = retrying("removal from clips", lambda: _unreferred(pyramid, work.clips))
-    clusters.drop(pyramid)  # a cluster may have been of its vectors alone
+    centroids = int(clusters.drop(pyramid))  # a cluster may have been of its vectors alone
     for name in pyramid.names:
         holds = _fragments_to_go(pyramid, name, work)
         if name in BYTES:  # large ones, written again one by one while others commit
             fragments[name] = holds
         else:
             copied += _copied(pyramid, name, holds)
-    return _Removed({name: rows[name] for name in pyramid.names}, needless, references, records, copied, fragments)
+    rows = {name: rows[name] for name in pyramid.names}
+    return _Removed(rows, needless, references, records, centroids, copied, fragments)
 
 
 def _keys(name: str, work: Work) -> tuple[str, frozenset[str]]:

@@ -93,15 +93,13 @@ def of_copies(pyramid: Pyramid) -> list[str]:
 
 def of_clusters(pyramid: Pyramid) -> list[str]:
     """How many clusters there are and the largest of them, among the clips that share them; what no cluster has; and
-    what a tier asks that cannot be.
+    what a tier asks that cannot be. A pass over all clips, for the end of `ziggurat clusters` alone.
     """
-    if CROWDING not in pyramid.about.scores:
-        return []
     sizes, outside = Counter[int](), 0
     columns = ["cluster", CROWDING, f"{CROWDING}_why"]
     for batch in pyramid.dataset("clips").scanner(columns=columns).to_batches():
-        whys = batch[columns[2]].filter(batch["cluster"].is_null()).to_pylist()
-        outside += sum(why is not None and not why.startswith(NOT_IN_TIER) for why in whys)
+        whys = pc.drop_null(batch[columns[2]].filter(batch["cluster"].is_null()))  # pyright: ignore[reportAttributeAccessIssue]
+        outside += len(whys) - (pc.sum(pc.starts_with(whys, NOT_IN_TIER)).as_py() or 0)  # pyright: ignore[reportAttributeAccessIssue]
         for pair in pc.drop_null(batch["cluster"].filter(batch[CROWDING].is_valid())).value_counts().to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
             sizes[pair["values"]] += pair["counts"]
     if not sizes:

@@ -28,6 +28,11 @@ def test_typical_is_what_a_cluster_has_and_others_have_not() -> None:
     assert found.typical([1]) == {1: told[1]}
 
 
+def test_what_there_is_no_room_for_is_told() -> None:
+    assert counted((0, "rain snow"), (1, "sun")).is_exact
+    assert not counted((0, "rain snow"), (1, "sun fog"), most=2).is_exact
+
+
 def test_what_all_clips_have_names_nothing() -> None:
     assert counted((0, "rain"), (1, "rain")).typical([0, 1]) == {0: (), 1: ()}
     assert counted().typical([3]) == {3: ()}

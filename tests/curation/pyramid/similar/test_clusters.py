@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from curation.pyramid.similar import clusters
 from curation.pyramid.similar.clusters import FILE, Asked
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
+from tests.curation.pyramid import build
 from tests.curation.pyramid.build import TIERS
 from tests.curation.pyramid.similar.build import BY, SMALL, WORDS, clustered, filled, named, table, with_spaces
 
@@ -29,20 +29,16 @@ def pyramid(tmp_path: Path) -> Pyramid:
     return with_spaces(Pyramid.create(tmp_path / "p", TIERS, "test"), SMALL, WORDS)
 
 
-def fit(pyramid: Pyramid, asked: Asked, names: list[str]) -> clusters.Fit:
-    return clusters.fit(pyramid, SMALL, asked, pa.chunked_array([names], pa.string()))
-
-
 def test_every_vector_gets_the_nearest_centroid(pyramid: Pyramid) -> None:
     vectors = clustered(600)
     names = filled(pyramid, vectors[:400]) + filled(pyramid, vectors[400:], start=400)
-    found = fit(pyramid, ASKED, names)
+    found = clusters.fit(pyramid, SMALL, ASKED)
     assert (found.clips, found.centroids.shape[1]) == (600, SMALL.width)
     table = clusters.assigned(pyramid, SMALL, found)
     expected = dict(zip(names, by_vectors.nearest(found.centroids, vectors).tolist(), strict=True))
     assert dict(zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)) == expected
-    assert fit(pyramid, ASKED, names).name == found.name
-    assert fit(pyramid, replace(ASKED, seed=1), names).name != found.name
+    assert clusters.fit(pyramid, SMALL, ASKED).name == found.name
+    assert clusters.fit(pyramid, SMALL, replace(ASKED, seed=1)).name != found.name
 
 
 def test_a_sample_of_the_vectors_of_clips_that_are_there_is_fitted(
@@ -58,8 +54,8 @@ def test_a_sample_of_the_vectors_of_clips_that_are_there_is_fitted(
 
     monkeypatch.setattr(by_vectors, "fitted", seen)
     monkeypatch.setattr(by_vectors, "FITTED", 20)
-    alive = names[100:500]
-    assert fit(pyramid, ASKED, alive).clips == 400
+    pyramid.dataset("clips").delete(f"clip_id < '{names[100]}' OR clip_id >= '{names[500]}'")
+    assert clusters.fit(pyramid, SMALL, ASKED).clips == 400
     sample = {row.tobytes() for row in fitted[0]}
     assert len(fitted[0]) == 200 and sample <= {row.tobytes() for row in vectors[100:500]}
     first = sum(row.tobytes() in sample for row in vectors[100:300])
@@ -67,14 +63,14 @@ def test_a_sample_of_the_vectors_of_clips_that_are_there_is_fitted(
 
 
 def test_the_number_follows_the_clips_where_none_is_given(pyramid: Pyramid) -> None:
-    names = filled(pyramid, clustered(800))
-    assert 15 <= len(fit(pyramid, replace(ASKED, number=None), names).centroids) <= 20
+    filled(pyramid, clustered(800))
+    assert 15 <= len(clusters.fit(pyramid, SMALL, replace(ASKED, number=None)).centroids) <= 20
 
 
 def test_what_is_kept_is_found_again_for_the_same_question_alone(pyramid: Pyramid) -> None:
-    names = filled(pyramid, clustered(200))
+    filled(pyramid, clustered(200))
     assert clusters.kept(pyramid, SMALL, ASKED) is None
-    found = fit(pyramid, ASKED, names)
+    found = clusters.fit(pyramid, SMALL, ASKED)
     assert clusters.keep(pyramid, found, frozenset())
     there = clusters.kept(pyramid, SMALL, ASKED)
     assert there is not None and (there.asked, there.clips, there.name) == (ASKED, 200, found.name)
@@ -87,8 +83,8 @@ def test_what_is_kept_is_found_again_for_the_same_question_alone(pyramid: Pyrami
 
 
 def test_what_was_made_while_a_takedown_began_is_not_kept(pyramid: Pyramid) -> None:
-    names = filled(pyramid, clustered(50))
-    found = fit(pyramid, ASKED, names)
+    filled(pyramid, clustered(50))
+    found = clusters.fit(pyramid, SMALL, ASKED)
     tombstones.add(pyramid.files, ["v"])
     assert not clusters.keep(pyramid, found, frozenset()) and clusters.in_force(pyramid) is None
     assert clusters.keep(pyramid, found, tombstones.read(pyramid.files)) and clusters.in_force(pyramid) is not None
@@ -114,15 +110,19 @@ def test_the_order_in_which_vectors_came_makes_no_difference(tmp_path: Path) -> 
     names, found = named(0, 300), []
     for number, order in enumerate((np.arange(300), np.random.default_rng(1).permutation(300))):
         pyramid = with_spaces(Pyramid.create(tmp_path / f"p{number}", TIERS, "test"), SMALL)
-        Committer(pyramid).commit(Batch(embeddings=[table([names[at] for at in order], vectors[order])]))
-        found.append(fit(pyramid, ASKED, names).centroids)
+        clips = [{"clip_id": names[at], "video_id": "v"} for at in order]
+        rows = table([names[at] for at in order], vectors[order])
+        Committer(pyramid).commit(Batch(clips=build.clips(*clips), embeddings=[rows]))
+        found.append(clusters.fit(pyramid, SMALL, ASKED).centroids)
     assert np.array_equal(*found)
 
 
 def test_a_space_without_vectors_is_a_line(pyramid: Pyramid) -> None:
     with pytest.raises(UserError, match=r"no clip of .* has a vector in small"):
-        fit(pyramid, ASKED, [])
-    names = filled(pyramid, clustered(10))
-    for asked, alive in ((replace(ASKED, by="another"), names), (ASKED, ["other"])):
-        with pytest.raises(UserError, match="no clip of"):
-            fit(pyramid, asked, alive)
+        clusters.fit(pyramid, SMALL, ASKED)
+    filled(pyramid, clustered(10))
+    with pytest.raises(UserError, match="no clip of"):
+        clusters.fit(pyramid, SMALL, replace(ASKED, by="another"))
+    pyramid.dataset("clips").delete("true")
+    with pytest.raises(UserError, match="no clip of"):
+        clusters.fit(pyramid, SMALL, ASKED)
