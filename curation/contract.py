@@ -17,7 +17,10 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from curation.filters.table import AMONG_OTHERS as AMONG_OTHERS
+from curation.filters.table import CROWDING as CROWDING
 from curation.filters.table import FILTERS, FRAME_SCORES
+from curation.filters.table import LIKENESS as LIKENESS
 from curation.spaces import CLIP_SPACE as CLIP_SPACE
 from curation.spaces import SPACES as SPACES
 from curation.spaces import Space as Space
@@ -360,15 +363,6 @@ def clips_schema(scores: Sequence[str] = ()) -> pa.Schema:
 SAMPLES = pa.schema([_key("clip_id"), pa.field("frames", pa.list_(pa.binary()))])
 """First, middle and last frame of every measured clip as JPEG, of an image the one there is: what OCR and CLIP see, and
 what a person looks at."""
-
-LIKENESS = "likeness"
-"""How much a clip looks like a better one (`embed.likeness`), a score of pyramids whose recipe asks for it. With it
-goes `clips.duplicate_of`: the better clip of which it is a copy, null where it is none.
-"""
-CROWDING = "crowding"
-"""How crowded a clip's cluster is up to it (`embed.clusters`), a score likewise. With it goes `clips.cluster`."""
-AMONG_OTHERS = {LIKENESS: "duplicate_of", CROWDING: "cluster"}
-"""The scores that say how a clip stands to others, and the column that goes with each."""
 
 GIVEN = "given"
 """The maker of a caption that came with the list."""

@@ -11,6 +11,7 @@ A leaf: the contract imports it, so it imports nothing of ours. Where a filter i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,26 @@ FRAME_SCORES = ("motion", "sharpness", "jitter")
 """The scores that come with the measuring pass. They have no line of their own below, for they are no filters: the
 pass computes all three in one sight of each decoded picture (`media.measures`, put together by `media.measure`), no
 recipe can leave one out, and `rows.frame_fingerprints` says what makes each under a plan.
+"""
+
+LIKENESS = "likeness"
+"""How much a clip looks like a better one (`embed.likeness`). With it goes `clips.duplicate_of`: the better clip of
+which it is a copy, null where it is none.
+"""
+CROWDING = "crowding"
+"""How crowded a clip's cluster is up to it (`embed.clusters`). With it goes `clips.cluster`."""
+
+
+class Standing(NamedTuple):
+    """The `column` of clips that goes with a score, and the command of `ziggurat` that makes both."""
+
+    column: str
+    command: str
+
+
+AMONG_OTHERS = {LIKENESS: Standing("duplicate_of", "duplicates"), CROWDING: Standing("cluster", "clusters")}
+"""The scores that say how a clip stands to others: no filter makes them, and a pyramid has them once a tier bounds one
+or its command has run.
 """
 
 FILTERS = (

@@ -45,7 +45,7 @@ def clip(old: Row | None, new: Row, tiers: Tiers, scores: Sequence[str] = SCORES
         judged = row.get(score) is not None or row.get(by) is not None
         if value is not None or maker is not None or (not judged and (reason is not None or old is None)):
             row |= {score: value, by: maker, why: reason}
-    for score, column in AMONG_OTHERS.items():
+    for score, (column, _) in AMONG_OTHERS.items():
         if new.get(f"{score}_by") is not None:
             row[column] = new.get(column)
     row |= _caption(old or {}, new)

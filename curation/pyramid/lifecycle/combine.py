@@ -210,7 +210,7 @@ def _alone(clips: pa.Table) -> pa.Table:
     """Clips without a place among copies and in clusters: nobody has compared those of one pyramid with those of the
     other.
     """
-    names = (name for score, column in AMONG_OTHERS.items() for name in (score, f"{score}_by", f"{score}_why", column))
+    names = (name for score, one in AMONG_OTHERS.items() for name in (score, f"{score}_by", f"{score}_why", one.column))
     for name in names:
         if name in clips.schema.names:
             field, place = clips.schema.field(name), clips.schema.get_field_index(name)

@@ -72,7 +72,7 @@ def key_columns(space: Space) -> list[str]:
 
 
 def keys_of(clips: pa.RecordBatch, space: Space) -> pa.Array:
-    """What the vectors of clips are known by (as `_key` has it); null where a space is of captions and a clip has none."""
+    """What the vectors of clips are known by (see `_key`); null where a space is of captions and a clip has none."""
     if not space.of_caption:
         return clips["clip_id"]
     pairs = zip(clips["clip_id"].to_pylist(), clips["caption"].to_pylist(), strict=True)

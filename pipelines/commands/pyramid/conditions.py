@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from curation.contract import AMONG_OTHERS
 from curation.errors import UserError
 from curation.pyramid.queries.conditions import ALL, texts
 
@@ -48,6 +49,9 @@ def _column(flag: str, others: Callable[[str], str | None] | None, known: Sequen
     if column in known:
         return column
     meant = (others(given) or others(column)) if others else None
+    if meant is None and column in AMONG_OTHERS:
+        command = AMONG_OTHERS[column].command
+        raise UserError(f"no clip of this pyramid has a {column}", f"run `ziggurat {command}` on it first")
     if meant is None:
         raise UserError(f"no option {flag} and no column {column!r}", f"there are {', '.join(known)}")
     return meant

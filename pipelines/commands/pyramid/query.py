@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation import outputs
-from curation.contract import NOT_OF_IMAGES, Kind
+from curation.contract import AMONG_OTHERS, NOT_OF_IMAGES, Kind
 from curation.errors import UserError
 from curation.pyramid.queries import export, extra, kinds, lineage
 from curation.pyramid.queries.conditions import Between
@@ -161,7 +161,7 @@ def _save(query: Query, output: str, names: str) -> Saved:
 def _notes(query: Query, limit: int | None) -> list[str]:
     """What a person would otherwise take for all there is."""
     nowhere = {score: told for score in asked_scores(query) if (told := absent(query, score)) is not None}
-    notes = list(nowhere.values())
+    notes = [*nowhere.values(), *_unplaced(query)]
     whole = query.limit(None)
     if images := _spared_images(whole):
         notes.append(
@@ -175,6 +175,17 @@ def _notes(query: Query, limit: int | None) -> list[str]:
         if left_out:
             notes.append(f"{left_out} clips without {column} have no place in the order and are left out")
     return notes
+
+
+def _unplaced(query: Query) -> list[str]:
+    """What a query asks for that a command has not made yet, beside the scores."""
+    asked = {one.column for one in query.conditions}
+    there = Query(query.pyramid).at(query.version)
+    return [
+        f"no clip of this pyramid has a {one.column}: `ziggurat {one.command} {query.pyramid.uri}` looks for them"
+        for one in AMONG_OTHERS.values()
+        if one.column in asked and not there.having(one.column).limit(1).ids()
+    ]
 
 
 def _spared_images(query: Query) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.contract import CROWDING, LIKENESS, Status
+from curation.contract import AMONG_OTHERS, CROWDING, LIKENESS, Status
 from curation.filters.base import WEIGHTS_MISSING
 from curation.media.plan import MediaPlan
 from curation.pyramid.history.ledger import Ledger
@@ -125,7 +125,7 @@ def of_places(pyramid: Pyramid) -> list[str]:
     """That clips wait to be compared with others, without which they are in no tier that asks for it."""
     bounded = {column for step in pyramid.tiers.steps for column, bounds in step.ranges.items() if bounds != Range()}
     found = []
-    for score, command in ((LIKENESS, "duplicates"), (CROWDING, "clusters")):
+    for score, (_, command) in AMONG_OTHERS.items():
         if score in bounded and (lacking := pyramid.query().count() - pyramid.query().having(f"{score}_by").count()):
             told = f"clips whose {score} is not known, which a tier bounds: {lacking}"
             uri = pyramid.uri

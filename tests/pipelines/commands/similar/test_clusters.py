@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.pyramid.store import Pyramid
+from pipelines.cli import main
 from tests.support import jobs, media, without_ray
 from tests.support.face import refused, said
 
@@ -29,6 +30,10 @@ def test_clusters_are_found_told_and_capped(curated: Path, capsys: pytest.Captur
     pyramid = str(curated / "pyramid")
     clips = said(capsys, "query", pyramid, "--columns", "source")
     assert said(capsys, "query", pyramid, "--tier", "even") == []
+    assert main(["query", pyramid, "--cluster", "1", "--count"]) == 0
+    assert f"no clip of this pyramid has a cluster: `ziggurat clusters {pyramid}`" in capsys.readouterr().err
+    told = refused(capsys, "query", pyramid, "--likeness", "..1.7")
+    assert told == "ziggurat: no clip of this pyramid has a likeness; run `ziggurat duplicates` on it first"
     done = without_ray.run("clusters", pyramid, "--json")
     assert done.code == 0, done.error
     found = said(capsys, "query", pyramid, "--columns", "source,cluster,crowding")
