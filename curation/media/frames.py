@@ -82,13 +82,20 @@ class _Shown:
 class Decoder:
     """The pictures of the video stream in display order.
 
-    Pictures that do not move forward in time are dropped and counted, and end what came before them.
+    Pictures that do not move forward in time are dropped and counted, and end what came before them. `first_look`:
+    False where the pictures were all measured before, so that what only a second decoder shows (`twin`) is known.
     """
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, timeline: Timeline, tally: Tally | None = None
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        timeline: Timeline,
+        tally: Tally | None = None,
+        first_look: bool = True,
     ) -> None:
         self.tally = tally or Tally()
+        self._first_look = first_look
         self._container, self._stream, self._timeline = container, stream, timeline
         self._container_sar = float(stream.sample_aspect_ratio or 0)
         self._first_sar = self._codec_sar()
@@ -111,7 +118,8 @@ class Decoder:
         lost = False
         for frame in self._frames():
             self.tally.decoded += 1
-            sent = self._suspicion.land(frame, self._last, self._twin.differs(frame))
+            differs = self._twin is not None and self._twin.differs(frame)
+            sent = self._suspicion.land(frame, self._last, differs)
             index = self._number(frame)
             if index is None or index <= self._last:
                 self.tally.unordered += 1
@@ -153,7 +161,7 @@ class Decoder:
         self._lost = False
         self._suspicion = Suspicion(self._timeline)
         self._alpha = AlphaPlanes(self._stream)
-        self._twin = Twin(self._stream, checksum)
+        self._twin = Twin(self._stream, checksum) if self._first_look else None
         codec = self._stream.codec_context
         self._numbers = FrameNumbers(codec.extradata) if codec.name == "h264" else None
         self._shape: Shape | None = None
@@ -209,7 +217,8 @@ class Decoder:
                 if not packet.size and packet.dts is not None:
                     continue  # Theora's for a picture that is shown on; libav takes an empty packet for the end
                 gap = self._has_gap(packet)
-                self._twin.take(packet)
+                if self._twin is not None:
+                    self._twin.take(packet)
                 frames = packet.decode()
                 self._alpha.take(packet)
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later

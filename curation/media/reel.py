@@ -97,7 +97,7 @@ class Reel:
         self._open = ExitStack()
         self.container, self.stream = self._open.enter_context(open_media(self._path, self._plan.hwaccel))
         check_size(self.stream, self._max_pixels)
-        self._decoder = Decoder(self.container, self.stream, self.timeline, self.tally)
+        self._decoder = Decoder(self.container, self.stream, self.timeline, self.tally, first_look=False)
         self._pictures: Iterator[Picture] = iter(self._decoder)
         self._head: Picture | None = None
         self._at = 0

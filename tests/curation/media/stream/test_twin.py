@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
+from curation.media import frames
 from curation.media.frames import checksum
 from tests.support import light
 from tests.support.measuring import LENIENT, as_clips, cuts, measured
@@ -75,6 +76,15 @@ def test_pictures_that_come_out_otherwise_each_time_are_in_no_clip(hurt: Path) -
     clips = as_clips(result)
     for some in (clips, clips[1:], clips[:1]):
         assert len(cuts(hurt, some, PLAN)[0]) == len(some)
+
+
+def test_what_was_measured_is_not_decoded_twice_to_be_cut(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = as_clips(measured(whole, PLAN))
+    made: list[int] = []
+    monkeypatch.setattr(frames, "Twin", lambda *_: made.append(1))
+    assert len(cuts(whole, clips, PLAN)[0]) == 1 and not made
+    measured(whole, PLAN)
+    assert made
 
 
 def test_a_whole_film_is_one_clip(whole: Path) -> None:
