@@ -91,7 +91,7 @@ def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]
         "caption": ("--captions", "100000"),
         "models": (),
         "train": videos,
-        "duplicates": videos,
+        "duplicates": (*videos, "--sizes", "10000", "100000", "1000000"),
     }
     found = {part: (*given, "--json", str(RESULTS / f"{day}-{part}.json")) for part, given in found.items()}
     labels, shots = str(options.videos / "labels.csv"), str(ROOT / "docs" / "shots.md")

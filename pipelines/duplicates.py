@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 STAGE = "duplicates"
 ROUND = 2000
 """Clips that are compared before what was found is committed."""
-AT_ONCE = 4
-"""Clips of an item: with ten candidates each, the pictures of 44 are held."""
+AT_ONCE = 16
+"""Clips of an item: their candidates are looked for in one pass."""
 
 
 @dataclass(frozen=True, slots=True)

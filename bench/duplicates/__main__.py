@@ -1,12 +1,13 @@
 """Copies found among the shots of labelled videos, and what finding them costs.
 
-    python -m bench.duplicates --videos DIR [--json FILE]
+    python -m bench.duplicates --videos DIR [--sizes 10000 1000000] [--json FILE]
     python -m bench.duplicates --videos DIR --mean curation/embed/natural_mean.json
 
 Every shot of two seconds and more is made into each copy of `copies`, and each copy is compared with all shots. The
 videos are parted in two: the least threshold that is precise enough in one half is judged in the other, and the one in
 use (`likeness.COPY`) in both. Shots of one film in several files are left out of the pairs that are no copies, and so
-are parts of one unbroken shot. `--mean` writes the mean that signatures take off, of the first half's videos alone.
+are parts of one unbroken shot. `--sizes`: see `scale`. `--mean` writes the mean that signatures take off, of the
+first half's videos alone.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.duplicates import scale
 from bench.duplicates.copies import COPIES, HARDER, look, shots
 from curation.embed import signature
 from curation.embed.likeness import COPY, NEAR, Look, likeness
+from curation.pyramid.similar.candidates import MOST
 
 PRECISE = 0.99
 FILMS = {
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.duplicates")
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[], help="clips of generated pyramids")
     parser.add_argument("--mean", type=Path)
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signing_ms = 1000 * (time.process_time() - begun) / len(vectors)
     met = list(compared(known))
     print("\n".join(report(met, len(known), signing_ms)))
+    if options.sizes:
+        print("", *scale.report([scale.measured(size) for size in options.sizes], pictures_ms(known)), sep="\n")
     if options.json:
         near = [one for one in met if one.true or one.likeness >= NEAR]
         rows = [[one.copy, one.half, one.true, round(one.likeness, 3)] for one in near]
@@ -90,6 +96,23 @@ def looks(videos: Path) -> Iterator[Known]:
         film = film_of(shot.video)
         made = {name: look(copy(shot)) for name, copy in {**COPIES, **HARDER}.items()}
         yield Known(shot.name, film, half_of(film), look(shot.frames), made)
+
+
+def pictures_ms(known: Sequence[Known]) -> float:
+    """CPU-ms that a clip takes whose pictures are laid upon those of as many candidates as there can be."""
+    taken = 0.0
+    for one in known:
+        own, copies = _again(one.own), [_again(copy) for copy in list(one.copies.values())[:MOST]]
+        begun = time.process_time()
+        for copy in copies:
+            likeness(own, copy)
+        taken += time.process_time() - begun
+    return 1000 * taken / len(known)
+
+
+def _again(one: Look) -> Look:
+    """The same with its signature known, and nothing else."""
+    return Look(one.frames, one.vector)
 
 
 def film_of(video: str) -> str:

@@ -28,6 +28,9 @@ from pipelines.stages.base import Report
 from pipelines.stages.results import why_of
 from pipelines.stages.score import SampleError, decoded
 
+PICTURES_OF = 4
+"""Clips whose pictures are held at a time: with ten candidates each, those of 44."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipsToCompare:
@@ -94,6 +97,15 @@ class Compare:
     def __call__(self, item: ClipsToCompare, report: Report) -> Compared:
         report(f"{len(item)} clips", 0)
         near, failed = self._near(item)
+        pairs: list[Pair] = []
+        for start in range(0, len(item), PICTURES_OF):
+            part = item.part(start, start + PICTURES_OF)
+            report(f"{len(item)} clips", start)
+            pairs += self._compared(part, {name: near[name] for name in part.clip_ids if name in near})
+        return Compared(item.clip_ids, tuple(pairs), failed)
+
+    def _compared(self, item: ClipsToCompare, near: Mapping[str, Sequence[str]]) -> list[Pair]:
+        """The pairs of some clips with those `near` them, their pictures laid on each other."""
         known = self._known({*near, *(other for some in near.values() for other in some)})
         pairs = {
             (clip_id, other)
@@ -105,7 +117,7 @@ class Compare:
         told = {pair: likeness(looks[pair[0]], looks[pair[1]]) for pair in sorted(pairs) if looks.keys() >= {*pair}}
         if item.others is not None:  # each is answered: who asks for a pair would ask again
             told = {(clip_id, other): 0.0 for clip_id, some in near.items() for other in some} | told
-        return Compared(item.clip_ids, tuple(Pair(*pair, like) for pair, like in told.items()), failed)
+        return [Pair(*pair, like) for pair, like in told.items()]
 
     def _near(self, item: ClipsToCompare) -> tuple[dict[str, Sequence[str]], dict[str, str]]:
         """With which clips each one is compared, and why some cannot be."""

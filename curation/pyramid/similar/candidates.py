@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.embed import signature
 from curation.errors import UserError
 from curation.identity import FAMILY
 from curation.pyramid.similar import index, vectors
+from curation.pyramid.similar.held import Held, vectors_of
 from curation.pyramid.store import Pyramid
 from curation.spaces import Space
 
@@ -29,7 +29,6 @@ MOST = 10
 _MOST_HELD = 3 * index.EXACT_BELOW
 _SPARE = 3
 _PROBES = 16
-_BLOCK = 8192
 _COLUMNS = ["clip_id", "by", "vector"]
 
 
@@ -56,14 +55,15 @@ class Candidates:
         if not own:
             return {}
         asked = np.stack(list(own.values()))
-        found = self._among_all(asked) if self._held is not None else self._by_index(asked)
+        held = self._held
+        found = self._by_index(asked) if held is None else held.nearest([*own], asked, self._most)
         return {clip_id: self._best(clip_id, near) for clip_id, near in zip(own, found, strict=True)}
 
     def signatures(self, clip_ids: Collection[str]) -> dict[str, np.ndarray]:
         """The stored signatures (`signature.WIDTH`,) float32 of those clips that have one."""
         found: dict[str, np.ndarray] = {}
         for table in vectors.of_clips(self._dataset, self._space, clip_ids, self._by):
-            for name, row in zip(table["clip_id"].to_pylist(), _rows(table).astype(np.float32), strict=True):
+            for name, row in zip(table["clip_id"].to_pylist(), vectors_of(table).astype(np.float32), strict=True):
                 found.setdefault(name, row)
         return found
 
@@ -72,20 +72,6 @@ class Candidates:
         family = clip_id[:FAMILY]
         there = [(name, value) for name, value in near.items() if name[:FAMILY] != family and value >= self._least]
         return [name for name, _ in sorted(there, key=lambda item: (-item[1], item[0]))[: self._most]]
-
-    def _among_all(self, asked: np.ndarray) -> list[dict[str, float]]:
-        """All vectors against those asked for, a block at a time."""
-        assert self._held is not None
-        ids, held = self._held
-        found: list[dict[str, float]] = [{} for _ in asked]
-        turned = signature.mirrored(asked)
-        for start in range(0, len(held), _BLOCK):
-            block = held[start : start + _BLOCK].astype(np.float32).T
-            near = 2 * np.maximum(asked @ block, turned @ block)
-            for row, column in np.argwhere(near >= self._least):
-                name, value = ids[start + column], float(near[row, column])
-                found[row][name] = max(value, found[row].get(name, value))
-        return found
 
     def _by_index(self, asked: np.ndarray) -> list[dict[str, float]]:
         return [self._nearest(vector) for vector in asked]
@@ -97,21 +83,11 @@ class Candidates:
             asked |= {"k": _SPARE * self._most, "nprobes": _PROBES}
             table = self._dataset.scanner(columns=[*_COLUMNS, "_distance"], nearest=asked).to_table()
             table = table.filter(pc.field("by") == pc.scalar(self._by))
-            for name, value in zip(table["clip_id"].to_pylist(), (2 * _rows(table) @ seen).tolist(), strict=True):
+            for name, value in zip(table["clip_id"].to_pylist(), (2 * vectors_of(table) @ seen).tolist(), strict=True):
                 found[name] = max(value, found.get(name, value))
         return found
 
 
-def _held(dataset: lance.LanceDataset, by: str) -> tuple[list[str], np.ndarray]:
-    """The ids and the vectors (n, width) float16 of one maker."""
-    table = dataset.scanner(columns=_COLUMNS, filter=pc.field("by") == pc.scalar(by), use_scalar_index=False).to_table()
-    return table["clip_id"].to_pylist(), _rows(table)
-
-
-def _rows(table: pa.Table) -> np.ndarray:
-    """The column `vector` as (n, width) float16."""
-    width = table.schema.field("vector").type.list_size
-    if not table.num_rows:
-        return np.empty((0, width), np.float16)
-    flat = pa.concat_arrays([chunk.flatten() for chunk in table["vector"].chunks])
-    return flat.to_numpy(zero_copy_only=False).reshape(table.num_rows, width)
+def _held(dataset: lance.LanceDataset, by: str) -> Held:
+    columns = ["clip_id", "vector"]
+    return Held.of(dataset.to_table(columns=columns, filter=pc.field("by") == pc.scalar(by), use_scalar_index=False))

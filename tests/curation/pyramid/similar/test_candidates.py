@@ -9,8 +9,9 @@ import pytest
 from curation.contract import embeddings_schema
 from curation.embed import signature
 from curation.pyramid.commits.commit import Batch, Committer
-from curation.pyramid.similar import index
+from curation.pyramid.similar import held, index
 from curation.pyramid.similar.candidates import Candidates
+from curation.pyramid.similar.held import Held
 from curation.pyramid.storage.columns import add_spaces
 from curation.pyramid.store import Pyramid
 from curation.spaces import Space
@@ -78,3 +79,27 @@ def test_only_so_many_come_and_the_likeliest(signed: Pyramid) -> None:
 
 def _near(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     return float(one @ other), float(signature.mirrored(one) @ other)
+
+
+@pytest.mark.parametrize("block", [1, 7, 8192])
+def test_all_that_are_held_are_compared_with_all_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(held, "_BLOCK", block)
+    random = np.random.default_rng(block)
+    made = random.normal(size=(40, signature.WIDTH)).astype(np.float16)
+    names = [f"{number // 3:012x}-{number}" for number in range(40)]
+    twice = rows({**dict(zip(names, made.astype(np.float32), strict=True))}, BY)
+    table = pa.concat_tables([twice, twice.slice(0, 5)])
+    asked, own = made[:10].astype(np.float32), [*names[:9], "of a video that is not there"]
+    for most in (1, 4, 100):
+        found = Held.of(table).nearest(own, asked, most)
+        for name, vector, near in zip(own, asked, found, strict=True):
+            right = {
+                other: 2 * max(_near(vector, made[place].astype(np.float32)))
+                for place, other in enumerate(names)
+                if other[:12] != name[:12]
+            }
+            best = sorted(right, key=lambda other: -right[other])[:most]
+            assert sorted(near, key=lambda other: -near[other]) == best
+            assert near == pytest.approx({other: right[other] for other in best}, rel=1e-4, abs=1e-3)
