@@ -300,7 +300,9 @@ class Pyramid:
         about_file.write(self.uri, about, self.storage_options)
 
     def _as(self, about: About) -> Pyramid:
-        return Pyramid(self.uri, about, self.storage_options)
+        made = Pyramid(self.uri, about, self.storage_options)
+        made._session = self._session
+        return made
 
     def dataset_uri(self, name: str) -> str:
         assert name in self.names, name

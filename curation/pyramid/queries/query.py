@@ -26,6 +26,7 @@ from curation.pyramid.queries.derived import DERIVED
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
 
     from curation.pyramid.queries.extra import Own
     from curation.pyramid.store import Pyramid, Snapshot
@@ -165,7 +166,7 @@ class Query:
     def schema(self) -> pa.Schema:
         """Names and types of the rows."""
         fields = {field.name: field for field in self.pyramid.schema("clips")}
-        fields |= {field.name: field for field in self._scanner(self._dataset()).projected_schema}
+        fields |= {field.name: field for field in self._scanner(self.dataset()).projected_schema}
         joined = self._joined()
         fields |= {} if joined is None else {field.name: field for field in joined.fields()}
         return pa.schema([fields[name] for name in self.selected])
@@ -182,7 +183,7 @@ class Query:
             yield self._complete(batch, added, with_row_id)
 
     def _clip_batches(self, with_row_id: bool) -> Iterator[pa.RecordBatch]:
-        dataset = self._dataset()
+        dataset = self.dataset()
         if self.ordering is None:
             yield from self._scanner(dataset, with_row_id).to_batches()
             return
@@ -241,7 +242,8 @@ class Query:
         told = f"the version {self.version} is one of clips, and says nothing of the captions of other makers"
         raise UserError(told, "name a tag, as manifest-NAME of a manifest, or ask the latest version")
 
-    def _dataset(self) -> lance.LanceDataset:
+    def dataset(self) -> lance.LanceDataset:
+        """The dataset `clips` that it reads; UserError where that is older than a column that is asked for."""
         dataset = self.pyramid.dataset("clips", self.version)
         asked = {one.column for one in self.conditions} | ({self.ordering[0]} if self.ordering else set())
         for column in sorted(asked - {*DERIVED, kinds.COLUMN} - {*dataset.schema.names}):
@@ -273,7 +275,7 @@ class Query:
         return {name: DERIVED[name].sql if name in DERIVED else name for name in names}
 
     def _count(self) -> int:
-        dataset = self._dataset()
+        dataset = self.dataset()
         ordered = (Present(self.ordering[0], True),) if self.ordering else ()
         wanted = (*self.conditions, *ordered)
         ids = access.candidates(dataset, wanted)
@@ -287,7 +289,7 @@ class Query:
         ).count_rows()
 
     def _read(self) -> pa.Table:
-        dataset = self._dataset()
+        dataset = self.dataset()
         if self.ordering is not None:
             if self.rows is None or self.rows > MAX_ORDERED:
                 raise UserError("an ordered query needs a limit", f"set a limit of up to {MAX_ORDERED} rows")
@@ -297,9 +299,14 @@ class Query:
         else:
             ids = access.candidates(dataset, self.conditions, self.rows)
         if ids is None or (self.ordering is None and ids.size > access.FETCHED):
-            table = self._scanner(dataset).to_table()
-        else:
-            table = access.fetch(dataset, ids, self._projection(dataset))
+            return self._completed(self._scanner(dataset).to_table())
+        return self.rows_of(dataset, ids)
+
+    def rows_of(self, dataset: lance.LanceDataset, ids: np.ndarray) -> pa.Table:
+        """Rows of `dataset` by their ids, in this order, with all selected columns."""
+        return self._completed(access.fetch(dataset, ids, self._projection(dataset)))
+
+    def _completed(self, table: pa.Table) -> pa.Table:
         added = self._added()
         batches = table.combine_chunks().to_batches(_BATCH_ROWS)
         return pa.Table.from_batches([self._complete(batch, added, False) for batch in batches], self.schema())

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from curation.contract import VIDEOS, Reason, Status
 from curation.errors import UserError
+from curation.pyramid.queries import access
+from curation.pyramid.queries.paging import Place, rows_after
 from curation.pyramid.store import Pyramid
 
 if TYPE_CHECKING:
@@ -48,21 +50,34 @@ class Listing:
         found = dataset.count_rows(self._test()) if self._test() is not None else dataset.count_rows()
         return found if self.rows is None else min(found, self.rows)
 
+    def page(self, most: int, after: Place | None = None) -> tuple[pa.Table, Place | None]:
+        """The `most` rows after a place, or the first ones, and where the next page begins; see `paging`."""
+        dataset = self.pyramid.dataset("videos", None if after is None else after.version)
+        ids = rows_after(dataset, self._test(), most + 1, after)
+        rows = access.fetch(dataset, ids[:most], self._there(dataset))
+        end = Place(dataset.version, int(ids[most - 1])) if ids.size > most else None
+        return self._whole(rows), end
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in batches of `schema`; a column that an old pyramid lacks is null."""
         if self.rows == 0:
             return
         dataset = self.pyramid.dataset("videos")
         for batch in self._scanned(dataset):
-            table = pa.Table.from_batches([batch])
-            for field in self.schema:
-                if field.name not in table.column_names:
-                    table = table.append_column(field, pa.nulls(len(table), field.type))
-            yield from table.select(self.schema.names).cast(self.schema).to_batches()
+            yield from self._whole(pa.Table.from_batches([batch])).to_batches()
 
     def _scanned(self, dataset: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
-        there = [name for name in self.selected if name in dataset.schema.names] or ["video_id"]
-        yield from dataset.scanner(columns=there, filter=self._test(), limit=self.rows).to_batches()
+        yield from dataset.scanner(columns=self._there(dataset), filter=self._test(), limit=self.rows).to_batches()
+
+    def _there(self, dataset: lance.LanceDataset) -> list[str]:
+        return [name for name in self.selected if name in dataset.schema.names] or ["video_id"]
+
+    def _whole(self, table: pa.Table) -> pa.Table:
+        """With all selected columns in their order."""
+        for field in self.schema:
+            if field.name not in table.column_names:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        return table.select(self.schema.names).cast(self.schema)
 
     def _test(self) -> pc.Expression | None:
         test = None if self.status is None else pc.field("status") == pc.scalar(str(self.status))
