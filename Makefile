@@ -15,7 +15,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 TORCH ?= torch==2.13.0
 $(VENV)/dev: $(VENV)/core
 	$(PIP) $(TORCH)
-	$(PIP) --editable '.[dev,train,colossal]'
+	$(PIP) --editable '.[dev,train,colossal,serve]'
 	$(PIP) --no-deps colossalai==0.5.0
 	touch $@
 

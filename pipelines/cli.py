@@ -24,6 +24,7 @@ from curation.printable import printable
 from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg, RetryOption
 from pipelines.commands.pyramid import app as looking
+from pipelines.commands.service import app as service
 from pipelines.commands.shards import app as shards
 from pipelines.commands.similar import app as similar
 from pipelines.commands.training import app as training
@@ -300,6 +301,7 @@ app.add_typer(looking.app)
 app.add_typer(similar.app)
 app.add_typer(lifecycle.app)
 app.add_typer(shards.app)
+app.add_typer(service.app)
 app.add_typer(training.app)
 
 

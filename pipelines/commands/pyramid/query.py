@@ -71,10 +71,10 @@ def query(request: Request) -> Answer:
         check_output(request.output, request.names)
     elif request.names is not None:
         raise UserError("--names is for a folder of mp4 files", "name one with --output")
-    found = _query(request)
+    found = built(opened(request.pyramid), request)
     count = found.count() if request.count else None
     saved = None if request.output is None else _save(found, request.output, request.names or "{clip_id}")
-    return Answer(found, selected(request.columns), tuple(_notes(found, request.limit)), count, saved)
+    return Answer(found, selected(request.columns), tuple(notes(found, request.limit)), count, saved)
 
 
 def check_count(request: Request) -> None:
@@ -83,8 +83,8 @@ def check_count(request: Request) -> None:
         raise UserError("--output has no effect beside --count", "leave one of the two out")
 
 
-def _query(request: Request) -> Query:
-    pyramid = opened(request.pyramid)
+def built(pyramid: Pyramid, request: Request) -> Query:
+    """The query that a request means, of an open pyramid."""
     query = pyramid.query().where(**asked(pyramid, request.wanted)).within(request.timeout).limit(request.limit)
     query = query.tier(request.tier) if request.tier else query
     version = request.version
@@ -158,23 +158,21 @@ def _save(query: Query, output: str, names: str) -> Saved:
     return Saved(output, done.files, done.bytes, done.missing)
 
 
-def _notes(query: Query, limit: int | None) -> list[str]:
+def notes(query: Query, limit: int | None) -> list[str]:
     """What a person would otherwise take for all there is."""
-    nowhere = {score: told for score in asked_scores(query) if (told := absent(query, score)) is not None}
-    notes = [*nowhere.values(), *_unplaced(query)]
+    nowhere = {score: why for score in asked_scores(query) if (why := absent(query, score)) is not None}
+    told = [*nowhere.values(), *_unplaced(query)]
     whole = query.limit(None)
     if images := _spared_images(whole):
-        notes.append(
-            f"{images} of the clips are images, which a range over motion, jitter, fps or length does not drop"
-        )
+        told.append(f"{images} of the clips are images, which a range over motion, jitter, fps or length does not drop")
     if limit is not None and (total := whole.count()) > limit:
-        notes.append(f"--limit {limit}: {limit} of {total} clips")
+        told.append(f"--limit {limit}: {limit} of {total} clips")
     column = query.ordering[0] if query.ordering else None
     if column is not None and column not in nowhere:
         left_out = Query(query.pyramid, query.conditions, version=query.version).count() - whole.count()
         if left_out:
-            notes.append(f"{left_out} clips without {column} have no place in the order and are left out")
-    return notes
+            told.append(f"{left_out} clips without {column} have no place in the order and are left out")
+    return told
 
 
 def _unplaced(query: Query) -> list[str]:

@@ -59,16 +59,24 @@ def tiers(
     the columns `unset` taken away.
     """
     pyramid = opened(uri)
-    kept = _kept(pyramid)
     if not move:
         if wanted or unset:
             raise UserError("thresholds are given without a tier", "name it with --move TIER")
-        return _table(pyramid, kept)
+        return table(pyramid)
     if not wanted and not unset:
         raise UserError(f"no threshold of {move} is given", "write --COLUMN low..high, or --unset COLUMN")
-    pyramid, changed, notes = moved(
-        pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)}
-    )
+    return table_after(pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)})
+
+
+def table(pyramid: Pyramid) -> TierTable:
+    """The tiers of an open pyramid."""
+    return _table(pyramid, _kept(pyramid))
+
+
+def table_after(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> TierTable:
+    """The tiers after a move (`moved`), with what it has changed and leaves to be done."""
+    kept = _kept(pyramid)
+    pyramid, changed, notes = moved(pyramid, tier, wanted)
     found = _table(pyramid, kept)
     left = still_to_do(pyramid, kept) if isinstance(kept, Recipe) else None
     return dataclasses.replace(found, changed=changed, left=left, notes=(*found.notes, *notes))

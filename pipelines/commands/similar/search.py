@@ -35,20 +35,21 @@ from pipelines.embedding.trial import answered
 SIMILARITY = "similarity"
 _SIDE = 640
 """Pixels of the longer side of a picture, as sample frames have them."""
-_MOST_BYTES = 100 << 20
+MOST_BYTES = 100 << 20
+"""Of a picture that is searched for."""
 _ANOTHER = "mend it, or name another --space"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """The arguments of `ziggurat search`; `wanted` are the conditions as they were typed. One of `text`, `like` and
-    `image` is given.
+    `image`, a file or the bytes of one, is given.
     """
 
     pyramid: str
     text: str | None = None
     like: str | None = None
-    image: str | None = None
+    image: str | bytes | None = None
     space: str | None = None
     wanted: Sequence[str] = ()
     tier: str | None = None
@@ -164,17 +165,12 @@ def _of_picture(embedder: Embedder, space: Space, picture: np.ndarray) -> Made:
     return made
 
 
-def _picture(pyramid: Pyramid, name: str) -> np.ndarray:
+def _picture(pyramid: Pyramid, image: str | bytes) -> np.ndarray:
     """The picture in a file, (height, width, 3) uint8, BGR, as large as sample frames. UserError where it is none."""
-    path = Path(name)
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{name} is larger than {_MOST_BYTES >> 20} MiB", "give a smaller picture")
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {name} ({error.strerror})", "give the file of a picture") from error
+    name = image if isinstance(image, str) else "what was sent"
+    content = _content(image) if isinstance(image, str) else image
     with Sandbox(limits_of(pyramid)) as sandbox:
-        (picture,) = sandbox.pictures([content], path.name)
+        (picture,) = sandbox.pictures([content], Path(name).name)
     if picture is None:
         raise UserError(f"{name} is no picture that can be read", "give a JPEG, PNG or WebP file")
     height, width = picture.shape[:2]
@@ -182,6 +178,16 @@ def _picture(pyramid: Pyramid, name: str) -> np.ndarray:
         size = (max(1, round(width * _SIDE / longer)), max(1, round(height * _SIDE / longer)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return picture
+
+
+def _content(name: str) -> bytes:
+    path = Path(name)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{name} is larger than {MOST_BYTES >> 20} MiB", "give a smaller picture")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {name} ({error.strerror})", "give the file of a picture") from error
 
 
 def _notes(query: Query, sought: _Sought, found: nearest.Found) -> list[str]:

@@ -1,0 +1,1 @@
+"""The REST service of a pyramid. `app` puts it together: start there."""

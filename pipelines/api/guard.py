@@ -1,0 +1,133 @@
+"""Who is let in: a bearer token or a session's cookie, with the scope that a route asks for.
+
+    request -> [Door: its host, its origin] -> [needs(scope): its token] -> route
+
+A cookie travels with requests that other pages make a browser send, so with one every request that changes something
+has to come from a page of this service. Requests under another name than the service's are refused: a stranger's page
+cannot reach a service on loopback by a name that it makes point there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from curation.pyramid.store import Pyramid
+from pipelines.api import tokens
+from pipelines.api.problems import ProblemError, document
+from pipelines.api.served import Served
+from pipelines.api.tokens import Token
+
+COOKIE = "ziggurat_session"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_bearer = HTTPBearer(auto_error=False, description="A token of `ziggurat tokens`.")
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of every answer: nothing is loaded from elsewhere, and no other page frames or reads it."""
+
+
+class Door:
+    """Refuses requests under a strange name, and puts `HEADERS` on all answers."""
+
+    def __init__(self, app: ASGIApp, served: Served) -> None:
+        self._app, self._served = app, served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name.lower() for name, _ in message["headers"]}
+                new = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *(pair for pair in new if pair[0] not in there)]
+            await send(message)
+
+        request, hosts = Request(scope, receive), self._served.settings.hosts
+        if hosts is not None and _name(request.headers.get("host", "")) not in hosts:
+            told = ProblemError(HTTPStatus.MISDIRECTED_REQUEST, "the service is not called so", "call it by its name")
+            await document(request, told)(scope, receive, answer)
+            return
+        await self._app(scope, receive, answer)
+
+
+def _name(host: str) -> str | None:
+    """The name in a `Host` header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def served(request: Request) -> Served:
+    return request.app.state.served
+
+
+def pyramid(here: Annotated[Served, Depends(served)]) -> Pyramid:
+    """The pyramid as it is now."""
+    return here.pyramid()
+
+
+def needs(scope: tokens.Scope) -> Callable[..., Token]:
+    """A dependency that lets in who may do `scope`, and says who that is."""
+
+    def checked(
+        request: Request,
+        here: Annotated[Served, Depends(served)],
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    ) -> Token:
+        token = _who(request, here, given)
+        if token is None:
+            raise ProblemError(
+                HTTPStatus.UNAUTHORIZED,
+                "a token is needed",
+                "send `Authorization: Bearer TOKEN`; `ziggurat tokens PYRAMID --make NAME` makes one",
+            )
+        if not tokens.allowed(token.scopes, scope):
+            raise ProblemError(HTTPStatus.FORBIDDEN, f"this token is not good for {scope}", f"make one with {scope}")
+        return token
+
+    return checked
+
+
+def _who(request: Request, here: Served, given: HTTPAuthorizationCredentials | None) -> Token | None:
+    if given is not None:  # who sends a token is judged by it alone
+        return tokens.known(here.tokens(), given.credentials)
+    cookie = request.cookies.get(COOKIE)
+    if here.settings.asks and (cookie is None or not here.sessions.holds(cookie)):
+        return None
+    if request.method not in _SAFE:
+        _check_origin(request)
+    return tokens.of_session()
+
+
+def _check_origin(request: Request) -> None:
+    """Of a request without a token that changes something: a page of this service has made it."""
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    site = request.headers.get("sec-fetch-site")
+    ours = urlsplit(origin).netloc == host if origin is not None else site in ("same-origin", "none")
+    if not ours:
+        raise ProblemError(HTTPStatus.FORBIDDEN, "this was sent by a page of another origin", "send a token with it")
+
+
+Reading = Depends(needs(tokens.Scope.READ))
+Writing = Depends(needs(tokens.Scope.WRITE))
+Submitting = Depends(needs(tokens.Scope.SUBMIT))
+Governing = Depends(needs(tokens.Scope.ADMIN))
+Here = Annotated[Pyramid, Depends(pyramid)]

@@ -1,0 +1,1 @@
+"""Commands around the service: `serve` runs it, `tokens` says who is let in."""

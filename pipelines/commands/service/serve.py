@@ -1,0 +1,89 @@
+"""`ziggurat serve`: the service of a pyramid, until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from curation.errors import UserError
+from curation.pyramid.tiering.retier import opened
+
+_NEEDED = ("fastapi", "uvicorn", "jinja2")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+GRACE_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of `ziggurat serve`. `port`: 0 for any that is free; `names`: what else it is called by."""
+
+    pyramid: str
+    host: str = "127.0.0.1"
+    port: int = 8470
+    names: Sequence[str] = ()
+    without_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A service that is about to answer: where, and by which link a person opens it (good once)."""
+
+    address: str
+    link: str
+
+
+def serve(request: Request, told: Callable[[Started], None]) -> None:
+    """Serve until a signal comes. `told` gets what a person needs to know before the first request."""
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise UserError(f"the service needs {', '.join(missing)}", "pip install 'ziggurat[serve]'")
+    is_loopback = _is_loopback(request.host)
+    if request.without_tokens and not is_loopback:
+        raise UserError("without tokens everybody who reaches the service may do everything", "listen on 127.0.0.1")
+    pyramid = opened(request.pyramid)
+    pyramid.dataset("clips")
+
+    import uvicorn
+
+    from pipelines.api.app import create
+    from pipelines.api.served import Served, Settings
+
+    hosts = (*_LOOPBACK, *request.names) if is_loopback else (tuple(request.names) or None)
+    served = Served(pyramid, Settings(not request.without_tokens, hosts))
+    with _bound(request.host, request.port) as bound:
+        address = f"http://{_shown(request.host)}:{bound.getsockname()[1]}"
+        told(Started(address, f"{address}/enter?key={served.sessions.link()}"))
+        config = uvicorn.Config(
+            create(served),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="off",
+        )
+        uvicorn.Server(config).run([bound])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot listen on {host}:{port} ({told})", "name another --port or --host") from error
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
