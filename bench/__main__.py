@@ -87,7 +87,7 @@ def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]
         "curate": (*videos, "--copies", *options.copies, "--presets", *options.presets),
         "query": ("--rows", str(options.rows)),
         "search": ("--vectors", str(options.vectors)),
-        "growth": ("--rows", "10000", "1000000"),
+        "growth": ("--rows", "10000", "1000000", str(options.rows)),
         "caption": ("--captions", "100000"),
         "models": (),
         "train": videos,
