@@ -49,14 +49,17 @@ def serve(request: Request, told: Callable[[Started], None]) -> None:
 
     from pipelines.api.app import create
     from pipelines.api.served import Served, Settings
+    from pipelines.web import pages
 
     hosts = (*_LOOPBACK, *request.names) if is_loopback else (tuple(request.names) or None)
     served = Served(pyramid, Settings(not request.without_tokens, hosts))
     with _bound(request.host, request.port) as bound:
         address = f"http://{_shown(request.host)}:{bound.getsockname()[1]}"
         told(Started(address, f"{address}/enter?key={served.sessions.link()}"))
+        service = create(served)
+        pages.mount(service)
         config = uvicorn.Config(
-            create(served),
+            service,
             log_level="warning",
             access_log=False,
             server_header=False,

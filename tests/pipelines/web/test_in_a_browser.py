@@ -1,0 +1,149 @@
+"""The page in a browser (headless Chromium): films play, bounds are dragged, nothing serious for a screen reader."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright")
+
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect, sync_playwright
+
+from pipelines.api.app import create
+from pipelines.api.served import Served, Settings
+from pipelines.web import pages
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here; apt install chromium")
+
+
+@pytest.fixture
+def address(served: Served) -> Iterator[str]:
+    """A service on loopback, and the link that opens it."""
+    held = Served(served.pyramid(), Settings(hosts=("127.0.0.1",)))
+    app = create(held)
+    pages.mount(app)
+    bound = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([bound],))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{bound.getsockname()[1]}/enter?key={held.sessions.link()}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Page]:
+    """The grid, in a browser that tells what goes wrong in it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
+        page.goto(address)
+        yield page
+        browser.close()
+        assert not wrong
+
+
+def until(page: Page, test: str) -> None:
+    """Wait until an expression holds; Playwright's own way makes code of text in the page, which may not."""
+    ends = time.monotonic() + 30
+    while not page.evaluate(test):
+        assert time.monotonic() < ends, test
+        time.sleep(0.02)
+
+
+def number(page: Page) -> int:
+    return int((page.locator(".total").inner_text()).split(" clips")[0].replace(",", ""))
+
+
+def test_a_film_plays_where_one_looks_and_no_other_is_fetched(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/video") else None)
+    cards = page.locator(".card[data-film]")
+    assert cards.count() == 10 and page.locator("video").count() == 0
+    cards.nth(1).hover()
+    film = cards.nth(1).locator("video")
+    expect(film).to_have_count(1)
+    until(page, "document.querySelector('video').currentTime > 0.1")
+    page.mouse.move(1, 1)
+    expect(page.locator("video")).to_have_count(0)
+    assert len({*asked}) == 1
+    cards.nth(3).locator("a").focus()
+    expect(cards.nth(3).locator("video")).to_have_count(1)
+    cards.nth(4).locator("a").focus()
+    expect(cards.nth(3).locator("video")).to_have_count(0)
+
+
+def test_a_bound_that_is_dragged_changes_the_numbers_and_the_address(page: Page) -> None:
+    page.goto(page.url + "?tier=moving")
+    before = number(page)
+    assert before == 9
+    handle = page.locator("input.low[aria-label='motion, at least']")
+    box = handle.bounding_box()
+    assert box is not None
+    share = handle.evaluate("it => (it.value - it.min) / (it.max - it.min)")
+    page.mouse.move(box["x"] + 7 + share * (box["width"] - 14), box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.wait_for_url("**motion=*")
+    until(page, "!document.querySelector('.htmx-request')")
+    after = number(page)
+    assert 0 < after < before, page.locator("#found").inner_text()[:600] + page.url
+    assert page.locator(".card").count() == after
+    assert f"{after - before:+,}" in page.locator("tr.step", has_text="moving").inner_text()
+    address = page.url
+    page.goto(address)
+    assert number(page) == after, "the address has all that is looked at"
+    page.get_by_role("button", name="Save these bounds").click()
+    page.wait_for_url("**/?tier=moving")
+    assert number(page) == after
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_anybody(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    home = page.url
+    first = page.locator(".card a").first.get_attribute("href")
+    for path in ("?tier=moving", "near?column=motion&side=low&motion=1..", "videos", "runs", (first or "")[1:]):
+        page.goto(home + path)
+        found = Axe().run(page).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious]
+
+
+def test_a_phone_s_width_shows_all_without_scrolling_sideways(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    for path in ("?tier=moving", "videos", "runs"):
+        page.goto(page.url.split("?")[0].rsplit("/", 1)[0] + "/" + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+def test_by_keyboard_alone_one_reaches_a_clip(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    handle = page.locator("input.low[aria-label='motion, at least']")
+    handle.focus()
+    before = number(page)
+    for _ in range(100):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
+    page.wait_for_url("**motion=*")
+    until(page, "!document.querySelector('.htmx-request')")
+    assert number(page) < before
+    page.locator(".card a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/clips/*")
+    assert page.locator("video").count() == 1
