@@ -174,10 +174,10 @@ def _each(rows: Rows) -> Iterator[dict[str, Any]]:
 
 
 def _json(row: dict[str, Any]) -> str:
-    return json.dumps(row, default=_plain, allow_nan=False) + "\n"
+    return json.dumps(row, default=plain, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -1,4 +1,6 @@
-"""Commands that look at a pyramid, as the command line reads them: `stats`. `cli` takes them in, and has the others."""
+"""Commands that look at a pyramid, as the command line reads them: `stats`, `export`. `cli` takes them in, and has the
+others.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +33,31 @@ def stats(
     from pipelines.render import stats as render
 
     render.stats(stats(Request(pyramid, tuple(context.args), tier, caption_by, by, output)), as_json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def export(
+    context: typer.Context,
+    pyramid: PyramidArg,
+    layout: Annotated[
+        str,
+        typer.Option("--as", metavar="LAYOUT", help="jsonl, parquet, finetrainers, pairs, fiftyone or webdataset."),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="A new folder, or one to go on with; path or URI.")],
+    tier: Annotated[str | None, typer.Option(help="Only clips of this tier.")] = None,
+    names: Annotated[str, typer.Option(help="Names of the files, as '{source}_{shot}_{clip_id}'.")] = "{clip_id}",
+    buckets: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Of webdataset: part it by the buckets of this table.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of --buckets: as in `freeze`.")] = 42,
+    caption_by: CaptionByOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export clips, by ranges as in `query`, in the layout that a trainer reads. Run it again to go on."""
+    from pipelines.commands.pyramid.export import Request, export
+    from pipelines.render import exports as render
+
+    request = Request(pyramid, layout, output, tuple(context.args), tier, caption_by, names, buckets, seed)
+    with render.exporting(as_json) as told:
+        found = export(request, told)
+    render.exported(found, as_json)

@@ -1,0 +1,1 @@
+"""Clips for other programs, in the layouts that trainers and viewers read. `export` does it: start there."""

@@ -1,0 +1,3 @@
+from tests.curation.pyramid.conftest import pyramid
+
+__all__ = ["pyramid"]
