@@ -23,16 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from curation.contract import BEFORE_FORMAT_4, BLOB_FIELD, FORMAT_VERSION, SCORES, score_fields
+from curation.contract import BLOB_FIELD, FORMAT_VERSION, SCORES, score_fields
 from curation.errors import UserError
 from curation.pyramid.history import recipes
 from curation.pyramid.queries.query import Query, default_columns
 from curation.pyramid.storage import about as about_file
 from curation.pyramid.storage import address, datasets
 from curation.pyramid.storage.about import About, looked_up, ready
-from curation.pyramid.storage.datasets import BYTES, create, of_space, schema
+from curation.pyramid.storage.datasets import BYTES, of_space, schema
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.lookup import chunks, firsts, select
+from curation.pyramid.storage.making import made
 from curation.pyramid.tiering.tiers import Tiers
 from curation.retry import explained, retrying
 from curation.spaces import CLIP_SPACE, SPACES, Space
@@ -100,7 +101,7 @@ class Pyramid:
         if looked_up(place, storage_options) is not None:
             raise UserError(f"{place} is a pyramid already", "open it, or choose another path")
         about = About(tiers, recipe_name, scores=tuple(scores), under_way=under_way, spaces=tuple(spaces))
-        return cls._make(place, about, storage_options, recipe_text)
+        return cls(place, made(place, about, storage_options, recipe_text), storage_options)
 
     @classmethod
     def find(
@@ -110,38 +111,6 @@ class Pyramid:
         place, storage_options = address.located(uri, storage_options)
         found = looked_up(place, storage_options)
         return None if found is None else cls(place, found if unready else ready(place, found), storage_options)
-
-    @classmethod
-    def _make(
-        cls, place: str, about: About, storage_options: Mapping[str, str] | None, recipe_text: str | None = None
-    ) -> Pyramid:
-        what = f"cannot write to {place}"
-        options = about_file.options(place, storage_options)
-        files = Files(place, options)
-        try:
-            if not about_file.is_remote(place):
-                Path(place).mkdir(parents=True, exist_ok=True)
-            made = cls(place, about, storage_options)
-            for name in made.names:
-                retrying(what, lambda name=name: create(f"{place}/{name}.lance", made.schema(name), options))
-            columns = made.dataset("clips").schema.names
-            if about_file.read(place, options) is None and not {*BEFORE_FORMAT_4}.isdisjoint(columns):
-                raise UserError(f"{place} holds what an older Ziggurat began to make", "remove it, or choose another")
-            with about_file.changing(place):
-                # Another job may have been faster: its pyramid is the one.
-                there = retrying(what, lambda: about_file.read(place, options))
-                if there is None:
-                    if recipe_text is not None:
-                        version = retrying(what, lambda: recipes.keep(files, recipe_text))
-                        digest = recipes.digest(recipe_text)
-                        about = replace(about, recipe_version=version, recipe_sha256=digest)
-                    retrying(what, lambda: about_file.write(place, about, options))
-        except OSError as error:
-            raise explained(error, what) or UserError(
-                f"cannot write to {place} ({error.strerror or str(error)[:200]})",
-                "check that it is a folder you may write to",
-            ) from error
-        return cls(place, about if there is None else ready(place, there), storage_options)
 
     @classmethod
     def open_or_create(
@@ -160,7 +129,7 @@ class Pyramid:
         place, storage_options = address.located(uri, storage_options)
         if looked_up(place, storage_options) is None:
             about = About(tiers, recipe_name, scores=tuple(scores), spaces=tuple(spaces))
-            return cls._make(place, about, storage_options, recipe_text)
+            return cls(place, made(place, about, storage_options, recipe_text), storage_options)
         return cls.open(place, storage_options)
 
     @property
@@ -300,9 +269,9 @@ class Pyramid:
         about_file.write(self.uri, about, self.storage_options)
 
     def _as(self, about: About) -> Pyramid:
-        made = Pyramid(self.uri, about, self.storage_options)
-        made._session = self._session
-        return made
+        other = Pyramid(self.uri, about, self.storage_options)
+        other._session = self._session
+        return other
 
     def dataset_uri(self, name: str) -> str:
         assert name in self.names, name
