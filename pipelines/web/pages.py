@@ -4,6 +4,8 @@
     /grid        more of the grid, as one scrolls                              (a fragment)
     /near        what lies just inside and just outside a bound, side by side
     /clips/ID    one clip: film, frames, scores, caption, source, lineage, copies, what is like it
+    /copies      clips beside the better ones that they are copies of, the least alike first
+    /manifests   what was frozen, and what no bucket took
     /videos      sources that were not taken, by reason, with what was measured
     /runs        runs, at work or ended
     /enter       the link that the service opens with: begins a session
@@ -17,18 +19,20 @@ from __future__ import annotations
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from curation.contract import Status
+from curation.contract import LIKENESS, Status
 from curation.errors import UserError
 from curation.pyramid.history import runs as records
 from curation.pyramid.history.census import census
 from curation.pyramid.queries.paging import Place, page
 from curation.pyramid.queries.videos import listing
+from curation.pyramid.similar.places import BEST
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retention import tier_report
 from curation.pyramid.tiering.tiers import Range, is_score, single
@@ -39,12 +43,15 @@ from pipelines.api.routes.clips import ClipId, clip
 from pipelines.api.served import SESSION_S, Served
 from pipelines.api.shapes import rows
 from pipelines.commands.pyramid import tiers as moving
+from pipelines.commands.shards import freeze as freezing
+from pipelines.commands.shards import manifests as shards
 from pipelines.commands.similar import search
 from pipelines.web import views
 from pipelines.web.state import State
 
 HOME = Path(__file__).parent
-A_PAGE, FOUND, NEAR, VIDEOS = 48, 60, 12, 200
+A_PAGE, FOUND, NEAR, VIDEOS, PAIRS = 48, 60, 12, 200, 24
+_FORM = 16 << 10
 router = APIRouter(include_in_schema=False, dependencies=[Reading], default_response_class=HTMLResponse)
 entrance = APIRouter(include_in_schema=False)
 templates = Jinja2Templates(HOME / "templates")
@@ -62,7 +69,18 @@ def state(request: Request, pyramid: Here) -> State:
     return State.of(pyramid, request.query_params.multi_items())
 
 
+async def sent(request: Request) -> dict[str, str]:
+    """The fields of a form."""
+    content = bytearray()
+    async for some in request.stream():
+        content += some
+        if len(content) > _FORM:
+            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "this is no form of a page")
+    return dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+
+
 Looking = Annotated[State, Depends(state)]
+Sent = Annotated[dict[str, str], Depends(sent)]
 
 
 @entrance.get("/enter")
@@ -181,6 +199,42 @@ def videos(request: Request, pyramid: Here, status: Status = Status.REJECTED, re
         total=found.count(),
         remedies=remedies,
     )
+
+
+@router.get("/copies")
+def copies(request: Request, pyramid: Here, after: Annotated[str | None, Query(max_length=500)] = None) -> Response:
+    """Pairs of a copy and the better clip, those near the threshold first."""
+    if LIKENESS not in pyramid.scores:
+        return _drawn(request, pyramid, "copies.html", pairs=[], more=None, total=None)
+    columns = dict.fromkeys((*views.COLUMNS, *pyramid.scores, BEST))
+    found = pyramid.query().having(BEST).order(LIKENESS).columns(*columns)
+    got = page(found, PAIRS, Place.of(after) if after else None)
+    some = rows(got.rows)
+    bests = pyramid.query().where(clip_id=[row[BEST] for row in some] or "").columns(*columns).limit(PAIRS)
+    cards = {row["clip_id"]: views.card(row, pyramid.scores) for row in rows(bests.to_table())}
+    pairs = [(row[LIKENESS], views.card(row, pyramid.scores), cards.get(row[BEST])) for row in some]
+    more = None if got.following is None else f"/copies?after={got.following.encoded()}"
+    return _drawn(request, pyramid, "copies.html", pairs=pairs, more=more, total=found.at(got.version).count())
+
+
+@router.get("/manifests")
+def manifests(request: Request, pyramid: Here) -> Response:
+    """What was frozen."""
+    found = [one.manifest for one in shards.manifests(pyramid.uri)]
+    return _drawn(request, pyramid, "manifests.html", manifests=found)
+
+
+@router.post("/manifests", dependencies=[Writing])
+def freeze(pyramid: Here, look: Looking, form: Sent) -> Response:
+    """Freeze what is looked at: a tier as it is in force, and the conditions beside it."""
+    if look.tier is not None and look.bounds:
+        told = f"the bounds that are tried are not those of {look.tier}"
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, told, "save them first, or take them back")
+    wanted = [f"--{column}={value}" for column, value in look.typed.items() if column in {*look.bounds, *look.others}]
+    freezing.freeze(
+        freezing.Request(pyramid.uri, form.get("name", ""), wanted, look.tier, without_captions="bare" in form)
+    )
+    return RedirectResponse("/manifests", HTTPStatus.SEE_OTHER)
 
 
 @router.get("/runs")

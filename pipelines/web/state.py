@@ -19,7 +19,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, check_column
 from pipelines.commands.pyramid.query import asked
 
-OTHERS = ("tier", "order", "after", "text", "like", "page")
+OTHERS = ("tier", "order", "after", "text", "like", "column", "side", "name")
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,15 @@ def test_nothing_serious_stands_in_the_way_of_anybody(page: Page, scheme: str) -
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     home = page.url
     first = page.locator(".card a").first.get_attribute("href")
-    for path in ("?tier=moving", "near?column=motion&side=low&motion=1..", "videos", "runs", (first or "")[1:]):
+    for path in (
+        "?tier=moving",
+        "near?column=motion&side=low&motion=1..",
+        "videos",
+        "runs",
+        "copies",
+        "manifests",
+        (first or "")[1:],
+    ):
         page.goto(home + path)
         found = Axe().run(page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import html
 import re
 
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
+from curation.contract import LIKENESS
+from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.storage.columns import add_scores
 from curation.pyramid.store import Pyramid
 from pipelines.api.guard import COOKIE, HEADERS
 from pipelines.api.served import Served
 from pipelines.web.state import State
+from training.data import bucket_table
 
 CARD = re.compile(r'<a class="picture" href="/clips/([0-9a-f]+)">')
 MORE = re.compile(r'hx-get="(/grid[^"]*)"')
@@ -85,8 +90,49 @@ def test_videos_that_were_not_taken_and_runs(client: TestClient) -> None:
     assert "curate" in client.get("/runs").text
 
 
+def test_copies_stand_beside_the_better_ones(client: TestClient, pyramid: Pyramid) -> None:
+    assert "ziggurat duplicates" in client.get("/copies").text
+    add_scores(pyramid, [LIKENESS])
+    opened = pyramid.having([LIKENESS])
+    best, *others = opened.query().ids()
+    rows = [
+        {"clip_id": name, LIKENESS: 2.0 + at / 10, f"{LIKENESS}_by": "r", "duplicate_of": best if at < 3 else None}
+        for at, name in enumerate(others)
+    ]
+    schema = pa.schema([opened.schema("clips").field(name) for name in rows[0]])
+    Committer(opened).commit(Batch(clip_updates=[pa.Table.from_pylist(rows, schema=schema)]))
+    text = client.get("/copies").text
+    assert "3 clips are copies" in text
+    assert CARD.findall(text) == [name for one in others[:3] for name in (one, best)]
+    assert set(client.get(f"/api/clips/{best}").json()["copies"]) == set(others[:3])
+    assert client.get(f"/api/clips/{others[0]}").json()["copies"][0] == best
+
+
+def test_what_is_looked_at_is_frozen(client: TestClient, pyramid: Pyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = bucket_table.from_toml("side_multiple = 32\n[buckets.128px]\n16 = { batch = 2 }\n")
+    monkeypatch.setitem(bucket_table.PRESETS, "stage1", table)
+    assert "nothing was frozen yet" in client.get("/manifests").text
+    tried = client.post("/manifests?tier=moving&motion=1..", data={"name": "first"})
+    assert tried.status_code == 422 and "not those of moving" in tried.text
+    assert client.post("/manifests?tier=moving", data={"name": "../x"}).status_code == 422
+    assert client.post("/manifests?tier=moving", data={"name": "first"}).status_code == 422, "no clip has a caption"
+    done = client.post("/manifests?tier=moving", data={"name": "first", "bare": "on"}, follow_redirects=False)
+    assert done.status_code == 303, done.text
+    assert "first" in client.get("/manifests").text
+    assert client.post("/manifests", content=b"a=" + b"b" * 20_000).status_code == 413
+
+
 def test_the_link_leads_in_and_no_page_opens_without(stranger: TestClient, served: Served) -> None:
-    for path in ("/", "/grid", "/near?column=motion&side=low", "/videos", "/runs", f"/clips/{'f' * 32}"):
+    for path in (
+        "/",
+        "/grid",
+        "/near?column=motion&side=low",
+        "/videos",
+        "/runs",
+        "/copies",
+        "/manifests",
+        f"/clips/{'f' * 32}",
+    ):
         assert stranger.get(path).status_code == 401, path
     assert stranger.post("/tiers/moving?tier=moving&motion=1..").status_code == 401
     assert stranger.get("/enter?key=wrong").status_code == 403
