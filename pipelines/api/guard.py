@@ -23,8 +23,11 @@ from pipelines.api import tokens
 from pipelines.api.problems import ProblemError, document
 from pipelines.api.served import Served
 from pipelines.api.tokens import Token
+from pipelines.commands.similar.search import MOST_BYTES
 
 COOKIE = "ziggurat_session"
+_BODY = 1 << 20
+"""Bytes of a request's body at most, but for that of a picture."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _bearer = HTTPBearer(auto_error=False, description="A token of `ziggurat tokens`.")
 
@@ -42,7 +45,7 @@ HEADERS = {
 
 
 class Door:
-    """Refuses requests under a strange name, and puts `HEADERS` on all answers."""
+    """Refuses requests under a strange name and too large ones, and puts `HEADERS` on all answers."""
 
     def __init__(self, app: ASGIApp, served: Served) -> None:
         self._app, self._served = app, served
@@ -59,12 +62,22 @@ class Door:
                 message["headers"] = [*message["headers"], *(pair for pair in new if pair[0] not in there)]
             await send(message)
 
-        request, hosts = Request(scope, receive), self._served.settings.hosts
+        request = Request(scope, receive)
+        refused = self._refused(request)
+        await (self._app if refused is None else document(request, refused))(scope, receive, answer)
+
+    def _refused(self, request: Request) -> ProblemError | None:
+        """Why a request goes no further, whoever sends it."""
+        hosts = self._served.settings.hosts
         if hosts is not None and _name(request.headers.get("host", "")) not in hosts:
-            told = ProblemError(HTTPStatus.MISDIRECTED_REQUEST, "the service is not called so", "call it by its name")
-            await document(request, told)(scope, receive, answer)
-            return
-        await self._app(scope, receive, answer)
+            return ProblemError(HTTPStatus.MISDIRECTED_REQUEST, "the service is not called so", "call it by its name")
+        if "transfer-encoding" in request.headers:
+            return ProblemError(HTTPStatus.LENGTH_REQUIRED, "how long the body is has to be said before it comes")
+        length = request.headers.get("content-length", "0")
+        most = MOST_BYTES if request.url.path.endswith("/search/image") else _BODY
+        if not length.isdecimal() or int(length) > most:
+            return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {most:,} bytes here")
+        return None
 
 
 def _name(host: str) -> str | None:

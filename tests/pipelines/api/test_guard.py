@@ -151,6 +151,17 @@ def test_a_service_on_loopback_answers_to_its_own_names_alone(client: TestClient
     assert answer.status_code in (400, 421), answer.status_code
 
 
+def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
+    large = client.post("/api/tiers/preview", content=b"x" * (2 << 20))
+    assert large.status_code == 413 and large.headers["content-type"] == MEDIA_TYPE
+    lying = client.post("/api/search/image", content=b"x", headers={"Content-Length": str(1 << 40)})
+    assert lying.status_code == 413
+    without = client.post("/api/tiers/preview", content=(b"x" for _ in range(3)))
+    assert without.status_code == 411
+    picture = client.post("/api/search/image", content=bytes(2 << 20))
+    assert picture.status_code == 422, "a picture may be larger"
+
+
 def test_every_answer_keeps_other_pages_out(client: TestClient) -> None:
     for path in ("/health", "/api/tiers", "/api/nothing", "/api/clips?motion=x"):
         found = client.get(path).headers
