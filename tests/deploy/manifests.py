@@ -14,6 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "chart"
+COMPOSE = ("compose.yaml", "compose.store.yaml")
 PLAIN = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.name != "values.yaml")
 RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 CLUSTERS = {"RayCluster": "spec", "RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
@@ -112,5 +113,5 @@ def of_kind(made: list[Document], kind: str) -> list[Document]:
 
 def compose() -> dict[str, Document]:
     """The services of both compose files."""
-    texts = [(DEPLOY / name).read_text() for name in ("compose.yaml", "compose.store.yaml")]
-    return {name: service for text in texts for name, service in yaml.safe_load(text)["services"].items()}
+    whole = [yaml.safe_load((DEPLOY / name).read_text()) for name in COMPOSE]
+    return {name: service for one in whole for name, service in one["services"].items()}
