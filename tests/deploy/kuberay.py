@@ -1,8 +1,8 @@
-"""A structural check of KubeRay's kinds, written by hand: which fields there are, of which type, and which there must be.
+"""A structural check of KubeRay's kinds, written by hand: which fields there are, of which type, which there must be.
 
 It is no schema of KubeRay's. KubeRay publishes its schemas as custom resource definitions in its own chart, which no
-package index has; these are the fields of KubeRay 1.6 that `deploy/` uses or might, by its API reference. Pods' templates
-and services inside are core Kubernetes, and checked by its published schemas where this returns them.
+package index has; these are the fields of KubeRay 1.6 that `deploy/` uses or might, by its API reference. Pods'
+templates and services inside are core Kubernetes: they are returned, for its published schemas.
 """
 
 from __future__ import annotations
@@ -197,4 +197,4 @@ def _groups(document: dict[str, Any]) -> Iterator[str]:
     for group in groups:
         least, now, most = (group.get(f"{key}eplicas", 0) for key in ("minR", "r", "maxR"))
         if not least <= now <= most:
-            yield f"group {group.get('groupName')} has {least}, {now} and {most} replicas at the least, now and at the most"
+            yield f"group {group.get('groupName')} has {now} replicas, not {least} to {most}"

@@ -1,4 +1,4 @@
-"""What deploy/ has, as data: the plain manifests, the chart rendered under several values, and the pods in all of them."""
+"""What deploy/ has, as data: the plain manifests, the chart rendered under several values, the pods in all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 CLUSTERS = {"RayCluster": "spec", "RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
 
 LEAST: dict[str, Any] = {"pyramid": "s3://b/p"}
-JOB = {"enabled": True, "command": ["ziggurat", "train", "s3://b/p#one", "--address", "auto"], "groups": ["training"]}
+JOB = {"enabled": True, "command": ["ziggurat", "train", "s3://b/p#one", "--to", "s3://b/one"], "groups": ["training"]}
 VALUES: dict[str, dict[str, Any]] = {
     "least": LEAST,
     "all": {
@@ -103,7 +103,9 @@ def pods(made: list[Document]) -> list[Pod]:
     for where, spec in ray_specs(made):
         found.append(Pod(f"{where}: head", spec["headGroupSpec"]["template"]))
         found += [Pod(f"{where}: {group['groupName']}", group["template"]) for group in spec["workerGroupSpecs"]]
-    found += [Pod(f"Deployment {one['metadata']['name']}", one["spec"]["template"]) for one in of_kind(made, "Deployment")]
+    found += [
+        Pod(f"Deployment {one['metadata']['name']}", one["spec"]["template"]) for one in of_kind(made, "Deployment")
+    ]
     return found
 
 

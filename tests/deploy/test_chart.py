@@ -10,7 +10,9 @@ import pytest
 
 from tests.deploy.manifests import CHART, DEPLOY, LEAST, PLAIN, VALUES, Document, of_kind, pods, ray_specs, rendered
 
-helm = pytest.importorskip("helm_python", reason="helm-python-sdk, which renders the chart, has a build for x86-64 alone")
+helm = pytest.importorskip(
+    "helm_python", reason="helm-python-sdk, which renders the chart, has a build for x86-64 alone"
+)
 
 
 def workers(made: list[Document], kind: str) -> dict[str, Document]:
@@ -73,7 +75,10 @@ def test_there_are_gpu_groups_for_clip_captions_encoding_and_training() -> None:
 
 def test_spot_workers_go_to_spot_nodes_and_others_do_not() -> None:
     made = rendered({**LEAST, "spot": {"nodeSelector": {"cloud/spot": "true"}}})
-    spot = {name: "cloud/spot" in group["template"]["spec"].get("nodeSelector", {}) for name, group in workers(made, "RayCluster").items()}
+    spot = {
+        name: "cloud/spot" in group["template"]["spec"].get("nodeSelector", {})
+        for name, group in workers(made, "RayCluster").items()
+    }
     assert spot == {"cpu": True, "clip": True, "captions": True, "encoding": True, "training": False}
 
 
@@ -88,7 +93,7 @@ def test_a_job_has_the_groups_that_it_names_and_a_worker_in_each() -> None:
 def test_words_of_a_job_reach_the_shell_as_they_are() -> None:
     import shlex
 
-    command = ["ziggurat", "search", "s3://b/p", "a red fox; $(rm -rf ~) \"runs\""]
+    command = ["ziggurat", "search", "s3://b/p", 'a red fox; $(rm -rf ~) "runs"']
     (job,) = of_kind(rendered({**LEAST, "job": {"enabled": True, "command": command}}), "RayJob")
     assert shlex.split(job["spec"]["entrypoint"]) == command
 

@@ -37,7 +37,9 @@ def test_no_secret_is_in_a_manifest(made: list[Document]) -> None:
     assert not of_kind(made, "Secret")
     for pod in pods(made):
         for container in pod.containers:
-            secret = [one["name"] for one in container.get("env", []) if re.search("TOKEN|SECRET|KEY|PASS", one["name"])]
+            secret = [
+                one["name"] for one in container.get("env", []) if re.search("TOKEN|SECRET|KEY|PASS", one["name"])
+            ]
             assert all("valueFrom" in variables(container)[name] for name in secret), pod.where
             assert all("secretRef" in one for one in container.get("envFrom", [])), pod.where
 
@@ -104,7 +106,7 @@ def test_a_policy_denies_by_default(made: list[Document]) -> None:
 
 
 def test_what_policies_let_in_is_named(made: list[Document]) -> None:
-    """Each rule has a peer; from other namespaces the operator alone reaches the job API, and nobody Ray's other ports."""
+    """Each rule has a peer; of other namespaces the operator alone reaches the job API, and nobody Ray's other ports."""
     for policy in of_kind(made, "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
             assert rule.get("from"), policy["metadata"]["name"]
