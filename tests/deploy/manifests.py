@@ -20,7 +20,11 @@ RAY_KINDS = ("RayCluster", "RayJob", "RayService")
 CLUSTERS = {"RayCluster": "spec", "RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
 
 LEAST: dict[str, Any] = {"pyramid": "s3://b/p"}
-JOB = {"enabled": True, "command": ["ziggurat", "train", "s3://b/p#one", "--to", "s3://b/one"], "groups": ["training"]}
+JOB = {
+    "enabled": True,
+    "command": "ziggurat train s3://b/p#one --to s3://b/one --address auto".split(),
+    "groups": ["training"],
+}
 VALUES: dict[str, dict[str, Any]] = {
     "least": LEAST,
     "all": {

@@ -121,6 +121,15 @@ def test_the_service_selects_the_deployment_s_pods() -> None:
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
+def test_a_job_of_another_release_reaches_the_endpoint_and_nothing_else_of_this_one() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(rendered(VALUES["all"]), "NetworkPolicy")}
+    ours = {"ziggurat/release": "ziggurat", "ziggurat/part": "ray"}
+    anyone, port = [{"podSelector": {"matchLabels": {"ziggurat/part": "ray"}}}], [{"protocol": "TCP", "port": 8000}]
+    same = [{"podSelector": {"matchLabels": ours}}]
+    assert policies["ziggurat-ray"]["ingress"] == [{"from": same}, {"from": anyone, "ports": port}]
+    assert policies["ziggurat-ray"]["egress"] == [{"to": same}, {"to": anyone, "ports": port}]
+
+
 def test_storage_comes_by_reference() -> None:
     made = rendered({**LEAST, "storage": {"secret": "bucket", "claim": "videos"}})
     for pod in pods(made):

@@ -16,22 +16,7 @@ import yaml
 
 from pipelines.cli import app
 from tests.deploy.manifests import DEPLOY, ROOT, Document, compose, of_kind, pods
-
-PAGE = ROOT / "docs" / "deploy.md"
-
-
-def of_page(program: str) -> list[list[str]]:
-    """The command lines of the page that call `program`, themselves or by `exec` in a container."""
-    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("    ")]
-    found = []
-    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if "exec" in words:
-            words = words[words.index("exec") :]
-            words = words[words.index(program) :] if program in words else []
-        if words and words[0] == program:
-            found.append(words)
-    return found
+from tests.deploy.page import PAGE, commands
 
 
 def of_manifests(made: list[Document]) -> Iterator[list[str]]:
@@ -81,11 +66,11 @@ def test_commands_in_manifests_are_there(made: list[Document]) -> None:
 
 
 def test_commands_in_compose_are_there() -> None:
-    commands = {name: [str(word) for word in service["command"]] for name, service in compose().items()}
-    check_ziggurat(commands.pop("service"))
-    del commands["store"]
-    assert all(words[0] == "ray" for words in commands.values())
-    for words in commands.values():
+    called = {name: [str(word) for word in service["command"]] for name, service in compose().items()}
+    check_ziggurat(called.pop("service"))
+    del called["store"]
+    assert all(words[0] == "ray" for words in called.values())
+    for words in called.values():
         check_ray(words)
 
 
@@ -97,14 +82,14 @@ def test_commands_of_ray_up_are_there() -> None:
 
 
 def test_commands_in_the_page_are_there() -> None:
-    found = of_page("ziggurat")
+    found = commands("ziggurat")
     assert {words[1] for words in found} >= {"curate", "serve", "tokens", "doctor", "tiers"}
     for words in found:
         check_ziggurat(words)
 
 
 def test_commands_of_ray_in_the_page_are_there() -> None:
-    found = of_page("ray")
+    found = commands("ray")
     assert {words[1] for words in found} >= {"start", "stop"}
     for words in found:
         check_ray(words)

@@ -106,7 +106,7 @@ def test_a_policy_denies_by_default(made: list[Document]) -> None:
 
 
 def test_what_policies_let_in_is_named(made: list[Document]) -> None:
-    """Each rule has a peer; of other namespaces the operator alone reaches the job API, and nobody Ray's other ports."""
+    """Each rule has a peer; of others the operator alone reaches the job API, and nobody Ray's other ports."""
     for policy in of_kind(made, "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
             assert rule.get("from"), policy["metadata"]["name"]

@@ -61,7 +61,7 @@ workerGroupSpecs:
   - groupName: {{ $name }}
     replicas: {{ $group.replicas }}
     minReplicas: {{ $group.replicas }}
-    maxReplicas: {{ $group.most }}
+    maxReplicas: {{ max (int $group.replicas) (int $group.most) }}
     rayStartParams: {disable-usage-stats: "true"}
     template:
       metadata:
