@@ -18,7 +18,7 @@ def commands(program: str, heading: str | None = None) -> list[list[str]]:
     found = []
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
-        if "exec" in words:
+        if "exec" in words and words[0] != program:
             words = words[words.index("exec") :]
             words = words[words.index(program) :] if program in words else []
         if words and words[0] == program:

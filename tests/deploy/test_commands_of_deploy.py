@@ -90,6 +90,9 @@ def test_commands_in_the_page_are_there() -> None:
 
 def test_commands_of_ray_in_the_page_are_there() -> None:
     found = commands("ray")
+    for words in found:
+        if words[1] == "exec":
+            check_ziggurat(shlex.split(words[3]))
     assert {words[1] for words in found} >= {"start", "stop"}
     for words in found:
         check_ray(words)
