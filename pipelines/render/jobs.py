@@ -103,6 +103,8 @@ def _eta(job: Job) -> str:
     if job.state != "running" or job.progress is None:
         return "-"
     left = job.progress
+    if not left.total and not left.stages:  # it has not been told yet what there is to do
+        return "unknown"
     eta = (
         "unknown" if left.eta_s is None else f"{left.eta_s / 60:.0f} min" if left.eta_s >= 90 else f"{left.eta_s:.0f} s"
     )

@@ -116,12 +116,9 @@ def _option(parameter: Any, value: Any) -> Iterator[str]:
     if isinstance(value, bool):
         yield parameter.opts[0] if value else parameter.secondary_opts[0]
         return
+    long = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
     for one in value if isinstance(value, (list, tuple)) else [value]:
-        if str(one).startswith("-") and parameter.opts[-1].startswith("--"):
-            yield f"{parameter.opts[0]}={one}" if parameter.opts[0].startswith("--") else f"{parameter.opts[-1]}={one}"
-        else:
-            yield parameter.opts[0]
-            yield str(one)
+        yield from [f"{long}={one}"] if str(one).startswith("-") else [long, str(one)]
 
 
 class _Places:

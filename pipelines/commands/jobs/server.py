@@ -7,6 +7,7 @@ is imported before it is asked for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ LIVE = ("PENDING", "RUNNING")
 
 _OUTDO = (SERVER_VARIABLE, "RAY_ADDRESS")
 _CONNECT_S = 4.0
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _T = TypeVar("_T")
 
 
@@ -115,6 +117,8 @@ class _RayServer:
     def _made(self, address: str) -> Any:
         from ray.job_submission import JobSubmissionClient
 
+        for chatty in _CHATTY:
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         server = self
 
         class Bounded(JobSubmissionClient):
@@ -163,14 +167,14 @@ class _RayServer:
             raise self._line(job, error) from error
 
     def _line(self, job: str, error: Exception) -> UserError:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = _said(error)
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if (isinstance(error, RuntimeError) and "ray[default]" in said) or isinstance(error, ModuleNotFoundError):
             return UserError("jobs need Ray's job client", "pip install 'ziggurat[jobs]'")
         if "AuthenticationError" in kinds:
             told = "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or RAY_AUTH_MODE=disabled for a cluster without tokens"
             return UserError(f"{self.address} does not let us in: {said.partition('. ')[0].rstrip('.')}", told)
-        if "Timeout" in kinds or isinstance(error, ConnectionError) or "ConnectionError" in kinds:
+        if kinds & {"Timeout", "TimeoutError"} or isinstance(error, ConnectionError) or "ConnectionError" in kinds:
             return UserError(
                 f"no Ray job server answers at {self.address} ({_why(error)})",
                 "check the address, the network, and that its head runs with ray[default] and a dashboard",
@@ -184,8 +188,15 @@ class _RayServer:
         return UserError(f"the Ray job server at {self.address} refuses: {said[:300]}", "see the logs of its head node")
 
 
+def _said(error: Exception) -> str:
+    """The line that tells it: of a traceback that the server has sent, its last one."""
+    lines = [line for line in str(error).splitlines() if any(map(str.isalnum, line))] or [type(error).__name__]
+    return (lines[-1] if "Traceback" in lines[0] else lines[0]).strip()
+
+
 def _why(error: Exception) -> str:
-    return "no answer in time" if "Timeout" in {kind.__name__ for kind in type(error).__mro__} else "no connection"
+    late = {"Timeout", "TimeoutError"} & {kind.__name__ for kind in type(error).__mro__}
+    return "no answer in time" if late else "no connection"
 
 
 async def _told_lines(lines: AsyncIterator[str], tell: Callable[[str], None]) -> None:
