@@ -61,6 +61,8 @@ class Client:
         return f"Running entrypoint for job {self.get_job_info(job).submission_id}\n"
 
     async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        if job not in self.found:  # as aiohttp says that the handshake was refused
+            raise Exception("404, message='Invalid response status', url='ws://127.0.0.1:8265/api/jobs/x/logs/tail'")
         for line in (self.get_job_logs(job), "one\n", "two\n"):
             yield line
 

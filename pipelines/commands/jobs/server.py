@@ -146,7 +146,7 @@ class _RayServer:
         return self._ask(job, lambda: self._client.get_job_logs(job))
 
     def follow(self, job: str, tell: Callable[[str], None]) -> None:
-        self.job(job)  # Ray's stream says nothing of a job that is not there
+        self.job(job)  # the stream of one that is not there ends in words of the web's
         self._ask(job, lambda: asyncio.run(_told_lines(self._client.tail_job_logs(job), tell)))
 
     def stop(self, job: str) -> bool:
