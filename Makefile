@@ -66,7 +66,12 @@ GPU_PYTHON ?= python3
 test-gpu:
 	$(GPU_PYTHON) -m pytest -m 'not slow' --timeout-method thread tests/kernels tests/gpu
 
-test-slow: $(VENV)/dev
+# Ray's job server comes with packages that make each of its starts dearer: not for the quick tests.
+$(VENV)/jobs: $(VENV)/dev
+	$(PIP) --editable '.[jobs]'
+	touch $@
+
+test-slow: $(VENV)/dev $(VENV)/jobs
 	$(BIN)/pytest -m slow
 
 VIDEOS ?= ../shared/videos

@@ -21,6 +21,7 @@ import typer
 
 from curation.errors import UserError
 from curation.printable import printable
+from pipelines.commands.jobs import app as jobs_on_ray
 from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg, RetryOption
 from pipelines.commands.pyramid import app as looking
@@ -301,11 +302,12 @@ app.add_typer(looking.app)
 app.add_typer(similar.app)
 app.add_typer(lifecycle.app)
 app.add_typer(shards.app)
+app.add_typer(jobs_on_ray.app)
 app.add_typer(service.app)
 app.add_typer(training.app)
 
 
-_RESUMES = ("curate", "cut", "caption", "embed", "forget", "encode", "train")
+_RESUMES = ("curate", "cut", "caption", "embed", "forget", "encode", "train", "retry")
 
 
 def main(arguments: list[str] | None = None, last: bool = False) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-from curation.contract import Source, Verdict
+from curation.contract import Reason, Source, Verdict
 from curation.errors import UserError
 from curation.inputs.sources import Refused
 from curation.media.plan import MediaPlan
@@ -79,7 +79,7 @@ class Watch(StageWatch, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run: what it works on and with."""
+    """One run: what it works on and with. `reason`: it tries again what ended for this reason, and that alone."""
 
     name: str
     pyramid: Pyramid
@@ -93,10 +93,13 @@ class Job:
     retry_quarantined: bool = False
     captions: Sequence[Captions] = ()
     embeddings: Sequence[Embedding] = ()
+    reason: Reason | None = None
 
     @property
     def again(self) -> tuple[str, ...]:
         """The kinds of failures that this run tries again."""
+        if self.reason is not None:
+            return ()
         return (PASSING, LASTING) if self.retry_quarantined else (PASSING,)
 
     @property
@@ -137,6 +140,7 @@ def working(
     name: str | None = None,
     captions: Sequence[Captions] = (),
     embeddings: Sequence[Embedding] = (),
+    reason: Reason | None = None,
 ) -> Iterator[Job]:
     """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
     if wants_gpu := next((one for one in embeddings if one.gpus and not resources.gpus), None):
@@ -152,7 +156,7 @@ def working(
     for dataset in ("videos", "clips"):
         retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
     coordinator, mine = start_coordinator(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
-    settings = (coordinator, mine, filters, retry_quarantined, captions, embeddings)
+    settings = (coordinator, mine, filters, retry_quarantined, captions, embeddings, reason)
     yield Job(name, pyramid, recipe, resources, account, watch, *settings)
     mine.close()
 
@@ -185,11 +189,15 @@ def curate(
     account: Account,
     retry_quarantined: bool = False,
     name: str | None = None,
+    reason: Reason | None = None,
 ) -> None:
-    """Bring every entry into the pyramid. `account` says at the end what became of each; `name` is the run's."""
+    """Bring every entry into the pyramid. `account` says at the end what became of each; `name` is the run's. `reason`:
+    the entries are videos that ended for it, and are judged again whatever the ledger says.
+    """
     check_gpus(recipe, listed(recipe), bool(resources.gpus))
     blocks = (captions_of.listed(recipe), embeddings_of.listed(recipe))
-    with working(pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name, *blocks) as job:
+    settings = (pyramid, recipe, resources, watch, account, listed(recipe), retry_quarantined, name, *blocks, reason)
+    with working(*settings) as job:
         ledger = Ledger(pyramid, remember=True)
         with watch.searching("looking up what is settled"):
             stale = stale_uris(ledger, recipe.plan, retry_quarantined)
@@ -225,7 +233,13 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {score: filter_.why for filter_ in job.filters for score in filter_.scores}
     make = MeasureStage(
-        job.place, plan, limits, job.name, why, Claims(job.pyramid, job.coordinator, frame_fingerprints(plan))
+        job.place,
+        plan,
+        limits,
+        job.name,
+        why,
+        Claims(job.pyramid, job.coordinator, frame_fingerprints(plan)),
+        job.reason,
     )
     gpus = GPU_SHARE if job.recipe.decodes_on_gpu else 0.0
     stage = StageSpec("measure", make, gpus=gpus, give_up=make.give_up, counts_lost=True)
@@ -342,7 +356,9 @@ def _windows(entries: Iterable[Source | Refused], size: int, watch: Watch) -> It
 
 
 def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> list[Source | Refused]:
-    """The entries of a window that the ledger does not settle by name, size and time."""
+    """The entries of a window that the ledger does not settle by name, size and time; all of a retry's."""
+    if job.reason is not None:
+        return list(window)
     sources = [entry for entry in window if isinstance(entry, Source) and entry.uri not in stale]
     settled = settled_under(ledger, job.recipe.plan, sources, job.retry_quarantined)
     job.account.settled_before += sum(1 for source in sources if source in settled)

@@ -1,7 +1,8 @@
 """The entries that a list names: its rows resolved, looked up, and given their sizes and times.
 
-`sources` calls it for an argument that is a list. A name leads where `uris.resolve` lets it. Remote names are looked up
-several at a time, so that a second run sees by size and time that there is nothing to do.
+`sources` calls `listed` for an argument that is a list, a retry `named` for names that a ledger holds. A name leads
+where `uris.resolve` lets it. Remote names are looked up several at a time, so that a second run sees by size and time
+that there is nothing to do.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -45,6 +46,28 @@ def listed(system: fs.FileSystem, path: str, base: str, allow_outside: bool) -> 
         stores = _Stores()
         while some := list(islice(found, _LOOK_UP)):
             yield from pool.map(stores.looked_up, some)
+
+
+def named(videos: Iterable[tuple[Sequence[str], str]]) -> Iterator[Entry]:
+    """The entries of videos by their absolute names and URIs, each with its further columns: under every name that
+    leads somewhere, or, where none does, under all.
+    """
+    with ThreadPoolExecutor(_AT_A_TIME, "look-up") as pool:
+        stores = _Stores()
+
+        def looked_up(video: tuple[Sequence[str], str]) -> list[Entry]:
+            names, extra = video
+            found = [
+                replace(Source(name, 0) if (local := uris.local_path(name)) is None else _named(local), extra=extra)
+                for name in names
+            ]
+            found = [stores.looked_up(one) for one in found]
+            return [one for one in found if isinstance(one, Source)] or found
+
+        them = iter(videos)
+        while some := list(islice(them, _LOOK_UP)):
+            for entries in pool.map(looked_up, some):
+                yield from entries
 
 
 def _resolved(row: lists.Row, place: str, base: str, allow_outside: bool) -> Entry:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.status import Status
 
 from curation.printable import printable
+from curation.pyramid.history.runs import Progress
 from pipelines.encoding.account import EncodeAccount
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.looks import looking
@@ -67,6 +68,10 @@ class EncodeDisplay:
             looking(stage, coordinator, self._estimate, self._stall_s, lambda _, stalled: self.show(stalled)),
         ):
             yield
+
+    def progress(self) -> Progress:
+        """How far the run is, for its record."""
+        return self._estimate.progress()
 
     @property
     def _live(self) -> bool:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 from curation.contract import AMONG_OTHERS, CROWDING, LIKENESS, Source, Space
 from curation.embed.clusters import scikit_learn
 from curation.errors import UserError
+from curation.inputs.folders import Tally
+from curation.inputs.listed import named
 from curation.inputs.sidecars import Sidecars
 from curation.inputs.sources import NO_SIDECARS, Listing, Refused, list_sources
 from curation.printable import printable
 from curation.pyramid.history.census import census
+from curation.pyramid.queries.videos import listing
 from curation.pyramid.similar import vectors
 from curation.pyramid.similar.clusters import in_force, nothing
 from curation.pyramid.storage.columns import add_scores, add_spaces, check_spaces
@@ -103,6 +106,27 @@ def run_curate(
         with _running(choice, to, options, display, checks.of_machine, sources, listing) as run:
             watch, name = run.record, run.record.name
             path.curate(entries, run.pyramid, choice.recipe, run.resources, watch, run.account, options.retry, name)
+    return display.account.exit_code
+
+
+def run_retry(uri: str, reason: str, options: Options) -> int:
+    """`ziggurat retry`: the videos that were rejected or quarantined for a reason once more, and no other, by the
+    pyramid's own recipe; their clips go the whole way.
+    """
+    choice, videos = _choice(uri, options), listing(Pyramid.open(uri), reason=reason)
+    captions.listed(choice.recipe)
+    blocks.listed(choice.recipe)
+    lost = sum(not names for names, _ in videos.names())
+    for notice in [f"videos with this reason that no name leads to: {lost}"] if lost else []:
+        print(f"note: {notice}", file=sys.stderr)
+    if videos.count() == lost:
+        print(f"note: nothing is left to be tried again for {reason}", file=sys.stderr)
+        return 0
+    with _shown(choice, options) as display:
+        entries = Listing(named(videos.names()), Tally())
+        with _running(choice, uri, options, display, checks.of_machine, listing=entries) as run:
+            settings = (run.pyramid, choice.recipe, run.resources, run.record, run.account, options.retry)
+            path.curate(entries, *settings, run.record.name, videos.reason)
     return display.account.exit_code
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from curation.contract import Reason
 from curation.printable import printable
 from curation.pyramid.history.census import Census
+from curation.pyramid.history.runs import Progress
 from curation.reasons import REASONS
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.execution.results.account import Account
@@ -128,6 +129,10 @@ class Display:
             "all_listed": self._screen.all_listed,
             "seconds": spent,
         }
+
+    def progress(self) -> Progress:
+        """How far the run is, for its record."""
+        return self._estimate.progress()
 
     def summary(self, now: Census, notices: list[str]) -> None:
         """The end of a run: every input accounted for, what the pyramid holds, and what the reader must know first."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from curation.filters.table import FILTERS
+from curation.pyramid.history.runs import Progress
 
 MEASURE = "measure"
 
@@ -102,6 +103,12 @@ class Estimate:
                 without.append(stage)
             seconds += clips * (each or 0.0)
         return Left(seconds, tuple(without))
+
+    def progress(self) -> Progress:
+        """The same as a run's record keeps it. From any thread."""
+        left = self.left()
+        paces = {stage: (pace.done, pace.seconds) for stage, pace in self._paces.copy().items() if pace.done}
+        return Progress(self.done, self.total, left.seconds, left.without, paces)
 
     def _clips_to_come(self) -> float:
         """How many clips each later stage will have: as many for each video as so far, all of which may be kept."""

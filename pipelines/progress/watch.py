@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from curation.pyramid.history.runs import Progress
 
 
 class Watch(Protocol):
@@ -23,4 +25,13 @@ class Watch(Protocol):
 
     def searching(self, what: str) -> AbstractContextManager[None]:
         """Say that the driver looks for something, or waits, until the block ends."""
+        ...
+
+
+@runtime_checkable
+class Reckons(Protocol):
+    """A watch that knows how far its run is."""
+
+    def progress(self) -> Progress:
+        """How far, from any thread."""
         ...

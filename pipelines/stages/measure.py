@@ -54,7 +54,9 @@ class Claims(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MeasureStage:
-    """Settings of `Measure`; `why` tells for each later score why it is null for now."""
+    """Settings of `Measure`; `why` tells for each later score why it is null for now. `again`: a reason for which
+    videos are judged anew that a rule has settled.
+    """
 
     place: Place
     plan: MediaPlan
@@ -62,6 +64,7 @@ class MeasureStage:
     job: str
     why: dict[str, str]
     claims: Callable[[], Claims]
+    again: Reason | None = None
 
     def __call__(self) -> Measure:
         return Measure(self)
@@ -108,7 +111,7 @@ class Measure:
         known = self._claims.known(raw.video_id)
         same_plan = known is not None and known.fingerprint == self._plan_id
         # Under another name it may have been tried again in this run already.
-        retry = known is not None and known.status is Status.QUARANTINED and known.job != self._set.job
+        retry = known is not None and known.job != self._set.job and self._is_tried_again(known)
         stale = self._claims.stale(raw.video_id) if same_plan else ()
         if same_plan and not stale and not retry:
             return SameContent(raw.video_id, raw.source, known=True)
@@ -152,6 +155,10 @@ class Measure:
                 return self._settled(raw.video_id, raw.source, _TAKEN_DOWN)
             ticket = retrying(f"writing to {uri}", lambda: write_samples_fragments(uri, frames, options))
         return MeasureDone(row, clips, ticket, replaces=replaces, decoded=found.tally.decoded)
+
+    def _is_tried_again(self, known: Known) -> bool:
+        again = self._set.again
+        return known.status is Status.QUARANTINED if again is None else known.reason == again
 
     def _taken_down(self, video_id: str) -> bool:
         return video_id in tombstones.read(Files(self._set.place.uri, self._set.place.storage_options))

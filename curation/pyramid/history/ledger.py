@@ -42,7 +42,7 @@ _PREFIX = 4
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger says of one content. `clips`: how many it has when it is done, `bytes`: its size, `job`: the run
-    that settled it, `tried`: the attempt that could not judge it since.
+    that settled it, `tried`: the attempt that could not judge it since, `reason`: why it is not done.
     """
 
     status: Status
@@ -54,6 +54,7 @@ class Known:
     job: str | None = None
     extra: str | None = None
     tried: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Ledger:
     def lookup(self, video_ids: Iterable[str]) -> dict[str, Known]:
         """The ledger's rows for those of `video_ids` that it has."""
         dataset = self.pyramid.dataset("videos")
-        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job", "extra", "tried"]
+        columns = ["video_id", "status", "fingerprint", "uris", "attempts", "clips", "bytes", "job", "extra"]
+        columns += ["tried", "reason"]
         columns = [name for name in columns if name in dataset.schema.names]  # an old pyramid has no `tried`
         found: dict[str, Known] = {}
         for some in chunks(video_ids, 5000):
@@ -117,6 +119,7 @@ class Ledger:
                     row["job"],
                     row["extra"],
                     row.get("tried"),
+                    row["reason"],
                 )
         return found
 

@@ -53,9 +53,25 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the stage is that a run is at: `done` of `total` units, videos or clips, as far as they are listed.
+
+    `eta_s`: seconds until all that is listed is through, None where nothing can be said; `eta_without`: stages to come
+    that are not in it. `stages`: units done and seconds spent by every stage, over the whole run.
+    """
+
+    done: int = 0
+    total: int = 0
+    eta_s: float | None = None
+    eta_without: tuple[str, ...] = ()
+    stages: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A record. Times are UTC in ISO 8601; `nodes`: the machines of the cluster; `account`: all counters, `ended` and
     `exit` (the command's code) are None until the run ends. `stopped_by`: the one line that an early end was told in.
+    `submission`: the id under which Ray was given the command as a job. `progress`: as of the last beat.
     """
 
     run: str
@@ -75,6 +91,8 @@ class Run:
     ended: Time | None = None
     exit: int | None = None
     stopped_by: str | None = None
+    submission: str | None = None
+    progress: Progress | None = None
 
 
 def write(files: Files, run: Run) -> None:

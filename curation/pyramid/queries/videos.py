@@ -66,6 +66,15 @@ class Listing:
         for batch in self._scanned(dataset):
             yield from self._whole(pa.Table.from_batches([batch])).to_batches()
 
+    def names(self) -> Iterator[tuple[list[str], str]]:
+        """Of each video the whole names by which it may be found again, none where it has only been called by its place
+        in a list; and its further columns, as JSON.
+        """
+        for batch in self.columns("uris", "extra").batches():
+            for row in batch.to_pylist():
+                names = [uri for uri in row["uris"] or () if uri.startswith("/") or "://" in uri]
+                yield names, row["extra"] or ""
+
     def _scanned(self, dataset: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
         yield from dataset.scanner(columns=self._there(dataset), filter=self._test(), limit=self.rows).to_batches()
 

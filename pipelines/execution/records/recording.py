@@ -19,14 +19,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from curation.pyramid.history import runs
-from curation.pyramid.history.runs import Run
+from curation.pyramid.history.runs import Progress, Run
 from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.store import Pyramid
 from curation.retry import of_the_user, retrying
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
-from pipelines.progress.watch import Watch
+from pipelines.execution.records.submission import submission
+from pipelines.progress.watch import Reckons, Watch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -77,6 +78,7 @@ class Record:
             started=runs.utc(now),
             beat=runs.utc(now),
             account=_counts(account),
+            submission=submission(),
         )
         self._lock = threading.Lock()
 
@@ -110,6 +112,10 @@ class Record:
             thread.join()
             self._write(stage=None, ended=runs.utc(), exit=self.exit, stopped_by=stopped_by)
 
+    def _progress(self) -> Progress | None:
+        """How far the run is, where somebody reckons it."""
+        return None
+
     def _beat(self, over: threading.Event) -> None:
         while not over.wait(runs.BEAT_S):
             self._write()
@@ -118,7 +124,8 @@ class Record:
         with self._lock:
             account = _counts(self._account)
             notices = tuple(self.notices)
-            self._run = replace(self._run, beat=runs.utc(), account=account, notices=notices, **changes)
+            now = {"beat": runs.utc(), "account": account, "notices": notices, "progress": self._progress()}
+            self._run = replace(self._run, **now, **changes)
             try:
                 with writing(self._files.uri):
                     if (there := runs.read(self._files, self._run.run)) is not None:
@@ -142,6 +149,9 @@ class Recording(Record):
         self._write(stage=stage)
         with self._watch.over(stage, coordinator):
             yield
+
+    def _progress(self) -> Progress | None:
+        return self._watch.progress() if isinstance(self._watch, Reckons) else None
 
     def expect(self, units: int) -> None:
         self._watch.expect(units)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from curation.errors import UserError
 from curation.pyramid.history import runs
-from curation.pyramid.history.runs import Process, Run, find, listed, state
+from curation.pyramid.history.runs import Process, Progress, Run, find, listed, state
 from curation.pyramid.storage.files import Files
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -45,6 +45,17 @@ def test_what_is_no_record_is_passed_over_and_a_later_versions_keys_too(tmp_path
     for name, content in (("a", b"{"), ("b", b"[]"), ("c", b"{}"), ("d", whole[: len(whole) // 2])):
         files.write(f"runs/{name}.json", content)
     assert [run.run[:4] for run in listed(files)] == ["2026", "2027"]
+
+
+def test_how_far_it_is_comes_back_and_a_record_of_before_has_none(tmp_path: Path) -> None:
+    files, progress = Files(str(tmp_path)), Progress(3, 9, 12.5, ("clip",), {"measure": (3, 4.5)})
+    runs.write(files, replace(record(), submission="sent", progress=progress))
+    (found,) = listed(files)
+    assert (found.submission, found.progress) == ("sent", progress)
+    whole = json.loads(files.read(f"runs/{found.run}.json") or b"")
+    before = {key: value for key, value in whole.items() if key not in ("submission", "progress")}
+    files.write(f"runs/{found.run}.json", json.dumps(before).encode())
+    assert listed(files) == [record()]
 
 
 @pytest.mark.parametrize("field", [one.name for one in fields(Run)])
