@@ -26,12 +26,15 @@ from curation.pyramid.store import Pyramid
 from curation.retry import of_the_user, retrying
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
+from pipelines.execution.results.flow import Flows
 from pipelines.progress.watch import Watch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pipelines import curate
+    from pipelines.encoding.account import EncodeAccount
+    from pipelines.execution.results.account import Account
 
 _log = logging.getLogger(__name__)
 _PACKAGES = (
@@ -62,10 +65,11 @@ class Record:
         recipe: str,
         recipe_version: int | None = None,
         packages: Sequence[str] = (),
+        flows: Flows | None = None,
     ) -> None:
         self.exit = 0
         self.notices: Sequence[str] = ()
-        self._files, self._account = files, account
+        self._files, self._account, self._flows = files, account, flows or Flows()
         now = datetime.now(UTC)
         self._run = Run(
             run=f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",
@@ -117,8 +121,8 @@ class Record:
     def _write(self, **changes: Any) -> None:
         with self._lock:
             account = _counts(self._account)
-            notices = tuple(self.notices)
-            self._run = replace(self._run, beat=runs.utc(), account=account, notices=notices, **changes)
+            changes |= {"account": account, "stages": self._flows.to_data(), "notices": tuple(self.notices)}
+            self._run = replace(self._run, beat=runs.utc(), **changes)
             try:
                 with writing(self._files.uri):
                     if (there := runs.read(self._files, self._run.run)) is not None:
@@ -132,18 +136,24 @@ class Record:
 class Recording(Record):
     """The record of a run on a pyramid, and a watch that notes the stage and hands on to another one."""
 
-    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: Watch) -> None:
-        super().__init__(pyramid.files, account, pyramid.recipe_name, pyramid.about.recipe_version)
+    def __init__(self, pyramid: Pyramid, account: Account | EncodeAccount, watch: Watch) -> None:
+        recipe = (pyramid.recipe_name, pyramid.about.recipe_version)
+        super().__init__(pyramid.files, account, *recipe, flows=account.flows)
         self._watch = watch
 
     @contextmanager
     def over(self, stage: str, coordinator: Any) -> Iterator[None]:
         """Note that the run is at `stage`, and show it."""
+        self._flows.begin(stage)
         self._write(stage=stage)
-        with self._watch.over(stage, coordinator):
-            yield
+        try:
+            with self._watch.over(stage, coordinator):
+                yield
+        finally:
+            self._flows.end()
 
     def expect(self, units: int) -> None:
+        self._flows.now.taken += units
         self._watch.expect(units)
 
     def advance(self, units: int, clips: int = 0) -> None:
@@ -156,7 +166,7 @@ class Recording(Record):
 class CurationRecording(Recording):
     """The same for a run whose stages come again for each window of sources: its watch is told which."""
 
-    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: curate.Watch) -> None:
+    def __init__(self, pyramid: Pyramid, account: Account, watch: curate.Watch) -> None:
         super().__init__(pyramid, account, watch)
         self._planned = watch
 

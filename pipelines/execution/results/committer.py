@@ -138,6 +138,7 @@ class ResultCommitter:
         verdict = Verdict(Reason.WORKER_LOST, detail="the same bytes under another name had no result")
         rows = [self._give_up(name.source, verdict) for name in left]
         self._account.same_content -= len(left)
+        self._account.flows.now.taken += len(left)  # they had come out, and are rejected now: what is counted stays so
         for row in rows:
             self._account.add(row)
         self._commit(rows)
