@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from curation.errors import UserError
 from curation.pyramid.tiering.retier import opened
 
-_NEEDED = ("fastapi", "uvicorn", "jinja2")
+_NEEDED = ("fastapi", "uvicorn", "jinja2", "prometheus_client")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 GRACE_S = 5
 
