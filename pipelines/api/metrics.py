@@ -29,6 +29,8 @@ GONE = "gone"
 _API = "/api"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_NAMED = {"run": "run", "video": "video_id", "clip": "clip_id"}
+"""What a line of the log calls a parameter of a path."""
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +102,11 @@ class Counted:
         route = route_of(scope)
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
+        if _log.isEnabledFor(logging.INFO):  # of structured logs alone; no query, which may hold the key of a link
+            named = scope.get("path_params") or {}
+            of = {name: named[key] for name, key in _NAMED.items() if key in named}
+            told = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4), **of}
+            _log.info("request", extra=told)
 
 
 def route_of(scope: Scope) -> str:

@@ -24,6 +24,7 @@ from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.store import Pyramid
 from curation.retry import of_the_user, retrying
+from pipelines import logs
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
 from pipelines.execution.results.flow import Flows
@@ -100,6 +101,8 @@ class Record:
         over = threading.Event()
         thread = threading.Thread(target=self._beat, args=(over,), name="record", daemon=True)
         thread.start()
+        logs.of_process(run=self.name)
+        _log.info("the run begins", extra={"recipe": self._run.recipe})
         stopped_by: str | None = "an error of Ziggurat"
         try:
             yield self
@@ -113,6 +116,8 @@ class Record:
             over.set()
             thread.join()
             self._write(stage=None, ended=runs.utc(), exit=self.exit, stopped_by=stopped_by)
+            _log.info("the run ends", extra={"exit": self.exit, "stopped_by": stopped_by})
+            logs.of_process(run=None)
 
     def _beat(self, over: threading.Event) -> None:
         while not over.wait(runs.BEAT_S):
@@ -146,11 +151,15 @@ class Recording(Record):
         """Note that the run is at `stage`, and show it."""
         self._flows.begin(stage)
         self._write(stage=stage)
+        logs.of_process(stage=stage)
+        _log.info("the stage begins")
         try:
             with self._watch.over(stage, coordinator):
                 yield
         finally:
             self._flows.end()
+            _log.info("the stage ends", extra={"seconds": round(self._flows.now.seconds, 3)})
+            logs.of_process(stage=None)
 
     def expect(self, units: int) -> None:
         self._flows.now.taken += units
