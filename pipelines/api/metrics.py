@@ -13,8 +13,10 @@ import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines import traces
 from pipelines.api.counting import Fresh
 from pipelines.api.gauges import Counting, PyramidGauges
 from pipelines.api.problems import status_of
@@ -88,14 +90,16 @@ class Counted:
                 metrics.film_bytes.inc(len(message.get("body", b"")))
 
         metrics.in_flight.inc()
-        try:
-            await self._app(scope, receive, sent)
-        except Exception as error:  # answered outside of all that may be put around an application
-            status = str(int(status_of(error))) if status == GONE else status
-            raise
-        finally:
-            metrics.in_flight.dec()
-            self._done(scope, status, time.perf_counter() - began)
+        with traces.span(scope["method"], Headers(scope=scope)) as told:
+            try:
+                await self._app(scope, receive, sent)
+            except Exception as error:  # answered outside of all that may be put around an application
+                status = str(int(status_of(error))) if status == GONE else status
+                raise
+            finally:
+                metrics.in_flight.dec()
+                self._done(scope, status, time.perf_counter() - began)
+                _trace(told, scope, status)
 
     def _done(self, scope: Scope, status: str, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -107,6 +111,16 @@ class Counted:
             of = {name: named[key] for name, key in _NAMED.items() if key in named}
             told = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4), **of}
             _log.info("request", extra=told)
+
+
+def _trace(told: traces.Told, scope: Scope, status: str) -> None:
+    """What a request's span says; no path, for an id is in it, and no query."""
+    route = route_of(scope)
+    told.set(f"{scope['method']} {route}", http__request__method=scope["method"], http__route=route)
+    if status != GONE:
+        told.set(http__response__status_code=int(status))
+    if status.startswith("5"):
+        told.failed()
 
 
 def route_of(scope: Scope) -> str:

@@ -24,7 +24,7 @@ from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.store import Pyramid
 from curation.retry import of_the_user, retrying
-from pipelines import logs
+from pipelines import logs, traces
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
 from pipelines.execution.results.flow import Flows
@@ -105,7 +105,8 @@ class Record:
         _log.info("the run begins", extra={"recipe": self._run.recipe})
         stopped_by: str | None = "an error of Ziggurat"
         try:
-            yield self
+            with traces.span("run", run=self.name, recipe=self._run.recipe):
+                yield self
             stopped_by = None
             if signals.came():  # and something on the way has swallowed it
                 self.exit, stopped_by = signals.code(), "a signal"
@@ -154,8 +155,13 @@ class Recording(Record):
         logs.of_process(stage=stage)
         _log.info("the stage begins")
         try:
-            with self._watch.over(stage, coordinator):
+            with (
+                traces.span(f"stage {stage}", run=self.name, stage=stage) as told,
+                self._watch.over(stage, coordinator),
+            ):
                 yield
+                flow = self._flows.now
+                told.set(**{"in": flow.taken, "out": flow.out, "bytes": flow.bytes})
         finally:
             self._flows.end()
             _log.info("the stage ends", extra={"seconds": round(self._flows.now.seconds, 3)})
