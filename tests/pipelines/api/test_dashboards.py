@@ -44,6 +44,7 @@ def asked(expression: Any) -> Iterator[Asked]:
     """Each series that an expression reads, with the labels that it must have."""
     match expression:
         case promql_parser.VectorSelector():
+            assert expression.name is not None
             yield expression.name, {matcher.name for matcher in expression.matchers.matchers}
         case promql_parser.MatrixSelector():
             yield from asked(expression.vector_selector)

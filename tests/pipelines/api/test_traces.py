@@ -89,9 +89,8 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"opentelemet
 @pytest.mark.parametrize("named", [False, True])
 def test_without_an_endpoint_nothing_is_imported_and_without_the_packages_it_is_told(named: bool) -> None:
     before = "sys.modules['opentelemetry.sdk'] = None" if named else ""
-    process = jobs.start(
-        code=CODE.format(before=before), **{traces.VARIABLES[0]: "http://127.0.0.1:9" if named else ""}
-    )
+    environment: dict[str, Any] = {traces.VARIABLES[0]: "http://127.0.0.1:9" if named else ""}
+    process = jobs.start(code=CODE.format(before=before), **environment)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
     if named:
