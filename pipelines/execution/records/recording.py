@@ -161,7 +161,8 @@ class Recording(Record):
             ):
                 yield
                 flow = self._flows.now
-                told.set(**{"in": flow.taken, "out": flow.out, "bytes": flow.bytes})
+                counts: dict[str, Any] = {"in": flow.taken, "out": flow.out, "bytes": flow.bytes}
+                told.set(**counts)
         finally:
             self._flows.end()
             _log.info("the stage ends", extra={"seconds": round(self._flows.now.seconds, 3)})
