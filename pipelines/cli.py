@@ -21,6 +21,7 @@ import typer
 
 from curation.errors import UserError
 from curation.printable import printable
+from pipelines import logs
 from pipelines.commands.jobs import app as jobs_on_ray
 from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg, RetryOption
@@ -53,8 +54,13 @@ def _whole(
     version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and end.")
     ] = False,
+    log_format: Annotated[
+        str | None,
+        typer.Option(metavar="text|json", help="json: one object a line on standard error; also ZIGGURAT_LOG_FORMAT."),
+    ] = None,
 ) -> None:
     """Turn raw video into a data pyramid and train video models on its tiers."""
+    logs.configure(log_format)
 
 
 OwnRecipeOption = Annotated[
@@ -316,7 +322,7 @@ def main(arguments: list[str] | None = None, last: bool = False) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     warnings.filterwarnings("ignore", message="lance is not fork-safe")  # nothing of ours forks
-    hint = "the same command goes on where it stopped" if given[:1] and given[0] in _RESUMES else ""
+    hint = "the same command goes on where it stopped" if _named(given) in _RESUMES else ""
     with signals.handled(hint, last) as ending:
         try:
             code = _command(arguments, given)
@@ -329,6 +335,7 @@ def main(arguments: list[str] | None = None, last: bool = False) -> int:
 
 def _command(arguments: list[str] | None, given: Sequence[str]) -> int:
     try:
+        logs.configure(os.environ.get(logs.VARIABLE))
         code = app(args=arguments, prog_name="ziggurat", standalone_mode=False)  # an early exit comes back as its code
         return code if isinstance(code, int) else 0
     except UserError as error:
@@ -356,7 +363,13 @@ def _asked(error: object, given: Sequence[str]) -> str:
     if (context := getattr(error, "ctx", None)) is not None:
         return context.command_path
     known = getattr(typer.main.get_command(app), "commands", {})
-    return f"ziggurat {given[0]}" if given and given[0] in known else "ziggurat"
+    return f"ziggurat {_named(given)}" if _named(given) in known else "ziggurat"
+
+
+def _named(given: Sequence[str]) -> str:
+    """The command among the arguments: what stands before it are options of `ziggurat` itself."""
+    at = 2 if given[:1] == ["--log-format"] else 1 if given and given[0].startswith("--log-format=") else 0
+    return given[at] if len(given) > at else ""
 
 
 def _complain(error: UserError, arguments: Sequence[str]) -> int:

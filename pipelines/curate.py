@@ -41,7 +41,7 @@ from pipelines.execution.asked import Claims, Purse
 from pipelines.execution.cluster import Resources
 from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
-from pipelines.execution.ray_data import Chained, Delivery, StageSpec, check_room, run, start_coordinator
+from pipelines.execution.ray_data import Chained, Delivery, StageSpec, check_room, pool_size, run, start_coordinator
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.committer import ResultCommitter
 from pipelines.execution.results.further_names import further_names
@@ -106,6 +106,11 @@ class Job:
     def place(self) -> Place:
         return Place(self.pyramid.uri, self.pyramid.storage_options)
 
+    def settle(self, result: Result, committer: ResultCommitter) -> None:
+        """Take a result that needs no stage: one thing is settled by it."""
+        self.account.flows.now.taken += progress(result)[0]
+        committer.put(Delivery(result))
+
     @contextmanager
     def stage(
         self, name: str, give_up: Callable[[Source, Verdict], MeasureDone] | None = None
@@ -120,7 +125,8 @@ class Job:
         """Take items through stages; how many of their things were left undone, for a budget is used up."""
         wanted, left = list(items), 0
         self.watch.expect(sum(map(units, wanted)))
-        attempts = self.recipe.run.attempts
+        attempts, last = self.recipe.run.attempts, stages[-1]
+        self.account.flows.now.pool(pool_size(last, len(stages), self.resources, len(wanted)), last.gpus)
         for delivery in run(wanted, stages, self.coordinator, self.resources, _Keep(self.journal), attempts):
             committer.put(delivery)
             self.watch.advance(*progress(delivery.result))
@@ -246,7 +252,7 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
     with job.stage("measure", make.give_up) as committer:
         for entry in entries:
             if isinstance(entry, Refused):
-                committer.put(Delivery(_refusal(entry, plan, job.name)))
+                job.settle(_refusal(entry, plan, job.name), committer)
         job.run([entry for entry in entries if isinstance(entry, Source)], [stage], committer)
 
 
@@ -302,7 +308,7 @@ def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
     with job.stage("cut") as committer:
         for result in wanted:
             if isinstance(result, CutDone):
-                committer.put(Delivery(result))
+                job.settle(result, committer)
         job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], committer)
 
 

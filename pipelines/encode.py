@@ -29,7 +29,7 @@ from pipelines.encoding.account import EncodeAccount
 from pipelines.encoding.latents import Latents
 from pipelines.encoding.placed import placed
 from pipelines.execution.cluster import Resources
-from pipelines.execution.ray_data import Delivery, StageSpec, run, start_coordinator
+from pipelines.execution.ray_data import Delivery, StageSpec, pool_size, run, start_coordinator
 from pipelines.frames.stored import still_there
 from pipelines.progress.watch import Watch
 from pipelines.stages.encode import DescribeStage, EncodeDone, EncodeStage, SamplesToEncode
@@ -109,6 +109,7 @@ def _described(job: Job, coordinator: Any) -> Encoders:
     with job.watch.over(DESCRIBE, coordinator):
         job.watch.expect(1)
         (delivery,) = run([job.model_name], [stage], coordinator, job.resources, _nothing_kept)
+        job.account.flows.now.count(1)
         job.watch.advance(1)
     return delivery.result
 
@@ -138,6 +139,7 @@ def _encode(job: Job, head: Head, coordinator: Any, items: Sequence[SamplesToEnc
     make = EncodeStage(job.pyramid, media, job.latents, job.placed[0], encoders, head.by, manifest.seed, job.limits)
     stage = job.stage(ENCODE, make, give_up=make.give_up, paced=True)
     keep = _Keep(job.latents, uuid.uuid4().hex[:12])
+    job.account.flows.now.pool(pool_size(stage, 1, job.resources, len(items)), stage.gpus)
     deliveries = run(items, [stage], coordinator, job.resources, keep, ATTEMPTS)
     for some in _timed(_told(job, deliveries), COMMIT_EVERY_S):
         tickets = [one.result.ticket for one in some if one.result.ticket]
@@ -160,6 +162,7 @@ def _told(job: Job, deliveries: Iterator[Delivery]) -> Iterator[Delivery]:
         account.truncated += result.truncated
         account.frames += result.frames
         account.bytes += result.bytes
+        account.flows.now.count(len(result.samples), result.failed.values(), result.bytes)
         job.watch.advance(len(result.samples) + len(result.failed))
         yield delivery
         for why in failed.values():

@@ -1,7 +1,7 @@
 """The REST service of a pyramid, put together: read this first.
 
-    request -> `guard.Door` (names, headers) -> `guard.needs` (tokens) -> a route of `routes` -> commands, the pyramid
-                                                                           failures -> `problems`
+    request -> `metrics.Counted` -> `guard.Door` (names, headers) -> `guard.needs` (tokens) -> a route of `routes`
+        what a route asks: commands, the pyramid; what fails: `problems`
 
 Routes hold no logic: what they answer is what a command answers. They are plain functions, which run in threads: Lance
 reads outside Python's lock.
@@ -17,7 +17,8 @@ from fastapi.openapi.utils import get_openapi
 
 from pipelines.api import problems
 from pipelines.api.guard import Door, Reading
-from pipelines.api.routes import clips, health, media, runs, scores, search, shards, tiers, videos
+from pipelines.api.metrics import Counted, Metrics
+from pipelines.api.routes import clips, health, media, metrics, runs, scores, search, shards, tiers, videos
 from pipelines.api.served import Served
 
 ABOUT = """What a pyramid holds, by ranges of its scores, and what may be done with it.
@@ -40,8 +41,9 @@ def create(served: Served) -> FastAPI:
         responses=problems.RESPONSES,
         separate_input_output_schemas=False,
     )
-    app.state.served = served
+    app.state.served, app.state.metrics = served, Metrics(served)
     app.include_router(health.router)
+    app.include_router(metrics.router, dependencies=[Reading])
     for module in (clips, media, scores, search, tiers, videos, shards, runs):
         app.include_router(module.router, prefix=API, dependencies=[Reading])
     app.add_api_route(
@@ -53,6 +55,7 @@ def create(served: Served) -> FastAPI:
     )
     problems.handle(app)
     app.add_middleware(Door, served=served)
+    app.add_middleware(Counted, metrics=app.state.metrics)  # outermost: what the door refuses counts, too
     return app
 
 

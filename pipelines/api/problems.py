@@ -120,10 +120,16 @@ def _http(request: Request, error: Exception) -> Response:
     return answer
 
 
+def status_of(error: Exception) -> HTTPStatus:
+    """The status by which a failure is answered that no route expects."""
+    is_of_the_store = of_the_user(error) is not None or is_fault(error)
+    return HTTPStatus.SERVICE_UNAVAILABLE if is_of_the_store else HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def _other(request: Request, error: Exception) -> Response:
     """What no route expects. A fault of the store is told; of any other the log has the whole."""
     told = of_the_user(error)
-    if told is not None or is_fault(error):
+    if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
         _log.warning("%s %s: %s", request.method, printable(request.url.path), error)
         detail = told.cause if told is not None else "the disk or the store fails"
         return document(request, ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, told.remedy if told else None))

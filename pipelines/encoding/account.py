@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.execution.results.flow import Flows
+
 
 @dataclass
 class EncodeAccount:
@@ -28,6 +30,9 @@ class EncodeAccount:
     bytes: int = 0
     commits: int = 0
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.flows = Flows()  # no field: it has a place of its own in the run's record
 
     @property
     def losses(self) -> dict[str, int]:

@@ -87,7 +87,7 @@ class EncodeDisplay:
             self._emit({"event": "progress", "stage": stage, **now, "eta_s": left})
             return
         if stalled:
-            self._console.print(printable(stalled), style="yellow")
+            self._console.print(printable(stalled), style="yellow", soft_wrap=True)
         eta = "unknown" if left is None else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         line = f"{stage} {self._estimate.done}/{self._estimate.total}, {now['samples_per_s']:.2f} samples/s, ETA {eta}"
         if self._status is not None:

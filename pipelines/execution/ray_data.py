@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from curation.errors import UserError, WorkerSpentError
 from curation.retry import explained
+from pipelines import logs
 from pipelines.execution.attempts import Attempts, Pace
 from pipelines.execution.cluster import Resources
 from pipelines.execution.coordinator import Coordinator
@@ -204,6 +205,8 @@ class _Worker:
         self._heard = 0.0
         self._stage: Attempts | None = None
         self._making = threading.Lock()
+        logs.configure(os.environ.get(logs.VARIABLE))
+        logs.of_process(stage=spec.name)
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         try:
@@ -223,8 +226,9 @@ class _Worker:
         if isinstance(item, _Final):
             yield self._kept(item.result, key)
             return
-        for number, result in enumerate(self._ready()(key, item, self._report)):
-            yield self._kept(result, f"{key}.{number}")
+        with logs.bound(video=getattr(item, "video_id", None), uri=getattr(item, "uri", None)):
+            for number, result in enumerate(self._ready()(key, item, self._report)):
+                yield self._kept(result, f"{key}.{number}")
         self._heard = 0.0
         self._coordinator.beat.remote(self._id, self._spec.name, "", 0)
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from pipelines import logs
+
 GRACE_S = 30.0
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[K", b"\x1b[?25h"
@@ -51,7 +53,8 @@ class Ending:
         # To the descriptor itself: the main thread may be in the midst of a write to sys.stderr.
         on_screen = os.isatty(self._stderr)
         start = _CLEAR_LINE + _SHOW_CURSOR if on_screen else b""
-        os.write(self._stderr, start + f"ziggurat: {words}\n".encode())
+        told = logs.line("WARNING", logs.SPOKEN, words) if logs.is_json() else f"ziggurat: {words}"
+        os.write(self._stderr, start + f"{told}\n".encode())
 
     def speak(self) -> None:
         """Let standard error speak again."""

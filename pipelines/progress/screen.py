@@ -61,7 +61,7 @@ class Screen:
     def show(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any], stalled: str | None) -> None:
         """The stage with its workers, and the figures of `Display.figures`; `stalled` is a line that stays."""
         if stalled:
-            self._console.print(printable(stalled), style="yellow")
+            self._console.print(printable(stalled), style="yellow", soft_wrap=True)
         if self._live is not None:
             self._live.update(self.table(heartbeats, figures), refresh=True)
         elif time.monotonic() - self._logged >= LOG_EVERY_S:

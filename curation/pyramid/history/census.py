@@ -48,6 +48,14 @@ def videos(pyramid: Pyramid) -> dict[tuple[str, str], int]:
     return dict(sorted(found.items()))
 
 
+def missing(pyramid: Pyramid) -> dict[str, int]:
+    """How many clips have no value of each score, for whatever reason."""
+    scores, found = [*pyramid.scores], Counter[str]()
+    for batch in pyramid.dataset("clips").scanner(columns=scores).to_batches():
+        found.update({score: batch[score].null_count for score in scores})
+    return {score: found[score] for score in scores}
+
+
 def apart(videos: Mapping[tuple[str, str], int]) -> tuple[dict[str, int], dict[str, int]]:
     """Of `Census.videos` the counts by status, and those by reason."""
     by_status: Counter[str] = Counter()

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,8 +69,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A record. Times are UTC in ISO 8601; `nodes`: the machines of the cluster; `account`: all counters, `ended` and
-    `exit` (the command's code) are None until the run ends. `stopped_by`: the one line that an early end was told in.
+    """A record. Times are UTC in ISO 8601; `nodes`: the machines of the cluster; `account`: all counters; `stages`:
+    what went through each stage (`pipelines.execution.results.flow`), none in older records; `ended` and `exit` (the
+    command's code) are None until the run ends. `stopped_by`: the one line that an early end was told in.
     `submission`: the id under which Ray was given the command as a job. `progress`: as of the last beat.
     """
 
@@ -87,6 +88,7 @@ class Run:
     cpus: float | None = None
     gpus: float | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     ended: Time | None = None
     exit: int | None = None
@@ -108,10 +110,13 @@ def read(files: Files, run: str) -> Run | None:
     return None if content is None else _read(name, content)
 
 
-def listed(files: Files) -> list[Run]:
-    """All records, in order of their start; a damaged one is left out and told in a warning."""
+def listed(files: Files, besides: Collection[str] = ()) -> list[Run]:
+    """All records, in order of their start; a damaged one is left out and told in a warning. Those of the runs
+    `besides` are not read.
+    """
     what = f"cannot read the runs of {files.uri}"
-    names = retrying(what, lambda: files.names(FOLDER, ".json"))
+    passed = {f"{FOLDER}/{run}.json" for run in besides}
+    names = [name for name in retrying(what, lambda: files.names(FOLDER, ".json")) if name not in passed]
     contents = ((name, retrying(what, lambda name=name: files.read(name))) for name in names)
     found = [run for name, content in contents if content is not None and (run := _read(name, content)) is not None]
     return sorted(found, key=lambda run: (run.started, run.run))

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 
 from curation.errors import UserError
 from curation.pyramid.tiering.retier import opened
+from pipelines import logs
 
-_NEEDED = ("fastapi", "uvicorn", "jinja2")
+_NEEDED = ("fastapi", "uvicorn", "jinja2", "prometheus_client")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 GRACE_S = 5
 
@@ -60,6 +61,7 @@ def serve(request: Request, told: Callable[[Started], None]) -> None:
         pages.mount(service)
         config = uvicorn.Config(
             service,
+            log_config=None if logs.is_json() else uvicorn.config.LOGGING_CONFIG,
             log_level="warning",
             access_log=False,
             server_header=False,

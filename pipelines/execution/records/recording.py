@@ -24,15 +24,19 @@ from curation.pyramid.storage.files import Files
 from curation.pyramid.storage.locks import writing
 from curation.pyramid.store import Pyramid
 from curation.retry import of_the_user, retrying
+from pipelines import logs, traces
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources
 from pipelines.execution.records.submission import submission
+from pipelines.execution.results.flow import Flows
 from pipelines.progress.watch import Reckons, Watch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from pipelines import curate
+    from pipelines.encoding.account import EncodeAccount
+    from pipelines.execution.results.account import Account
 
 _log = logging.getLogger(__name__)
 _PACKAGES = (
@@ -63,10 +67,11 @@ class Record:
         recipe: str,
         recipe_version: int | None = None,
         packages: Sequence[str] = (),
+        flows: Flows | None = None,
     ) -> None:
         self.exit = 0
         self.notices: Sequence[str] = ()
-        self._files, self._account = files, account
+        self._files, self._account, self._flows = files, account, flows or Flows()
         now = datetime.now(UTC)
         self._run = Run(
             run=f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}",
@@ -98,9 +103,12 @@ class Record:
         over = threading.Event()
         thread = threading.Thread(target=self._beat, args=(over,), name="record", daemon=True)
         thread.start()
+        logs.of_process(run=self.name)
+        _log.info("the run begins", extra={"recipe": self._run.recipe})
         stopped_by: str | None = "an error of Ziggurat"
         try:
-            yield self
+            with traces.span("run", run=self.name, recipe=self._run.recipe):
+                yield self
             stopped_by = None
             if signals.came():  # and something on the way has swallowed it
                 self.exit, stopped_by = signals.code(), "a signal"
@@ -111,6 +119,8 @@ class Record:
             over.set()
             thread.join()
             self._write(stage=None, ended=runs.utc(), exit=self.exit, stopped_by=stopped_by)
+            _log.info("the run ends", extra={"exit": self.exit, "stopped_by": stopped_by})
+            logs.of_process(run=None)
 
     def _progress(self) -> Progress | None:
         """How far the run is, where somebody reckons it."""
@@ -123,8 +133,8 @@ class Record:
     def _write(self, **changes: Any) -> None:
         with self._lock:
             account = _counts(self._account)
-            notices = tuple(self.notices)
-            now = {"beat": runs.utc(), "account": account, "notices": notices, "progress": self._progress()}
+            now = {"beat": runs.utc(), "account": account, "notices": tuple(self.notices)}
+            now |= {"stages": self._flows.to_data(), "progress": self._progress()}
             self._run = replace(self._run, **now, **changes)
             try:
                 with writing(self._files.uri):
@@ -139,21 +149,37 @@ class Record:
 class Recording(Record):
     """The record of a run on a pyramid, and a watch that notes the stage and hands on to another one."""
 
-    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: Watch) -> None:
-        super().__init__(pyramid.files, account, pyramid.recipe_name, pyramid.about.recipe_version)
+    def __init__(self, pyramid: Pyramid, account: Account | EncodeAccount, watch: Watch) -> None:
+        recipe = (pyramid.recipe_name, pyramid.about.recipe_version)
+        super().__init__(pyramid.files, account, *recipe, flows=account.flows)
         self._watch = watch
 
     @contextmanager
     def over(self, stage: str, coordinator: Any) -> Iterator[None]:
         """Note that the run is at `stage`, and show it."""
+        self._flows.begin(stage)
         self._write(stage=stage)
-        with self._watch.over(stage, coordinator):
-            yield
+        logs.of_process(stage=stage)
+        _log.info("the stage begins")
+        try:
+            with (
+                traces.span(f"stage {stage}", run=self.name, stage=stage) as told,
+                self._watch.over(stage, coordinator),
+            ):
+                yield
+                flow = self._flows.now
+                counts: dict[str, Any] = {"in": flow.taken, "out": flow.out, "bytes": flow.bytes}
+                told.set(**counts)
+        finally:
+            self._flows.end()
+            _log.info("the stage ends", extra={"seconds": round(self._flows.now.seconds, 3)})
+            logs.of_process(stage=None)
 
     def _progress(self) -> Progress | None:
         return self._watch.progress() if isinstance(self._watch, Reckons) else None
 
     def expect(self, units: int) -> None:
+        self._flows.now.taken += units
         self._watch.expect(units)
 
     def advance(self, units: int, clips: int = 0) -> None:
@@ -166,7 +192,7 @@ class Recording(Record):
 class CurationRecording(Recording):
     """The same for a run whose stages come again for each window of sources: its watch is told which."""
 
-    def __init__(self, pyramid: Pyramid, account: DataclassInstance, watch: curate.Watch) -> None:
+    def __init__(self, pyramid: Pyramid, account: Account, watch: curate.Watch) -> None:
         super().__init__(pyramid, account, watch)
         self._planned = watch
 

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 
 from curation.contract import Reason, Status, scores_among
 from curation.reasons import loses
+from pipelines.execution.results.flow import Flows
 from pipelines.stages.results import Captioned, CutDone, Embedded, MeasureDone, Result, SameContent, Scored
 
 _REASON_NAMES = frozenset(str(reason) for reason in Reason)
 
 
+BUDGET = "budget"
+"""Why a clip was left to another run, in a flow."""
+_NO_VALUE = "no value"
 MOST_CAPTIONS = 1_000_000
 """Captions that are kept in mind, to count equal ones: some hundred megabytes."""
 
@@ -70,6 +74,7 @@ class Account:
 
     def __post_init__(self) -> None:
         self._captions: Counter[tuple[str, int]] = Counter()  # no field: it is no figure of the run's record
+        self.flows = Flows()  # nor is this: it has a place of its own there
 
     @property
     def losses(self) -> dict[str, int]:
@@ -108,7 +113,9 @@ class Account:
                 self._measured(result)
             case SameContent():
                 self.same_content += 1
+                self.flows.now.count(1)
             case Scored():
+                self._passed(result)
                 for score in scores_among(result.table.column_names):
                     whys = [why for why in result.table[f"{score}_why"].to_pylist() if why]
                     lost = [why for why in whys if result.failed or loses(why)]
@@ -121,7 +128,7 @@ class Account:
                 self.decoded += result.decoded
                 self.cut_failed.update(why.partition(":")[0] for why in result.failed.values())
                 self.cut_without_sound.update(why.partition(":")[0] for why in result.without_sound.values())
-
+                self.flows.now.count(len(result.cut), result.failed.values(), result.bytes)
             case Captioned():
                 self._captioned(result)
             case Embedded():
@@ -129,15 +136,28 @@ class Account:
                 counts = self.not_embedded if result.fault is None else self.vectors_lost
                 whys = [] if result.none is None else result.none["why"].to_pylist()
                 counts.update(f"{result.space}: {why.partition(':')[0]}" for why in whys)
+                written = 0 if result.vectors is None else result.vectors.nbytes
+                self.flows.now.count(0 if result.vectors is None else result.vectors.num_rows, whys, written)
+
+    def _passed(self, result: Scored) -> None:
+        """Clips come out of a filter where its first score has a value."""
+        score = scores_among(result.table.column_names)[0]
+        rows = result.table.select([score, f"{score}_why"]).to_pylist()
+        whys = [row[f"{score}_why"] or _NO_VALUE for row in rows if row[score] is None]
+        self.flows.now.count(len(rows) - len(whys), whys)
 
     def _captioned(self, result: Captioned) -> None:
         if result.clips is None:
+            self.flows.now.count(0, [BUDGET] * result.left)
             return
         self.caption_tokens["in"] += result.tokens_in
         self.caption_tokens["out"] += result.tokens_out
         self.caption_usd += result.usd
         counts = self.not_captioned if result.fault is None else self.captions_lost
-        for row in result.clips.select(["caption", "caption_why"]).to_pylist():
+        rows = result.clips.select(["caption", "caption_why"]).to_pylist()
+        whys = [row["caption_why"] for row in rows if row["caption"] is None]
+        self.flows.now.count(len(rows) - len(whys), whys)
+        for row in rows:
             if row["caption"] is None:
                 counts[f"{result.block}: {row['caption_why'].partition(':')[0]}"] += 1
                 continue
@@ -158,6 +178,8 @@ class Account:
         self.decoded += result.decoded
         row = result.video
         self.source_hours += (row["duration_s"] or 0.0) / 3600
+        is_done = row["status"] == Status.DONE
+        self.flows.now.count(int(is_done), [] if is_done else [str(row["reason"])], row["bytes"] or 0)
         match row["status"]:
             case Status.DONE:
                 self.done += 1

@@ -20,6 +20,7 @@ from pipelines.execution.ray_data import Delivery
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.breaker import Breaker
 from pipelines.execution.results.further_names import further_names
+from pipelines.execution.results.telling import tell
 from pipelines.stages.results import MeasureDone, Result, SameContent, batch_of
 
 COMMIT_EVERY_S = 5.0
@@ -104,6 +105,7 @@ class ResultCommitter:
                 return taken, False
             taken.append(delivery)
             self._account.add(delivery.result)
+            tell(delivery.result)
         return taken, True
 
     def _commit(self, results: Sequence[Result]) -> None:
@@ -138,8 +140,10 @@ class ResultCommitter:
         verdict = Verdict(Reason.WORKER_LOST, detail="the same bytes under another name had no result")
         rows = [self._give_up(name.source, verdict) for name in left]
         self._account.same_content -= len(left)
+        self._account.flows.now.taken += len(left)  # they had come out, and are rejected now: what is counted stays so
         for row in rows:
             self._account.add(row)
+            tell(row)
         self._commit(rows)
 
     def _tell(self, batch: Sequence[Delivery]) -> None:

@@ -136,6 +136,8 @@ def test_a_further_name_whose_content_never_lands_has_an_outcome_of_its_own(tmp_
     rows = pyramid.dataset("videos").to_table(columns=["uris", "reason"]).to_pylist()
     found = {uri: row["reason"] for row in rows for uri in row["uris"]}
     assert found == {"a.mp4": "worker_lost", "b.mp4": "worker_lost", "c.mp4": "worker_lost", "d.mp4": None}
+    flow = account.flows.now
+    assert (flow.out, flow.rejected, flow.taken) == (3, {"worker_lost": 3}, 2), "no count goes down"
 
 
 def test_a_stage_that_is_stopped_settles_no_name_that_waits(tmp_path: Path) -> None:
