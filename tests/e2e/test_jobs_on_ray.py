@@ -45,7 +45,7 @@ def send(head: ray_head.Head, videos: Path, pyramid: Path, recipe: str) -> dict[
 
 def follow(head: ray_head.Head, job: str) -> str:
     """What a job says to its end."""
-    process = jobs.start("logs", job, "--follow", "--address", head.address, **head.environment)
+    process = jobs.start("logs", job, "-f", "--address", head.address, code="", cwd=jobs.ROOT, **head.environment)
     out, error = process.communicate(timeout=600)
     assert process.returncode == 0, error
     return out
