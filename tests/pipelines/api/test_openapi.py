@@ -7,10 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-pytest.importorskip("schemathesis")
-
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from curation.pyramid.store import Pyramid
@@ -20,9 +16,14 @@ from pipelines.api.problems import MEDIA_TYPE
 from pipelines.api.served import Served
 from pipelines.api.tokens import Scope
 
-FEW = settings(
-    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+schemathesis: Any = pytest.importorskip("schemathesis")
+_SLOW = (
+    HealthCheck.too_slow,
+    HealthCheck.filter_too_much,
+    HealthCheck.data_too_large,
+    HealthCheck.function_scoped_fixture,
 )
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=_SLOW, phases=[Phase.explicit, Phase.generate])
 
 
 def cases(served: Served) -> list[tuple[str, Any]]:
