@@ -51,8 +51,8 @@ types: $(VENV)/dev
 imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
-# Files go to two processes: much of a job's time is waiting.
-PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Files go to three processes on two processors: much of a job's time is waiting.
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 unit: $(VENV)/dev
 	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu' --ignore tests/kernels
 
