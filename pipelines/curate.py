@@ -30,7 +30,7 @@ from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.lookup import chunks
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
-from curation.rows import attempt_fingerprint, frame_fingerprints, nameless_id, video_row
+from curation.rows import frame_fingerprints, nameless_id, video_row
 from pipelines.config import captions as captions_of
 from pipelines.config.captions import Captions
 from pipelines.config.filters import Ready, listed
@@ -41,6 +41,7 @@ from pipelines.execution.asked import Claims, Purse
 from pipelines.execution.cluster import Resources
 from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
+from pipelines.execution.orders.settled import settled_under, stale_uris
 from pipelines.execution.ray_data import Chained, Delivery, StageSpec, check_room, pool_size, run, start_coordinator
 from pipelines.execution.results.account import Account
 from pipelines.execution.results.committer import ResultCommitter
@@ -371,19 +372,6 @@ def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Sourc
     if lacking := ledger.lacking_extra(settled):
         Committer(job.pyramid).commit(further_names(job.pyramid, lacking))
     return [entry for entry in window if isinstance(entry, Refused) or entry not in settled]
-
-
-def settled_under(ledger: Ledger, plan: MediaPlan, sources: Sequence[Source], retry: bool) -> set[Source]:
-    """Those of `sources` for which a run that measures by `plan` has nothing to do, whatever their scores are."""
-    return ledger.settled(sources, plan.fingerprint, retry, attempt_fingerprint(plan))
-
-
-def stale_uris(ledger: Ledger, plan: MediaPlan, retry: bool) -> set[str]:
-    """The names of videos with a frame score that another version of its filter made, or at another size. Not of those
-    that were measured again for it in vain, unless they are tried again.
-    """
-    stale, attempt = ledger.stale_videos(frame_fingerprints(plan)), attempt_fingerprint(plan)
-    return {uri for known in ledger.lookup(stale).values() if retry or known.tried != attempt for uri in known.uris}
 
 
 def _refusal(entry: Refused, plan: MediaPlan, job: str) -> MeasureDone:

@@ -25,6 +25,7 @@ from pipelines.config.adoption import Choice
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
 from pipelines.execution.cluster import Resources
+from pipelines.execution.orders.settled import stale_uris
 from pipelines.execution.records.notices import of_measuring
 from pipelines.execution.results.account import Account
 from pipelines.stages.results import CutOrder, Place
@@ -132,8 +133,8 @@ def test_scores_measured_otherwise_are_measured_once_more_and_where_that_was_in_
     old = [row(number, motion_by="older") for number in range(2)]
     Committer(pyramid).commit(Batch(clips=clips(*old), videos=videos(*rows)))
     ledger = Ledger(pyramid)
-    assert curate.stale_uris(ledger, PLAN, False) == {"/0"}
-    assert curate.stale_uris(ledger, PLAN, True) == {"/0", "/1"}
+    assert stale_uris(ledger, PLAN, False) == {"/0"}
+    assert stale_uris(ledger, PLAN, True) == {"/0", "/1"}
     told = of_measuring(pyramid, PLAN)
     assert "measured otherwise than the recipe says: 1;" in told[0] and "stay as they were: 1;" in told[1]
 

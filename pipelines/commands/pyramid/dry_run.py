@@ -26,10 +26,11 @@ from pipelines.config import captions
 from pipelines.config.adoption import Choice, choose
 from pipelines.config.filters import listed
 from pipelines.config.recipe import Recipe
-from pipelines.curate import check_gpus, settled_under, stale_uris
+from pipelines.curate import check_gpus
 from pipelines.doctor import checks, hardware
 from pipelines.embedding import blocks as embeddings
 from pipelines.execution.jobs import Options, checked
+from pipelines.execution.orders.settled import settled_under, stale_uris
 from pipelines.execution.probe import Probe, Probed
 from pipelines.execution.records.notices import of_cutting, of_scores
 
