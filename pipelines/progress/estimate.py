@@ -107,8 +107,7 @@ class Estimate:
     def progress(self) -> Progress:
         """The same as a run's record keeps it. From any thread."""
         left = self.left()
-        paces = {stage: (pace.done, pace.seconds) for stage, pace in self._paces.copy().items() if pace.done}
-        return Progress(self.done, self.total, left.seconds, left.without, paces)
+        return Progress(self.done, self.total, left.seconds, left.without)
 
     def _clips_to_come(self) -> float:
         """How many clips each later stage will have: as many for each video as so far, all of which may be kept."""

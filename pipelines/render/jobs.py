@@ -100,10 +100,11 @@ def _stage(job: Job) -> str:
 
 def _eta(job: Job) -> str:
     """The time to come, of a run that is at work."""
-    if job.state != "running" or job.progress is None:
+    if job.state != "running" or job.progress is None or job.record is None:
         return "-"
     left = job.progress
-    if not left.total and not left.stages:  # it has not been told yet what there is to do
+    has_begun = any(stage["out"] for stage in job.record.stages.values())
+    if not left.total and not has_begun:  # it has not been told yet what there is to do
         return "unknown"
     eta = (
         "unknown" if left.eta_s is None else f"{left.eta_s / 60:.0f} min" if left.eta_s >= 90 else f"{left.eta_s:.0f} s"

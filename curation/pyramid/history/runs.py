@@ -57,14 +57,13 @@ class Progress:
     """How far the stage is that a run is at: `done` of `total` units, videos or clips, as far as they are listed.
 
     `eta_s`: seconds until all that is listed is through, None where nothing can be said; `eta_without`: stages to come
-    that are not in it. `stages`: units done and seconds spent by every stage, over the whole run.
+    that are not in it. What went through each stage before is in `Run.stages`.
     """
 
     done: int = 0
     total: int = 0
     eta_s: float | None = None
     eta_without: tuple[str, ...] = ()
-    stages: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def test_what_is_no_record_is_passed_over_and_a_later_versions_keys_too(tmp_path
 
 
 def test_how_far_it_is_comes_back_and_a_record_of_before_has_none(tmp_path: Path) -> None:
-    files, progress = Files(str(tmp_path)), Progress(3, 9, 12.5, ("clip",), {"measure": (3, 4.5)})
+    files, progress = Files(str(tmp_path)), Progress(3, 9, 12.5, ("clip",))
     runs.write(files, replace(record(), submission="sent", progress=progress))
     (found,) = listed(files)
     assert (found.submission, found.progress) == ("sent", progress)

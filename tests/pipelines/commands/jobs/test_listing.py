@@ -83,8 +83,8 @@ def test_a_pyramid_that_its_first_job_has_not_made_yet_is_no_mistake(
 def test_counts_time_to_come_and_cost_are_shown_without_a_cluster(
     pyramid: Pyramid, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = Progress(2, 9, 300.0, ("aesthetic",), {"measure": (2, 60.0)})
-    record(pyramid, "one", "sent", stage="measure", progress=now)
+    now, stages = Progress(2, 9, 300.0, ("aesthetic",)), {"measure": {"in": 9, "out": 2, "seconds": 60.0}}
+    record(pyramid, "one", "sent", stage="measure", progress=now, stages=stages)
     assert main(["jobs", pyramid.uri]) == 0
     shown = capsys.readouterr().out
     for part in ("sent", "running", "measure 2/9", "5 min + aesthetic", "8.00 CPU h", "2.00 GPU h", "0.50 USD"):
@@ -92,7 +92,7 @@ def test_counts_time_to_come_and_cost_are_shown_without_a_cluster(
     assert main(["jobs", pyramid.uri, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["cost"] == {"hours": 2.0, "cpu_hours": 8.0, "gpu_hours": 2.0, "usd": 0.5}
-    assert told["record"]["progress"]["stages"] == {"measure": [2, 60.0]}
+    assert told["record"]["stages"] == stages
     assert (told["id"], told["state"], told["ray"]) == ("sent", "running", None)
 
 
