@@ -14,6 +14,7 @@ from pipelines import logs
 
 _NEEDED = ("fastapi", "uvicorn", "jinja2", "prometheus_client")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ALL = ("0.0.0.0", "::")
 GRACE_S = 5
 
 
@@ -47,6 +48,7 @@ def serve(request: Request, told: Callable[[Started], None]) -> None:
     pyramid.dataset("clips")
 
     import uvicorn
+    import uvicorn.config
 
     from pipelines.api.app import create
     from pipelines.api.served import Served, Settings
@@ -55,7 +57,7 @@ def serve(request: Request, told: Callable[[Started], None]) -> None:
     hosts = (*_LOOPBACK, *request.names) if is_loopback else (tuple(request.names) or None)
     served = Served(pyramid, Settings(not request.without_tokens, hosts))
     with _bound(request.host, request.port) as bound:
-        address = f"http://{_shown(request.host)}:{bound.getsockname()[1]}"
+        address = f"http://{_shown(_called(request))}:{bound.getsockname()[1]}"
         told(Started(address, f"{address}/enter?key={served.sessions.link()}"))
         service = create(served)
         pages.mount(service)
@@ -88,6 +90,13 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         told = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot listen on {host}:{port} ({told})", "name another --port or --host") from error
+
+
+def _called(request: Request) -> str:
+    """By which name a person on this machine, or whoever the names are for, opens it: an address for all is none."""
+    if request.host not in _ALL:
+        return request.host
+    return next(iter(request.names), "localhost")
 
 
 def _shown(host: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.commands.service import serve
 from tests.support import jobs
 
 
@@ -94,3 +95,17 @@ def test_what_is_wrong_is_one_line(place: Path, arguments: tuple[str, ...]) -> N
         done = jobs.run(*given)
     assert done.code == 2, done
     assert len(done.error.strip().splitlines()) == 1 and done.error.startswith("ziggurat: "), done.error
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "called"),
+    [
+        ("127.0.0.1", (), "127.0.0.1"),
+        ("0.0.0.0", (), "localhost"),
+        ("::", (), "localhost"),
+        ("0.0.0.0", ("films.example",), "films.example"),
+        ("10.0.0.7", ("films.example",), "10.0.0.7"),
+    ],
+)
+def test_the_link_names_what_a_browser_can_open(host: str, names: tuple[str, ...], called: str) -> None:
+    assert serve._called(serve.Request("p", host, names=names)) == called
