@@ -150,10 +150,11 @@ class _Place:
     def begun(self, query: Query, wanted: Wanted) -> Query:
         """The query, pinned to the version that this export is of, whoever began it."""
         asked = asdict(wanted) | {"query": list(wanted.query), "pyramid": query.pyramid.uri}
+        columns = query.columns(*dict.fromkeys((*query.selected, *FIELDS, "caption", "uris", "media")))
         state = self._read(STATE)
         if state is None:
             self._check_empty()
-            pinned = query.columns(*dict.fromkeys((*query.selected, *FIELDS, "caption", "uris", "media"))).pinned()
+            pinned = columns.pinned()
             self._write(STATE, json.dumps({**asked, "version": pinned.version, "whole": False}, indent=1).encode())
             return pinned
         found = json.loads(state)
@@ -161,8 +162,7 @@ class _Place:
             raise UserError(f"{self._place} holds a whole export already", "choose a new folder")
         if {name: found.get(name) for name in asked} != asked:
             raise UserError(f"{self._place} holds a part of another export", "give its command again, or a new folder")
-        columns = dict.fromkeys((*query.selected, *FIELDS, "caption", "uris", "media"))
-        return query.columns(*columns).at(found["version"])
+        return columns.at(found["version"])
 
     def lines(self, part: str) -> list[Line] | None:
         """The lines of a part that is whole; None of another one."""

@@ -17,7 +17,7 @@ COPY curation curation
 COPY pipelines pipelines
 
 RUN make .venv/core
-RUN .venv/bin/python -m pip install --constraint constraints.txt --editable '.[caption,clusters,serve,stats]' 'ray[default]'
+RUN .venv/bin/python -m pip install --constraint constraints.txt --editable '.[caption,clusters,jobs,serve,stats]'
 RUN make env-paddle
 RUN make env-vllm
 

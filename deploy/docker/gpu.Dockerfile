@@ -19,7 +19,7 @@ COPY pipelines pipelines
 
 RUN make .venv/core
 RUN .venv/bin/python -m pip install --constraint constraints.txt \
-        --editable '.[caption,clip,clusters,colossal,serve,stats,train,transnet]' 'ray[default]' \
+        --editable '.[caption,clip,clusters,colossal,jobs,serve,stats,train,transnet]' \
     && .venv/bin/python -m pip install --no-deps colossalai==0.5.0
 RUN make env-paddle
 RUN make env-vllm VLLM=vllm

@@ -14,7 +14,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -41,9 +41,6 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     """Jobs: what costs processors and money."""
     ADMIN = "admin"
-
-
-EVERYTHING = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def make(pyramid: Pyramid, name: str, wanted: Sequence[Scope], ends: datetime | 
 
 
 def revoke(pyramid: Pyramid, token_id: str) -> Token:
-    """Take a token away. A service that runs refuses it within `guard.FRESH_S`."""
+    """Take a token away. A service that runs refuses it within `served.FRESH_S`."""
     with changing(pyramid.uri):
         there = listed(pyramid)
         gone = [token for token in there if token.id == token_id]
@@ -151,6 +148,5 @@ def shown(token: Token) -> dict[str, object]:
 
 def of_session() -> Token:
     """What the person who started the service may do, by the link that it opens with."""
-    return replace(
-        Token("session", "who started the service", (Scope.ADMIN,), "", datetime.now(UTC).isoformat(timespec="seconds"))
-    )
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return Token("session", "who started the service", (Scope.ADMIN,), "", made)
