@@ -31,7 +31,7 @@ from pipelines.config.clusters_section import ClustersSection
 from pipelines.stages.results import Scored
 
 if TYPE_CHECKING:
-    from pipelines.curate import Job
+    from pipelines.execution.work import Job
 
 STAGE = "clusters"
 WRITTEN = ("clip_id", "cluster", CROWDING, f"{CROWDING}_by", f"{CROWDING}_why")

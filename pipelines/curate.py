@@ -9,27 +9,20 @@ version of a filter or a moved threshold does what the pyramid says is missing, 
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any
 
-from curation.contract import Reason, Source, Verdict
+from curation.contract import Reason, Source
 from curation.errors import UserError
 from curation.inputs.sources import Refused
 from curation.media.plan import MediaPlan
-from curation.pyramid.commits import journal
 from curation.pyramid.commits.commit import Committer
-from curation.pyramid.commits.journal import Journal
 from curation.pyramid.history import plans
-from curation.pyramid.history.failures import LASTING, PASSING
 from curation.pyramid.history.ledger import Ledger
-from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.lookup import chunks
 from curation.pyramid.store import Pyramid
-from curation.retry import retrying
 from curation.rows import frame_fingerprints, nameless_id, video_row
 from pipelines.config import captions as captions_of
 from pipelines.config.captions import Captions
@@ -42,25 +35,18 @@ from pipelines.execution.cluster import Resources
 from pipelines.execution.orders import caption_orders, embed_orders
 from pipelines.execution.orders.cut_orders import ORDER_COLUMNS, orders
 from pipelines.execution.orders.settled import settled_under, stale_uris
-from pipelines.execution.ray_data import Chained, Delivery, StageSpec, check_room, pool_size, run, start_coordinator
+from pipelines.execution.ray_data import Chained, StageSpec
 from pipelines.execution.results.account import Account
-from pipelines.execution.results.committer import ResultCommitter
 from pipelines.execution.results.further_names import further_names
-from pipelines.progress.watch import Watch as StageWatch
+from pipelines.execution.sharing import Alone
+from pipelines.execution.work import Job, Watch, working
 from pipelines.stages.cut import CutStage
 from pipelines.stages.embed import EmbedStage
 from pipelines.stages.measure import MeasureStage
 from pipelines.stages.results import (
-    Captioned,
     CutDone,
     CutOrder,
     MeasureDone,
-    Place,
-    Result,
-    batch_of,
-    fault_of,
-    progress,
-    units,
 )
 from pipelines.stages.score import ClipsToScore, FetchStage, ScoreStage, Unscored
 
@@ -70,102 +56,6 @@ GPU_SHARE = 0.125
 
 CLIPS_IN_HAND = 20_000
 """Clips whose rows the driver holds at a time, whatever the size of the pyramid."""
-
-
-class Watch(StageWatch, Protocol):
-    """What shows a run to a person; see `progress`."""
-
-    def plan(self, stages: Sequence[str], all_listed: bool) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One run: what it works on and with. `reason`: it tries again what ended for this reason, and that alone."""
-
-    name: str
-    pyramid: Pyramid
-    recipe: Recipe
-    resources: Resources
-    account: Account
-    watch: Watch
-    coordinator: Any
-    journal: Journal
-    filters: Sequence[Ready] = ()
-    retry_quarantined: bool = False
-    captions: Sequence[Captions] = ()
-    embeddings: Sequence[Embedding] = ()
-    reason: Reason | None = None
-
-    @property
-    def again(self) -> tuple[str, ...]:
-        """The kinds of failures that this run tries again."""
-        if self.reason is not None:
-            return ()
-        return (PASSING, LASTING) if self.retry_quarantined else (PASSING,)
-
-    @property
-    def place(self) -> Place:
-        return Place(self.pyramid.uri, self.pyramid.storage_options)
-
-    def settle(self, result: Result, committer: ResultCommitter) -> None:
-        """Take a result that needs no stage: one thing is settled by it."""
-        self.account.flows.now.taken += progress(result)[0]
-        committer.put(Delivery(result))
-
-    @contextmanager
-    def stage(
-        self, name: str, give_up: Callable[[Source, Verdict], MeasureDone] | None = None
-    ) -> Iterator[ResultCommitter]:
-        """Where the results of one stage go, which the watch shows meanwhile. `give_up`: see `ResultCommitter`."""
-        stop_after = self.recipe.run.stop_after
-        committer = ResultCommitter(self.pyramid, self.account, self.coordinator, self.journal, stop_after, give_up)
-        with committer, self.watch.over(name, self.coordinator):
-            yield committer
-
-    def run(self, items: Iterable[Any], stages: list[StageSpec], committer: ResultCommitter) -> int:
-        """Take items through stages; how many of their things were left undone, for a budget is used up."""
-        wanted, left = list(items), 0
-        self.watch.expect(sum(map(units, wanted)))
-        attempts, last = self.recipe.run.attempts, stages[-1]
-        self.account.flows.now.pool(pool_size(last, len(stages), self.resources, len(wanted)), last.gpus)
-        for delivery in run(wanted, stages, self.coordinator, self.resources, _Keep(self.journal), attempts):
-            committer.put(delivery)
-            self.watch.advance(*progress(delivery.result))
-            left += delivery.result.left if isinstance(delivery.result, Captioned) else 0
-        return left
-
-
-@contextmanager
-def working(
-    pyramid: Pyramid,
-    recipe: Recipe,
-    resources: Resources,
-    watch: Watch,
-    account: Account,
-    filters: Sequence[Ready] = (),
-    retry_quarantined: bool = False,
-    name: str | None = None,
-    captions: Sequence[Captions] = (),
-    embeddings: Sequence[Embedding] = (),
-    reason: Reason | None = None,
-) -> Iterator[Job]:
-    """A job with its coordinator and its journal; what killed runs have left in theirs is committed first."""
-    if wants_gpu := next((one for one in embeddings if one.gpus and not resources.gpus), None):
-        told = f"the embedder of {wants_gpu.space.name} asks for a GPU, and there is none"
-        raise UserError(told, "join a cluster that has one, or let the recipe run it on a CPU")
-    wanted = {one.name: one.gpus for one in filters if one.make is not None}
-    wanted |= {one.stage: one.gpus for one in (*captions, *embeddings)}
-    for stage, gpus in wanted.items() if resources.gpus else ():
-        check_room(stage, 0.0, gpus, resources)  # now, and not hours later when it is its turn
-    name = name or uuid.uuid4().hex[:12]
-    with watch.searching("taking up what killed runs have left"):
-        account.recovered = journal.recover(pyramid)
-    for dataset in ("videos", "clips"):
-        retrying(f"columns of {dataset}", lambda dataset=dataset: writable(pyramid, dataset))
-    coordinator, mine = start_coordinator(recipe.run.attempts), Journal(pyramid.uri, name, pyramid.storage_options)
-    settings = (coordinator, mine, filters, retry_quarantined, captions, embeddings, reason)
-    yield Job(name, pyramid, recipe, resources, account, watch, *settings)
-    mine.close()
 
 
 def check_gpus(recipe: Recipe, filters: Sequence[Ready], there: bool) -> None:
@@ -213,9 +103,7 @@ def curate(
         for window in _windows(entries, recipe.run.window, watch):
             account.inputs += len(window)
             watch.plan(stages(job.filters, recipe.cut.tier, *blocks), all_listed=len(window) < recipe.run.window)
-            with watch.searching("looking up what is settled"):
-                todo = _unsettled(job, ledger, stale, window)
-            measure(job, todo)
+            _settle(job, ledger, stale, window)
             fill(job, recipe.cut.tier, again)
             again = ()  # what fails in this run waits for the next one
         account.check()
@@ -235,8 +123,24 @@ def fill(job: Job, tier: str | None, again: Collection[str]) -> None:
         embed(job, space, again)
 
 
-def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
-    """Settle sources: their rows, clips, frame scores and sample frames."""
+def _settle(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Source | Refused]) -> None:
+    """Measure what the ledger does not settle of a window, and again what another run had in hand and did not."""
+    listed = window
+
+    def once(_: Collection[str]) -> Sequence[Source]:
+        nonlocal listed
+        with job.watch.searching("looking up what is settled"):
+            # A ledger knows the names of its first look, and others settle some meanwhile.
+            latest = ledger if isinstance(job.share, Alone) else Ledger(job.pyramid, remember=True)
+            todo = _unsettled(job, latest, stale, listed)
+        listed = measure(job, todo)
+        return listed
+
+    job.repeat(once, ())
+
+
+def measure(job: Job, entries: Sequence[Source | Refused]) -> Sequence[Source]:
+    """Settle sources: their rows, clips, frame scores and sample frames. Those that another run is at come back."""
     plan, limits = job.recipe.plan, job.recipe.limits
     why = {score: filter_.why for filter_ in job.filters for score in filter_.scores}
     make = MeasureStage(
@@ -254,15 +158,20 @@ def measure(job: Job, entries: Sequence[Source | Refused]) -> None:
         for entry in entries:
             if isinstance(entry, Refused):
                 job.settle(_refusal(entry, plan, job.name), committer)
-        job.run([entry for entry in entries if isinstance(entry, Source)], [stage], committer)
+        return job.run([entry for entry in entries if isinstance(entry, Source)], [stage], committer).elsewhere
 
 
 def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
     """Fill a filter's scores for the clips that reach its tier and lack them, from stored sample frames. `again`: see
     `Ledger.stale_clips`.
     """
-    if filter_.make is None:
-        return
+    if filter_.make is not None:
+        job.repeat(partial(_score, job, filter_), again)
+
+
+def _score(job: Job, filter_: Ready, again: Collection[str]) -> list[Any]:
+    assert filter_.make is not None
+    elsewhere: list[Any] = []
     wanted = Ledger(job.pyramid, remember=True).stale_clips(
         filter_.scores[0],
         filter_.fingerprint,
@@ -283,58 +192,77 @@ def score(job: Job, filter_: Ready, again: Collection[str] = ()) -> None:
     with job.stage(filter_.name) as committer:
         for some in chunks(clips, CLIPS_IN_HAND):
             parts = (ClipsToScore(*zip(*part, strict=True)) for part in chunks(some, SCORE_CLIPS))
-            job.run(parts, stages, committer)
+            elsewhere += job.run(parts, stages, committer).elsewhere
+    return elsewhere
 
 
 def cut(job: Job, tier: str, again: Collection[str] = ()) -> None:
     """Encode the clips of `tier` that have not been encoded yet. `again`: those too that failed for such a kind of
     reason, once each.
     """
-    ledger = Ledger(job.pyramid, remember=True)
-    if again:
-        for rows in ledger.uncut_again(tier, ORDER_COLUMNS, CLIPS_IN_HAND, again):
-            _cut(job, rows)
-    for rows in ledger.uncut(tier, ORDER_COLUMNS, CLIPS_IN_HAND):
-        _cut(job, rows)
+
+    def once(again: Collection[str]) -> list[Any]:
+        ledger = Ledger(job.pyramid, remember=True)
+        failed = ledger.uncut_again(tier, ORDER_COLUMNS, CLIPS_IN_HAND, again) if again else ()
+        wanted = chain(failed, ledger.uncut(tier, ORDER_COLUMNS, CLIPS_IN_HAND))
+        return [order for rows in wanted for order in _cut(job, rows)]
+
+    job.repeat(once, again)
 
 
-def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Cut the clips of some rows; a clip that cannot be cut gets its reason."""
+def _cut(job: Job, rows: Sequence[Mapping[str, Any]]) -> Sequence[CutOrder]:
+    """Cut the clips of some rows; a clip that cannot be cut gets its reason. What another run is at comes back."""
     with job.watch.searching("looking up what is to be cut"):
         wanted = list(orders(job.pyramid, rows, job.recipe.run.hwaccel))
     if not wanted:
-        return
+        return ()
     make = CutStage(job.place, job.recipe.encoding, job.recipe.limits)
     stage = StageSpec("cut", make, gpus=GPU_SHARE if job.recipe.needs_gpu else 0.0, give_up=make.give_up)
     with job.stage("cut") as committer:
         for result in wanted:
             if isinstance(result, CutDone):
                 job.settle(result, committer)
-        job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], committer)
+        return job.run([order for order in wanted if isinstance(order, CutOrder)], [stage], committer).elsewhere
 
 
 def caption(job: Job, block: Captions, again: Collection[str] = (), limit: int | None = None) -> None:
     """Have the clips captioned that a block of captions wants, `limit` of them at most. Where its budget is used up,
     the account says how many are left. `again`: see `Ledger.uncaptioned`.
     """
+    job.repeat(partial(_caption, job, block, limit), again)
+
+
+def _caption(job: Job, block: Captions, limit: int | None, again: Collection[str]) -> list[Any]:
     wanted = islice(caption_orders.wanted(job.pyramid, block, again), limit)
+    elsewhere: list[Any] = []
     left, is_spent = 0, job.account.captions_left[block.name] > 0
     purse = Purse(job.coordinator, block.name)
     stages = caption_orders.stages(block, job.pyramid, job.recipe.limits, purse)
     with job.stage(block.stage) as committer:
         for some in chunks(wanted, CLIPS_IN_HAND):
-            left += len(some) if is_spent else job.run(caption_orders.items(some, block), stages, committer)
+            if is_spent:
+                left += len(some)
+                continue
+            done = job.run(caption_orders.items(some, block), stages, committer)
+            left, elsewhere = left + done.by_budget, [*elsewhere, *done.elsewhere]
             is_spent = left > 0
     job.account.captions_left[block.name] = left
+    return elsewhere if limit is None else []
 
 
 def embed(job: Job, block: Embedding, again: Collection[str] = ()) -> None:
     """Make the vectors that a space lacks of the clips that its block wants. `again`: see `Ledger.unembedded`."""
+    job.repeat(partial(_embed, job, block), again)
+
+
+def _embed(job: Job, block: Embedding, again: Collection[str]) -> list[Any]:
+    elsewhere: list[Any] = []
     settings = EmbedStage(job.pyramid, block.space, block.by, block.make, job.recipe.limits)
     stage = StageSpec(block.stage, settings, gpus=block.gpus, give_up=settings.give_up, paced=True)
     with job.stage(block.stage) as committer:
         for some in chunks(embed_orders.wanted(job.pyramid, block, again), CLIPS_IN_HAND):
-            job.run(embed_orders.items(some, SCORE_CLIPS), [stage], committer)
+            elsewhere += job.run(embed_orders.items(some, SCORE_CLIPS), [stage], committer).elsewhere
+    return elsewhere
 
 
 def stages(
@@ -377,14 +305,3 @@ def _unsettled(job: Job, ledger: Ledger, stale: set[str], window: Sequence[Sourc
 def _refusal(entry: Refused, plan: MediaPlan, job: str) -> MeasureDone:
     source = Source(entry.uri, 0, extra=entry.extra)
     return MeasureDone(video_row(nameless_id(entry.uri), source, plan.fingerprint, job, verdict=entry.verdict))
-
-
-@dataclass(frozen=True, slots=True)
-class _Keep:
-    """Writes a worker's results into the journal, but for faults: whether they may be written shows later."""
-
-    journal: Journal
-
-    def __call__(self, result: Result) -> str:
-        batch = batch_of(result)
-        return "" if batch is None or fault_of(result) else self.journal.keep(batch)

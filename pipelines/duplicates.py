@@ -31,7 +31,7 @@ from pipelines.stages.compare import ClipsToCompare, Compared, CompareStage
 from pipelines.stages.results import Scored
 
 if TYPE_CHECKING:
-    from pipelines.curate import Job
+    from pipelines.execution.work import Job
 
 STAGE = "duplicates"
 ROUND = 2000

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,12 +35,15 @@ _LEAST_TEMPORARY = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a run may use. `each`: CPUs and GPUs of every node; empty where only their sums are known."""
+    """What a run may use. `each`: CPUs and GPUs of every node; empty where only their sums are known. `is_joined`: of a
+    cluster that others may work on, too.
+    """
 
     cpus: float
     gpus: float
     nodes: int
     each: tuple[tuple[float, float], ...] = ()
+    is_joined: bool = False
 
     def room(self, cpus: float, gpus: float) -> int:
         """How many workers that need so much find a place: each lies on one node. One need at least is above 0."""
@@ -87,7 +90,7 @@ def joined(
         else:
             _check_temporary()
             _start(cpus, environment)
-        yield _resources()
+        yield replace(_resources(), is_joined=bool(address))
     finally:
         with _quiet():
             ray.shutdown()

@@ -38,6 +38,9 @@ class Coordinator:
         self._begun: Counter[str] = Counter()
         self._spent: dict[str, tuple[int, int]] = {}
 
+    def alive(self) -> None:
+        """An answer says that the run is there, see `sharing`."""
+
     def claim(self, video_id: str, uri: str) -> tuple[Claim, int]:
         """Whether the source `uri` is to be decoded as `video_id`, and how many times it has been tried, this one
         included where it goes ahead.

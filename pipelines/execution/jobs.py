@@ -37,6 +37,7 @@ from pipelines.config.recipe import Recipe
 from pipelines.doctor import checks
 from pipelines.embedding import blocks
 from pipelines.embedding.blocks import Embedding
+from pipelines.execution import work
 from pipelines.execution.cluster import Resources
 from pipelines.execution.records.notices import (
     of_captions,
@@ -157,7 +158,7 @@ def run_caption(uri: str, names: Sequence[str], limit: int | None, options: Opti
         watch, name = run.record, run.record.name
         watch.plan([block.stage for block in wanted], all_listed=True)
         settings = (run.pyramid, chosen, run.resources, watch, run.account, (), options.retry, name, wanted)
-        with path.working(*settings) as job:
+        with work.working(*settings) as job:
             for block in wanted:
                 path.caption(job, block, job.again, limit)
     return display.account.exit_code
@@ -185,7 +186,7 @@ def run_embed(uri: str, names: Sequence[str], options: Options) -> int:
         watch, name = run.record, run.record.name
         watch.plan([block.stage for block in wanted], all_listed=True)
         settings = (run.pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, name, (), wanted)
-        with path.working(*settings) as job:
+        with work.working(*settings) as job:
             for block in wanted:
                 path.embed(job, block, job.again)
     return display.account.exit_code
@@ -210,7 +211,7 @@ def run_duplicates(uri: str, options: Options) -> int:
         pyramid, watch = run.pyramid.having(scores=[LIKENESS]), run.record
         watch.plan([picture.stage, duplicates.STAGE], all_listed=True)
         settings = (pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, run.record.name)
-        with path.working(*settings) as job:
+        with work.working(*settings) as job:
             path.embed(job, picture, job.again)
             wanted = duplicates.Wanted(section.rule(picture.by), section.tier, picture.space, picture.by)
             duplicates.find(job, wanted, job.again)
@@ -237,7 +238,7 @@ def run_clusters(uri: str, again: bool, options: Options) -> int:
         pyramid, watch = run.pyramid.having(scores=[CROWDING]), run.record
         watch.plan([*(one.stage for one in lacking), clusters.STAGE], all_listed=True)
         settings = (pyramid, choice.recipe, run.resources, watch, run.account, (), options.retry, run.record.name)
-        with path.working(*settings) as job:
+        with work.working(*settings) as job:
             for one in lacking:
                 path.embed(job, one, job.again)
             found = clusters.find(job, clusters.Wanted(section, space, by, again))
@@ -296,7 +297,7 @@ def _fill(
         watch, name = run.record, run.record.name
         watch.plan(path.stages(filters, tier, captioned, embedded)[1:], all_listed=True)
         settings = (run.pyramid, recipe, run.resources, watch, run.account, filters, options.retry, name)
-        with path.working(*settings, captioned, embedded) as job:
+        with work.working(*settings, captioned, embedded) as job:
             path.fill(job, tier, job.again)
     return display.account.exit_code
 

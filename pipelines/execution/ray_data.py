@@ -24,7 +24,9 @@ from pipelines import logs
 from pipelines.execution.attempts import Attempts, Pace
 from pipelines.execution.cluster import Resources
 from pipelines.execution.coordinator import Coordinator
+from pipelines.execution.sharing import Elsewhere, Share
 from pipelines.stages.base import GiveUp, Report, Stage
+from pipelines.stages.results import named
 
 _BEAT_EVERY_S = 1.0
 SPENT = 70
@@ -111,12 +113,19 @@ def start_coordinator(attempts: int) -> Any:
 
 
 def run(
-    items: Iterable[Any], specs: list[StageSpec], coordinator: Any, resources: Resources, keep: Keep, attempts: int = 3
+    items: Iterable[Any],
+    specs: list[StageSpec],
+    coordinator: Any,
+    resources: Resources,
+    keep: Keep,
+    attempts: int = 3,
+    share: Share | None = None,
 ) -> Iterator[Delivery]:
     """Results of the last stage for every item. Holds the items, not the results, in memory.
 
     A worker keeps each result before it begins what comes next, so a kill loses at most one each. An item that fails
-    `attempts` times, or costs as many workers, ends in what its stage's `give_up` makes of it.
+    `attempts` times, or costs as many workers, ends in what its stage's `give_up` makes of it. What another run is at
+    comes back as `Elsewhere`.
     """
     import ray
     from ray.data import DataContext
@@ -141,7 +150,14 @@ def run(
         worker: Any = _Worker  # Ray Data's types know functions only
         dataset = dataset.flat_map(
             worker,
-            fn_constructor_args=(spec, coordinator, attempts, keep if spec is specs[-1] else None),
+            fn_constructor_args=(
+                spec,
+                coordinator,
+                attempts,
+                keep if spec is specs[-1] else None,
+                share if spec is specs[0] else None,
+                specs[-1].name,
+            ),
             compute=ray.data.ActorPoolStrategy(
                 size=workers,
                 max_tasks_in_flight_per_actor=spec.at_once + 1,
@@ -196,10 +212,22 @@ def _blocks(items: int) -> int:
 
 
 class _Worker:
-    """What Ray Data calls: the stage; tries are counted, reports go to the coordinator, and results are kept."""
+    """What Ray Data calls: the stage; tries are counted, reports go to the coordinator, and results are kept.
 
-    def __init__(self, spec: StageSpec, coordinator: Any, attempts: int, keep: Keep | None) -> None:
+    `share`: of the first stage of a chain, which takes an item for all of them, in the name of the last, `of`.
+    """
+
+    def __init__(
+        self,
+        spec: StageSpec,
+        coordinator: Any,
+        attempts: int,
+        keep: Keep | None,
+        share: Share | None = None,
+        of: str = "",
+    ) -> None:
         self._spec, self._coordinator, self._keep = spec, coordinator, keep
+        self._share, self._of = share, of
         self._attempts = attempts + 1 if spec.counts_lost else attempts
         self._id = uuid.uuid4().hex
         self._heard = 0.0
@@ -225,6 +253,13 @@ class _Worker:
             return
         if isinstance(item, _Final):
             yield self._kept(item.result, key)
+            return
+        for start, part in [(0, item)] if self._share is None else self._share.ours(self._of, item, named(item)):
+            yield from self._worked(part, f"{key}@{start}")
+
+    def _worked(self, item: Any, key: str) -> Iterator[dict[str, Any]]:
+        if isinstance(item, Elsewhere):
+            yield _row(item if self._keep else _Final(item), key)
             return
         with logs.bound(video=getattr(item, "video_id", None), uri=getattr(item, "uri", None)):
             for number, result in enumerate(self._ready()(key, item, self._report)):

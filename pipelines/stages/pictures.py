@@ -39,6 +39,10 @@ class ClipsToCaption:
 
     clips: tuple[ClipToCaption, ...]
 
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        return tuple(clip.clip_id for clip in self.clips)
+
     def __len__(self) -> int:
         return len(self.clips)
 

@@ -13,9 +13,9 @@ results are faults of ours rather than of the data.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -229,6 +229,14 @@ def why_of(verdict: Verdict) -> str:
     return f"{verdict.reason}: {error}" if error else str(verdict.reason)
 
 
+@runtime_checkable
+class Clips(Protocol):
+    """An item of clips."""
+
+    @property
+    def clip_ids(self) -> Sequence[str]: ...
+
+
 def units(item: Source | CutOrder | Sized) -> int:
     """How much work an item is to its stage: one video, or so many clips."""
     match item:
@@ -238,6 +246,35 @@ def units(item: Source | CutOrder | Sized) -> int:
             return len(item.clips)
         case _:
             return len(item)
+
+
+def named(item: Source | CutOrder | Sized) -> tuple[str, ...]:
+    """The units of an item by name, as `settled` has them: a source's name, or the ids of clips."""
+    match item:
+        case Source():
+            return (item.uri,)
+        case CutOrder():
+            return tuple(clip.clip_id for clip in item.clips)
+        case Clips():
+            return tuple(item.clip_ids)
+    raise AssertionError(f"{type(item).__name__} has no units")
+
+
+def settled(result: Result) -> tuple[str, ...]:
+    """The units that a result has brought to their end, by name."""
+    match result:
+        case MeasureDone():
+            return tuple(result.video["uris"])
+        case SameContent():
+            return (result.source.uri,)
+        case Scored():
+            return tuple(result.table["clip_id"].to_pylist())
+        case CutDone():
+            return (*result.cut, *result.failed)
+        case Captioned():
+            return tuple(_ids(result.clips))
+        case Embedded():
+            return (*_ids(result.vectors), *_ids(result.none))
 
 
 def progress(result: Result) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from tests.support.watch import Silent
 def two_nodes() -> Iterator[Any]:
     os.environ["RAY_AUTH_MODE"] = "disabled"  # cluster_utils starts its nodes without a token
     os.environ["PYTHONPATH"] = str(jobs.ROOT)
+    os.environ["RAY_worker_niceness"] = "0"  # at Ray's 15 they would hardly run beside other tests
     import ray
     from ray.cluster_utils import Cluster
 
@@ -69,6 +70,30 @@ def curate_and_lose_a_node(videos: Path, to: Path, written: str) -> bool:
         curate(list_sources([str(videos)]), pyramid, recipe, resources, watch, account)
         killer.join()
     return watch.lost
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_cluster_do_each_video_and_each_clip_once(tmp_path: Path) -> None:
+    videos, recipe = jobs.corpus(tmp_path / "videos"), jobs.recipe(tmp_path, jobs.WITHOUT_TEXT)
+    without_ray.curate(videos, tmp_path / "alone", recipe)
+    Pyramid.create(tmp_path / "p", load(recipe).pyramid_tiers, load(recipe).name)
+    runs = apart(two_runs, videos, tmp_path / "p", recipe)
+    alone = jobs.rows(tmp_path / "alone")
+    assert jobs.rows(tmp_path / "p") == alone
+    for what, rows in zip(("done", "clips", "cut"), alone, strict=True):
+        assert sum(run[what] for run in runs) == len(rows), runs
+    assert [run["inputs"] for run in runs] == [len(jobs.LENGTHS)] * 2, "each accounts for all of its inputs"
+
+
+def two_runs(videos: Path, to: Path, recipe: str) -> list[dict[str, Any]]:
+    """What each of two runs has done that start together."""
+    with two_nodes() as cluster:
+        cluster.add_node(num_cpus=4, object_store_memory=200 << 20)
+        command = ("curate", str(videos), "--to", str(to), "--recipe", recipe, "--address", cluster.address, "--json")
+        started = [jobs.start(*command, RAY_AUTH_MODE="disabled") for _ in range(2)]
+        ended = [jobs.finish(process) for process in started]
+    assert [run.code for run in ended] == [0, 0], ended
+    return [run.summary for run in ended]
 
 
 def _lose_a_node(cluster: Any, account: Account, watch: Silent) -> None:

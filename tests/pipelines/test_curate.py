@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,11 +24,15 @@ from pipelines.commands.pyramid import dry_run
 from pipelines.config.adoption import Choice
 from pipelines.config.filters import Ready
 from pipelines.config.recipe import Recipe, load
+from pipelines.execution import work
 from pipelines.execution.cluster import Resources
 from pipelines.execution.orders.settled import stale_uris
+from pipelines.execution.ray_data import StageSpec
 from pipelines.execution.records.notices import of_measuring
 from pipelines.execution.results.account import Account
+from pipelines.execution.work import Left
 from pipelines.stages.results import CutOrder, Place
+from pipelines.stages.score import ClipsToScore
 from tests.curation.pyramid.build import TIERS, clips, videos
 
 PLAN = MediaPlan(clips=ClipPlan(max_fps=30.0))
@@ -46,7 +50,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
 
 @dataclass
 class Job:
-    """Stands in for `curate.Job`: what it is to run is noted and counts as cut, and two clips more are cut by another
+    """Stands in for `work.Job`: what it is to run is noted and counts as cut, and two clips more are cut by another
     run each time.
     """
 
@@ -69,12 +73,16 @@ class Job:
     def stage(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def run(self, items: Iterable[CutOrder], stages: object, committer: object) -> None:
+    def repeat(self, stage: Callable[[Collection[str]], Sequence[Any]], again: Collection[str]) -> None:
+        stage(again)
+
+    def run(self, items: Iterable[CutOrder], stages: object, committer: object) -> Left:
         names = sorted(clip.clip_id for order in items for clip in order.clips)
         self.given.append(names)
         others = [f"c{self.also.pop()}" for _ in self.also[:2]]
         rows = [{"clip_id": name, "media": "x"} for name in {*names, *others}]
         Committer(self.pyramid).commit(Batch(clip_updates=[clips(*rows)]))
+        return Left(0, ())
 
 
 @pytest.fixture
@@ -91,7 +99,7 @@ def add(job: Job, *rows: dict[str, Any], settled: bool = True) -> None:
 
 
 def cut(job: Job, again: tuple[str, ...] = ()) -> list[str]:
-    curate.cut(cast("curate.Job", job), "low", again)
+    curate.cut(cast("work.Job", job), "low", again)
     return [name for names in job.given for name in names]
 
 
@@ -143,9 +151,14 @@ def test_scores_measured_otherwise_are_measured_once_more_and_where_that_was_in_
 def test_a_filter_that_wants_a_gpu_holds_one_wherever_it_runs(job: Job, python: str | None) -> None:
     add(job, row(0))
     asked: list[float] = []
-    job.run = lambda items, stages, committer: asked.append(stages[-1].gpus)  # type: ignore[method-assign]
+
+    def run(items: object, stages: Sequence[StageSpec], committer: object) -> Left:
+        asked.append(stages[-1].gpus)
+        return Left(0, ())
+
+    job.run = run  # type: ignore[method-assign]
     curate.score(
-        cast("curate.Job", job),
+        cast("work.Job", job),
         Ready("logo", ("aesthetic",), "", "by-1", make=NEVER_MADE, gpus=0.5, python=python),
     )
     assert asked == [0.5]
@@ -166,7 +179,7 @@ def test_a_filter_that_no_machine_has_gpus_enough_for_ends_a_run_before_it_begin
     settings: Any = (job.pyramid, load("small"), there, job, Account(), [wants])
     with (
         pytest.raises(UserError, match="a worker of stage logo needs 2 GPUs, which no machine of 2 has"),
-        curate.working(*settings),
+        work.working(*settings),
     ):
         pass
 
@@ -178,9 +191,14 @@ def test_clips_that_lack_one_of_a_filters_scores_are_scored(job: Job) -> None:
         row(1, text_area=0.1, text_area_by="by-1", aesthetic=5.0, aesthetic_by="by-1"),
     )
     asked: list[str] = []
-    job.run = lambda items, stages, committer: asked.extend(name for item in items for name in item.clip_ids)  # type: ignore[method-assign]
+
+    def run(items: Iterable[ClipsToScore], stages: object, committer: object) -> Left:
+        asked.extend(name for item in items for name in item.clip_ids)
+        return Left(0, ())
+
+    job.run = run  # type: ignore[method-assign,assignment]
     wants = Ready("two", ("text_area", "aesthetic"), "", "by-1", make=NEVER_MADE)
-    curate.score(cast("curate.Job", job), wants)
+    curate.score(cast("work.Job", job), wants)
     assert asked == ["c0"]
 
 

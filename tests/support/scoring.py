@@ -154,7 +154,7 @@ def main(place: str, options: str) -> None:
     from pipelines import curate
     from pipelines.config.filters import Ready
     from pipelines.config.recipe import Recipe
-    from pipelines.execution import starting
+    from pipelines.execution import starting, work
     from pipelines.execution.results.account import Account
 
     filter_ = Ready("ocr", (SCORE,), "not run yet", BY, None, MakeFake(wanted))
@@ -163,7 +163,7 @@ def main(place: str, options: str) -> None:
     try:
         with starting.joined(None, wanted.cpus) as resources:
             opened = Pyramid.open(place)
-            with curate.working(opened, recipe, resources, Silent(), account, retry_quarantined=wanted.retry) as job:
+            with work.working(opened, recipe, resources, Silent(), account, retry_quarantined=wanted.retry) as job:
                 curate.score(job, filter_, job.again)
     except UserError as error:
         print(json.dumps({"cause": error.cause, "remedy": error.remedy}))

@@ -73,14 +73,14 @@ def here() -> Iterator[None]:
     ray.nodes = lambda: [{"Alive": True, "NodeManagerHostname": socket.gethostname()}]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "ray", ray)  # whatever else is asked of it fails
-        from pipelines import curate, duplicates, encode
+        from pipelines import duplicates, encode
         from pipelines.commands.shards import encode as encode_command
-        from pipelines.execution import starting
+        from pipelines.execution import starting, work
         from pipelines.execution.coordinator import Coordinator
 
         for module in (starting, encode_command):
             patch.setattr(module, "joined", _joined)
-        for module in (curate, encode):
+        for module in (work, encode):
             patch.setattr(module, "start_coordinator", lambda attempts: Here(Coordinator(attempts)))
             patch.setattr(module, "run", _run)
         patch.setattr(duplicates, "run", _run)
@@ -102,6 +102,7 @@ def _run(
     resources: Resources,
     keep: ray_data.Keep,
     attempts: int = 3,
+    share: None = None,
 ) -> Iterator[ray_data.Delivery]:
     """In place of `ray_data.run`: each stage has one worker, in this process."""
     from pipelines.execution import ray_data

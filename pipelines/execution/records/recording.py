@@ -34,8 +34,8 @@ from pipelines.progress.watch import Reckons, Watch
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from pipelines import curate
     from pipelines.encoding.account import EncodeAccount
+    from pipelines.execution import work
     from pipelines.execution.results.account import Account
 
 _log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class Recording(Record):
 class CurationRecording(Recording):
     """The same for a run whose stages come again for each window of sources: its watch is told which."""
 
-    def __init__(self, pyramid: Pyramid, account: Account, watch: curate.Watch) -> None:
+    def __init__(self, pyramid: Pyramid, account: Account, watch: work.Watch) -> None:
         super().__init__(pyramid, account, watch)
         self._planned = watch
 

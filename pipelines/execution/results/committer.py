@@ -22,6 +22,7 @@ from pipelines.execution.results.breaker import Breaker
 from pipelines.execution.results.further_names import further_names
 from pipelines.execution.results.telling import tell
 from pipelines.stages.results import MeasureDone, Result, SameContent, batch_of
+from pipelines.stages.results import settled as settled_by
 
 COMMIT_EVERY_S = 5.0
 """How long readers wait for a result; a commit takes a fifth of a second of the driver, however much it holds."""
@@ -33,7 +34,8 @@ class ResultCommitter:
     """Takes results and commits them; a context manager that ends with everything committed.
 
     `stop_after`: how many videos in a row may fail for one cause, see `breaker`; 0 for any number. `give_up`: the
-    row of a source whose content never got one, which a stage that may give `SameContent` needs.
+    row of a source whose content never got one, which a stage that may give `SameContent` needs. `settled` is told the
+    units that were committed, see `results.settled`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ResultCommitter:
         journal: Journal,
         stop_after: int = 0,
         give_up: Callable[[Source, Verdict], MeasureDone] | None = None,
+        settled: Callable[[list[str]], None] | None = None,
     ) -> None:
         self._pyramid, self._committer = pyramid, Committer(pyramid)
         self._breaker = Breaker(stop_after)
@@ -52,6 +55,7 @@ class ResultCommitter:
         self._waiting: dict[str, list[SameContent]] = {}
         self._measured: set[str] = set()
         self._give_up, self._whole = give_up, False
+        self._settled = settled
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
 
@@ -152,3 +156,5 @@ class ResultCommitter:
         settled = [d.result.video["video_id"] for d in batch if isinstance(d.result, MeasureDone)]
         if settled:
             self._coordinator.release.remote(settled)
+        if self._settled is not None:
+            self._settled([unit for delivery in batch for unit in settled_by(delivery.result)])
