@@ -53,6 +53,10 @@ class Cut:
         self._set = settings
         self._sandbox = Sandbox(settings.limits)
 
+    def close(self) -> None:
+        """End the decoder."""
+        self._sandbox.close()
+
     def __call__(self, item: CutOrder, report: Report) -> CutDone:
         report(item.sources[0].uri, 0)
         try:

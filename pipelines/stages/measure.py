@@ -84,6 +84,10 @@ class Measure:
         self._claims = settings.claims()
         self._sandbox = Sandbox(settings.limits)
 
+    def close(self) -> None:
+        """End the decoder."""
+        self._sandbox.close()
+
     def __call__(self, item: Source, report: Report) -> MeasureDone | SameContent:
         report(item.uri, 0)
         try:

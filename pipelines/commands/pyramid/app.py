@@ -1,5 +1,5 @@
-"""Commands that look at a pyramid, as the command line reads them: `stats`, `export`. `cli` takes them in, and has the
-others.
+"""Commands that look at a pyramid, as the command line reads them: `stats`, `export`, `replay`. `cli` takes them in,
+and has the others.
 """
 
 from __future__ import annotations
@@ -61,3 +61,21 @@ def export(
     with render.exporting(as_json) as told:
         found = export(request, told)
     render.exported(found, as_json)
+
+
+@app.command()
+def replay(
+    pyramid: PyramidArg,
+    name: Annotated[str, typer.Argument(help="A clip's id or the beginning of it; of a video for `measure`.")],
+    stage: Annotated[str, typer.Option(help="measure, a filter's name, cut, 'caption NAME' or 'embed NAME'.")],
+    run: Annotated[str | None, typer.Option(help="By the recipe of this run, in place of the pyramid's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one stage on one video or clip alone, and show what comes of it beside what is stored."""
+    from pipelines.commands.pyramid.replay import Request, replay
+    from pipelines.render import replay as render
+
+    found = replay(Request(pyramid, name, stage, run))
+    render.replay(found, as_json)
+    if found.fault is not None:
+        raise typer.Exit(1)
