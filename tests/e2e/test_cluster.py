@@ -31,7 +31,7 @@ from tests.support.watch import Silent
 def two_nodes() -> Iterator[Any]:
     os.environ["RAY_AUTH_MODE"] = "disabled"  # cluster_utils starts its nodes without a token
     os.environ["PYTHONPATH"] = str(jobs.ROOT)
-    os.environ["RAY_worker_niceness"] = "0"  # at Ray's 15 they would hardly run beside other tests
+    os.environ.update(RAY_worker_niceness="0")  # at Ray's 15 they would hardly run beside other tests
     import ray
     from ray.cluster_utils import Cluster
 
