@@ -29,6 +29,7 @@ TITLES = {
     "query": "Queries",
     "search": "Search",
     "growth": "Growth",
+    "sizing": "Sizing",
     "caption": "Captions",
     "models": "Models",
     "train": "Training",
@@ -36,6 +37,8 @@ TITLES = {
 }
 """The parts of the page, in order. Shots have a page of their own."""
 SHOTS = "shots"
+ON_PAPER = ("sizing",)
+"""Parts that reckon with what the others have measured."""
 
 OPS = (
     "attention, forward, in Triton",
@@ -88,6 +91,7 @@ def commands(options: argparse.Namespace, day: str) -> dict[str, tuple[str, ...]
         "query": ("--rows", str(options.rows)),
         "search": ("--vectors", str(options.vectors)),
         "growth": ("--rows", "10000", "1000000", str(options.rows)),
+        "sizing": (),
         "caption": ("--captions", "100000"),
         "models": (),
         "train": videos,
@@ -112,7 +116,8 @@ def _run(name: str, *arguments: str) -> str:
 def keep(part: str, day: str, tables: str) -> None:
     """Write what a part has printed, with the day and the machine."""
     machine = f"{cpu_model()}, {os.cpu_count()} processors, Python {platform.python_version()}"
-    (RESULTS / f"{part}.md").write_text(f"Measured on {day}: {machine}.\n\n{tables}\n")
+    head = f"On paper, {day}." if part in ON_PAPER else f"Measured on {day}: {machine}."
+    (RESULTS / f"{part}.md").write_text(f"{head}\n\n{tables}\n")
 
 
 def page() -> str:
