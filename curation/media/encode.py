@@ -14,7 +14,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import PictureType
 
-from curation.contract import Clip, Facts
+from curation.contract import Clip, Crop, Facts
 from curation.media.frames import planes
 from curation.media.pictures.colour import copy_tags
 from curation.media.pictures.geometry import Plane, fit, upright, view
@@ -95,7 +95,10 @@ def _options(encode: Encode) -> dict[str, str]:
 
 def repack(frame: av.VideoFrame, clip: Clip, facts: Facts) -> av.VideoFrame:
     """The clip's picture of a 4:2:0 source frame: cropped, upright, scaled; the frame itself where nothing changes."""
-    if facts.rotation == 0 and not facts.mirrored and (frame.width, frame.height) == (clip.width, clip.height):
+    whole = Crop(0, 0, frame.width, frame.height)
+    plain = facts.rotation == 0 and not facts.mirrored
+    # A crop of pixels that are no squares may come to the very size of the whole frame.
+    if plain and clip.crop == whole and (clip.width, clip.height) == (frame.width, frame.height):
         return frame
     out = av.VideoFrame(clip.width, clip.height, "yuv420p")
     for index, plane in enumerate(planes(frame)):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -116,6 +117,17 @@ def test_an_upright_picture_is_the_players(tmp_path: Path) -> None:
     made = luma_of(cuts(path, clips, encode=GOOD)[0][0])[0]
     coded = luma_of(path)[0]
     assert psnr(made, np.rot90(coded, -1)) > 30
+
+
+def test_borders_go_where_the_clip_is_as_large_as_the_coded_frame(tmp_path: Path) -> None:
+    # 4:3 in a frame of 16:9 whose pixels are wide, as DVCPRO HD has it: what is inside is shown 320 pixels wide.
+    inner = media.picture("testsrc2", seconds=2.5, size=(240, 240))
+    path = media.write(tmp_path / "wide.mp4", inner.filter("pad", 320, 240, -1, -1, "black").filter("setsar", "4/3"))
+    (clip,) = as_clips(measured(path))
+    assert (clip.crop.x, clip.crop.width, clip.width, clip.height) == (40, 240, 320, 240)
+    made = luma_of(cuts(path, [clip], encode=GOOD)[0][0])[0]
+    inside = cv2.resize(luma_of(path)[0][:, 40:280], (320, 240))
+    assert psnr(made, inside) > 30
 
 
 @pytest.mark.parametrize("field", ["first_check", "last_check", "all_check", "end_frame"])
