@@ -54,6 +54,20 @@ class Staged:
     def close(self) -> None:
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
+    def changed(self) -> Verdict | None:
+        """A verdict where a local file is no longer the one that was hashed: what was decoded says nothing of those
+        bytes. A remote one was copied.
+        """
+        if not self.path.is_symlink():
+            return None
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            return Verdict(Reason.UNREADABLE, detail=f"gone since it was hashed ({error.strerror})")
+        if (now.st_size, now.st_mtime) != (self.raw.source.bytes, self.raw.source.modified):
+            return Verdict(Reason.UNREADABLE, detail="changed since it was hashed")
+        return None
+
     def __enter__(self) -> Staged:
         return self
 

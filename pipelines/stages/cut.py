@@ -12,7 +12,7 @@ from pathlib import Path
 
 from curation.contract import Clip, Reason, Verdict
 from curation.errors import UserError
-from curation.inputs.staging import stage
+from curation.inputs.staging import Staged, stage
 from curation.media.plan import Encode, Limits
 from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.history.failures import failure, reason_of
@@ -70,10 +70,13 @@ class Cut:
     def _cut(self, order: CutOrder, folder: Path, report: Report) -> CutDone:
         if self._taken_down(order):
             return _given_up(order, _TAKEN_DOWN)
-        path, why = _first_with(order, folder)
-        if path is None:
-            return CutDone((), None, {clip.clip_id: why for clip in order.clips})
+        staged = _first_with(order, folder)
+        if isinstance(staged, str):
+            return CutDone((), None, dict.fromkeys((clip.clip_id for clip in order.clips), staged))
+        path = staged.path
         media, failed, decoded = self._encode(path, order, order.clips, report)
+        if failed and (changed := staged.changed()) is not None:  # no fault of the clips: the next run tries them again
+            return _given_up(order, changed)
         if failed and len(order.clips) > 1:
             # One clip must not take its neighbours with it: try those that are missing one by one.
             missing = [clip for clip in order.clips if clip.clip_id in failed]
@@ -127,8 +130,10 @@ def _given_up(order: CutOrder, verdict: Verdict) -> CutDone:
     return CutDone((), None, {clip.clip_id: why for clip in order.clips}, video_id=order.video_id)
 
 
-def _first_with(order: CutOrder, folder: Path) -> tuple[Path | None, str]:
-    """A staged file that holds the order's very bytes, from the first of its names that still has them."""
+def _first_with(order: CutOrder, folder: Path) -> Staged | str:
+    """A staged file that holds the order's very bytes, from the first of its names that still has them; else why none
+    does.
+    """
     why = failure(Reason.UNREADABLE, "no source is recorded")
     for number, source in enumerate(order.sources):
         place = folder / str(number)
@@ -139,5 +144,5 @@ def _first_with(order: CutOrder, folder: Path) -> tuple[Path | None, str]:
         elif staged.raw.video_id != order.video_id:
             why = failure(Reason.UNREADABLE, f"{source.uri} holds other bytes now")
         else:
-            return staged.path, ""
-    return None, why
+            return staged
+    return why

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from curation.contract import RawVideo, Reason, Source, Status, Verdict
+from curation.contract import Reason, Source, Status, Verdict
 from curation.errors import UserError
 from curation.inputs import own_columns
 from curation.inputs.kinds import named_as_image
-from curation.inputs.staging import stage
+from curation.inputs.staging import Staged, stage
 from curation.media.plan import Limits, MediaPlan
 from curation.media.sandbox.sandbox import Sandbox
 from curation.pyramid.history.ledger import Known
@@ -95,21 +95,22 @@ class Measure:
                 staged = stage(item, Path(folder))
                 if isinstance(staged, Verdict):
                     return self._settled(nameless_id(item.uri), item, staged)
-                return self._known_bytes(staged.raw, staged.path, report)
+                return self._known_bytes(staged, report)
         except UserError:
             raise  # nobody's video is at fault: the disk is full, say
         except Exception as error:
             return self._settled(nameless_id(item.uri), item, our_fault(error))
 
-    def _known_bytes(self, raw: RawVideo, path: Path, report: Report) -> MeasureDone | SameContent:
+    def _known_bytes(self, staged: Staged, report: Report) -> MeasureDone | SameContent:
         try:
-            return self._measure(raw, path, report)
+            return self._measure(staged, report)
         except UserError:
             raise
         except Exception as error:
-            return self._settled(raw.video_id, raw.source, our_fault(error))
+            return self._settled(staged.raw.video_id, staged.raw.source, our_fault(error))
 
-    def _measure(self, raw: RawVideo, path: Path, report: Report) -> MeasureDone | SameContent:
+    def _measure(self, staged: Staged, report: Report) -> MeasureDone | SameContent:
+        raw = staged.raw
         if self._taken_down(raw.video_id):
             return self._settled(raw.video_id, raw.source, _TAKEN_DOWN)
         known = self._claims.known(raw.video_id)
@@ -128,9 +129,9 @@ class Measure:
         name = raw.source.uri.rsplit("/", 1)[-1]
         as_image = any(map(named_as_image, (raw.source.uri, *(known.uris if known else ()))))
         found = self._sandbox.measure(
-            path, name, self._set.plan, lambda frames: report(raw.source.uri, frames), as_image
+            staged.path, name, self._set.plan, lambda frames: report(raw.source.uri, frames), as_image
         )
-        verdict = found.verdict or _changed(raw, path)
+        verdict = staged.changed() or found.verdict  # of other bytes than the row's, whatever was found is not theirs
         row = video_row(
             raw.video_id,
             raw.source,
@@ -170,11 +171,3 @@ class Measure:
     def _settled(self, video_id: str, source: Source, verdict: Verdict, attempts: int = 1) -> MeasureDone:
         row = video_row(video_id, source, self._plan_id, self._set.job, verdict=verdict, attempts=attempts)
         return MeasureDone(row)
-
-
-def _changed(raw: RawVideo, path: Path) -> Verdict | None:
-    """A verdict where the file is no longer the one that was hashed: its clips would stand under another's id."""
-    now = path.stat()
-    if path.is_symlink() and (now.st_size, now.st_mtime) != (raw.source.bytes, raw.source.modified):
-        return Verdict(Reason.UNREADABLE, detail="changed while it was measured")
-    return None

@@ -18,7 +18,8 @@ from curation.identity import content_id, older_clip_id
 from curation.inputs import own_columns
 from curation.inputs.sources import list_sources
 from curation.media.plan import Encode, Limits, MediaPlan, Rules
-from curation.media.sandbox.sandbox import Cuts
+from curation.media.sandbox.sandbox import Cuts, VideoMeasure
+from curation.pyramid.history.failures import PASSING, kind
 from curation.pyramid.history.ledger import Known
 from curation.pyramid.storage.files import Files
 from curation.pyramid.store import Pyramid
@@ -221,6 +222,28 @@ def test_a_file_that_changes_while_it_is_measured_is_not_taken(place: Place, tmp
     assert done.video["reason"] == Reason.UNREADABLE
 
 
+CHANGES = {"emptied": lambda path: path.write_bytes(b""), "removed": lambda path: path.unlink()}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_what_is_found_in_a_file_that_has_changed_is_not_said_of_the_bytes_before(
+    place: Place, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "v.mp4"
+    shutil.copy(media.sample("plain.mp4"), path)
+    stage = measuring(place, Coordinator(attempts=2))
+    real = stage._sandbox.measure
+
+    def late(*given: Any) -> VideoMeasure:
+        CHANGES[how](path)
+        return real(*given)
+
+    stage._sandbox.measure = late  # type: ignore[method-assign]
+    done = stage(source(path), silent)
+    assert isinstance(done, MeasureDone)
+    assert (done.video["video_id"], done.video["reason"]) == (VIDEO, Reason.UNREADABLE)
+
+
 @pytest.mark.parametrize(("rule", "goes"), [(Rules(), False), (Rules(min_duration_s=1000), True)])
 def test_clips_of_another_plan_go_only_where_their_video_was_judged(
     place: Place, tmp_path: Path, rule: Rules, goes: bool
@@ -250,6 +273,25 @@ def test_cutting_takes_the_bytes_that_were_measured_or_none(place: Place, tmp_pa
     assert "other bytes" in other.failed[clips[0].clip_id]
     gone = stage(CutOrder("0" * 32, (Source(str(tmp_path / "gone.mp4"), 1),), clips, MediaPlan()), silent)
     assert gone.failed[clips[0].clip_id].startswith(Reason.UNREADABLE)
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_clip_that_was_not_cut_for_its_file_has_changed_is_tried_again(
+    place: Place, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "v.mp4"
+    shutil.copy(media.sample("plain.mp4"), path)
+    clips = tuple(as_clips(measured(path)))
+    stage = CutStage(place, Encode(preset="ultrafast"), Limits(memory_mb=1024))()
+    real = stage._sandbox.cut
+
+    def late(*given: Any) -> Cuts:
+        CHANGES[how](path)
+        return real(*given)
+
+    stage._sandbox.cut = late  # type: ignore[method-assign]
+    done = stage(CutOrder(VIDEO, (source(path),), clips, MediaPlan()), silent)
+    assert done.cut == () and {kind(why) for why in done.failed.values()} == {PASSING}
 
 
 class Late:
