@@ -61,7 +61,10 @@ _ABOUT: Mapping[Reason, tuple[Blame, str]] = {
         Blame.DATA,
         "used up its memory, or an animation whose lossless film would not fit (measured: megabytes)",
     ),
-    Reason.WORKER_LOST: (Blame.SETUP, "the worker was lost each time it was tried (measured: attempts)"),
+    Reason.WORKER_LOST: (
+        Blame.SETUP,
+        "the worker was lost each time it was tried (measured: attempts), or its decoder was ended from outside",
+    ),
     Reason.INTERNAL: (Blame.OURS, "a fault of Ziggurat: the detail holds where"),
 }
 REASONS: Mapping[Reason, str] = {reason: text for reason, (_, text) in _ABOUT.items()}

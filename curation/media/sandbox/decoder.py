@@ -39,6 +39,9 @@ _LOOK_S = 0.02
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(256 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
 """Keep freed pictures for the next ones: by default glibc gives them back and the kernel clears new pages."""
 
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP})
+"""Signals that no decoder sends itself: the kernel's, which lacks memory, or a person's."""
+
 _LEVEL = TypeAdapter(Level)
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 
@@ -172,6 +175,10 @@ class Decoder:
         if usage.ru_maxrss > max(0.8 * limits.memory_mb * 1024, self._inherited_kb):
             return Verdict(Reason.MEMORY_LIMIT, float(limits.memory_mb))
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if -code in _FROM_OUTSIDE:
+            return Verdict(
+                Reason.WORKER_LOST, detail=f"{name}: the decoder was ended from outside, for want of memory?"
+            )
         return Verdict(Reason.CRASHED, float(-code), f"{name} {self._last_words()}".strip())
 
     def _reaped(self, options: int) -> tuple[int, resource.struct_rusage] | None:

@@ -104,6 +104,21 @@ def test_a_child_that_is_ended_for_its_silence_leaves_no_process(
 
 
 @pytest.mark.parametrize(
+    ("number", "reason"),
+    [("SIGKILL", Reason.WORKER_LOST), ("SIGTERM", Reason.WORKER_LOST), ("SIGSEGV", Reason.CRASHED)],
+)
+def test_a_child_that_is_killed_from_outside_does_not_tell_of_its_video(
+    stand_in: Stand, number: str, reason: Reason
+) -> None:
+    stand_in(f"import signal; hear(); os.kill(os.getpid(), signal.{number}); time.sleep(30)")
+    path = media.sample("plain.mp4")
+    with Sandbox(PATIENT) as sandbox:
+        found = sandbox.measure(path, path.name, MediaPlan())
+    assert found.verdict is not None and found.verdict.reason is reason
+    assert number in found.verdict.detail
+
+
+@pytest.mark.parametrize(
     "lie",
     [
         "say('clip', '{}', '[Infinity]')",
