@@ -102,7 +102,10 @@ class Sandbox:
         body["image_pixels"] = self._limits.max_image_pixels if as_image else 0
         setup = self._setup(detector=plan.shots.detector, gpu=plan.hwaccel != "none")
         found = self._ask("measure", body, setup, path, progress)
-        return VideoMeasure(found.facts, () if found.verdict else tuple(found.clips), found.tally, found.verdict)
+        verdict = found.verdict
+        if verdict is None and (found.facts is None or not found.clips):
+            verdict = Verdict(Reason.INTERNAL, detail="the decoder gave neither clips nor a reason")
+        return VideoMeasure(found.facts, () if verdict else tuple(found.clips), found.tally, verdict)
 
     def cut(
         self,

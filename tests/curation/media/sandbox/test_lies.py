@@ -141,6 +141,14 @@ def test_a_lie_is_a_verdict_and_the_child_is_ended(stand_in: Stand, lie: str) ->
         assert sandbox.level is None
 
 
+def test_a_child_that_gives_neither_clips_nor_a_reason_has_not_judged_its_video(stand_in: Stand) -> None:
+    stand_in("while True: hear(); say('end')")
+    path = media.sample("plain.mp4")
+    with Sandbox(PATIENT) as sandbox:
+        found = sandbox.measure(path, path.name, MediaPlan())
+    assert found.verdict is not None and found.verdict.reason is Reason.INTERNAL
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
