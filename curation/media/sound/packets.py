@@ -180,7 +180,9 @@ def _demuxed(container: InputContainer, streams: list[AudioStream | VideoStream]
             packet = next(packets, None)
         except av.error.MemoryError as error:
             raise MemoryError from error
-        except Exception:  # PyAV raises more than its own errors over damaged input
+        except Exception as error:  # PyAV raises more than its own errors over damaged input
+            if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+                raise  # the disk's: silence would be kept in place of what it may give the next time
             return
         if packet is None:
             return

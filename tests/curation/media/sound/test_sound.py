@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import av
+import av.error
 import numpy as np
 import pytest
 
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, ShotPlan
 from curation.media.sandbox.sandbox import Sandbox
+from curation.media.sound import packets
 from tests.support import flashes, media
 from tests.support.measuring import LENIENT, as_clips, cuts, measured
 
@@ -231,6 +236,27 @@ def test_damaged_sound_costs_no_clip(seed: int, tmp_path: Path) -> None:
             assert found.frames == clip.frames
             assert found.sound.shape[1] == round(found.seconds * found.rate)
             assert np.isfinite(found.sound).all()
+
+
+class _Torn:
+    """A container that fails while it is read."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def demux(self, *streams: object) -> Iterator[av.Packet]:
+        yield av.Packet(b"sound")
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [av.error.InvalidDataError(1, "damage"), UnicodeDecodeError("utf-8", b"", 0, 1, "")])
+def test_what_damage_tears_ends_there(error: Exception) -> None:
+    assert len(list(packets._demuxed(cast("Any", _Torn(error)), []))) == 1
+
+
+def test_a_disk_that_fails_is_not_taken_for_silence() -> None:
+    with pytest.raises(OSError, match="disk"):
+        list(packets._demuxed(cast("Any", _Torn(OSError(errno.EIO, "the disk"))), []))
 
 
 def test_the_default_flag_chooses_the_stream_else_the_first(tmp_path: Path) -> None:
