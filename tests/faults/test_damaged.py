@@ -11,6 +11,7 @@ import pytest
 from curation.contract import Reason
 from curation.media.plan import ClipPlan, Encode, Limits, MediaPlan, Rules
 from curation.media.sandbox.sandbox import Sandbox, VideoMeasure
+from curation.reasons import is_lost
 from tests.support import numbered
 from tests.support.damage import damaged
 from tests.support.measuring import as_clips
@@ -18,7 +19,7 @@ from tests.support.numbered import KINDS
 
 PLAN = MediaPlan(rules=Rules(banned_profiles=(), min_bpp=0, min_fps=10, min_duration_s=1), clips=ClipPlan(min_s=0.5))
 LIMITS = Limits(silence_s=30, wall_s=120, cpu_s=60, memory_mb=2048)
-NEVER = {Reason.INTERNAL, Reason.TIMED_OUT, Reason.CPU_LIMIT, Reason.WORKER_LOST}
+NEVER = {Reason.TIMED_OUT, Reason.CPU_LIMIT, *(reason for reason in Reason if is_lost(reason))}
 BASES = [
     "mp4",
     "mp4 open gop",
