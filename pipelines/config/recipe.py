@@ -105,6 +105,13 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _rates_agree(self) -> Recipe:
+        wanted, least = self.clips.fps, self.rules.min_fps
+        if wanted is not None and wanted < least:
+            raise ValueError(f"clips.fps {wanted:g} is below rules.min_fps {least:g}, which no clip falls below")
+        return self
+
+    @model_validator(mode="after")
     def _no_circle(self) -> Recipe:
         """Clips are captioned where they are in a tier: which clusters of captions cannot say before."""
         if self.clusters.space not in [one.name for one in self.embeddings if one.kind == "text"] + ["text"]:

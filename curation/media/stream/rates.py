@@ -92,18 +92,17 @@ class Cadence:
 def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
     """The cadence of a run under `plan`: at most its `max_fps`, near its `fps` where it names one.
 
-    A regular stride is taken (every picture, every second, ...) unless the rate would fall below `least`; then single
-    pictures are left out. A variable rate goes onto a constant grid.
+    A regular stride is taken (every picture, every second, ...) that does not lead below `least`; where `max_fps` allows
+    none, single pictures are left out. A variable rate goes onto a constant grid.
     """
-    least = min(least, plan.max_fps)
     if run.ticks is None:
         rate = min(run.rate, plan.max_fps, plan.fps or math.inf)
         finer = max(1, round(run.rate / rate))  # a grid near the source's own rate, from which every n-th tick is taken
         once = np.arange(len(run.times))
         ticks = once + followed((run.times - run.times[0]) * (rate * finer) - once, _VARIABLE_SLACK)
         return Cadence(run.first, ticks // finer, rate, ratio(rate))
-    stride = _stride(run.rate, plan)
-    if run.rate / stride < least <= run.rate:
+    stride = _stride(run.rate, plan, min(least, plan.max_fps, run.rate))
+    if stride is None:
         ticks = np.floor(run.ticks * (plan.max_fps / run.rate) + 1e-6).astype(np.int64)
         return Cadence(run.first, ticks, plan.max_fps, ratio(plan.max_fps))
     rate = run.rate / stride
@@ -111,12 +110,14 @@ def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
     return Cadence(run.first, run.ticks // stride, rate, ratio(min(rate, plan.max_fps), max(2e-3, precision)))
 
 
-def _stride(rate: float, plan: ClipPlan) -> int:
-    least = max(1, math.ceil(rate / (plan.max_fps * (1 + RETIME))))
-    if plan.fps is None:
-        return least
-    target = plan.fps
-    return min(range(least, least + 64), key=lambda stride: abs(rate / stride - target))
+def _stride(rate: float, plan: ClipPlan, least: float) -> int | None:
+    """The stride that comes nearest to `plan.fps`, or the shortest, of those that lead to `least` or more."""
+    shortest = max(1, math.ceil(rate / (plan.max_fps * (1 + RETIME))))
+    longest = shortest + 63 if least <= 0 else math.floor(rate / least * (1 + 1e-9))
+    if shortest > longest:
+        return None
+    target = math.inf if plan.fps is None else plan.fps
+    return min(range(shortest, longest + 1), key=lambda stride: abs(rate / stride - target) if plan.fps else stride)
 
 
 def ratio(fps: float, slack: float = 2e-3) -> Fraction:

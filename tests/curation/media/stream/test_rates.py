@@ -127,6 +127,17 @@ def test_a_target_rate_takes_the_nearest_regular_stride(source: float, target: f
     assert float(paced(source, ClipPlan(fps=target)).fps) == pytest.approx(made, rel=2e-3)
 
 
+@given(st.floats(16, 240), st.floats(1, 240), st.floats(0, 60), st.sampled_from([16.0, 25.0, 30000 / 1001, 60.0]))
+def test_a_target_never_leads_above_the_source_or_below_the_least_rate(
+    source: float, target: float, least: float, most: float
+) -> None:
+    pace = paced(source, ClipPlan(fps=min(target, most), max_fps=most), least)
+    assert pace.fps <= min(source * 1.002, most + 1e-9)
+    assert pace.fps >= min(least, most, source) * 0.995
+    taken = len(set(pace.ticks.tolist()))
+    assert taken == pytest.approx(600 * float(pace.fps) / source, abs=2 + 600 * 0.005), "a picture is shown twice"
+
+
 @given(RATES.filter(lambda fps: fps <= 30), st.floats(0.5, 10), st.floats(0, 5))
 def test_a_clip_length_is_within_the_recipe_or_the_nearest_number_of_frames(
     fps: float, low: float, more: float
