@@ -11,6 +11,7 @@ first (`animation`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from av.container import InputContainer
@@ -113,10 +114,20 @@ def _decoded(
             yield from pass_.push(picture)
         yield from pass_.finish(decoder.ending)
         _judge_decoding(decoder.tally, timeline, plan)
+        tally = replace(decoder.tally, refused_s=pass_.refused_s, refused=pass_.refused)
         if not pass_.clips:
-            left_out = f"{decoder.tally.suspect} frames that damage may have reached were left out"
-            raise Unfit(Reason.NO_CLIP, pass_.longest_s, left_out if decoder.tally.suspect else "")
-        yield decoder.tally
+            raise Unfit(Reason.NO_CLIP, pass_.longest_s, _left_out(tally))
+        yield tally
+
+
+def _left_out(tally: Tally) -> str:
+    """What of a source no clip can hold, beside what is too short."""
+    told = []
+    if tally.suspect:
+        told.append(f"{tally.suspect} frames that damage may have reached were left out")
+    if tally.refused:
+        told.append(f"{tally.refused_s:.1f} s that a rule refuses, {tally.refused}")
+    return "; ".join(told)
 
 
 def _judged(facts: Facts, timeline: Timeline, plan: MediaPlan) -> Iterator[Facts]:
@@ -154,6 +165,7 @@ class _Pass:
         self._segment = self._begin(first, 0)
         self._longest_s = 0.0
         self.clips = 0
+        self.refused_s, self.refused = 0.0, ""
 
     @property
     def longest_s(self) -> float:
@@ -177,6 +189,9 @@ class _Pass:
     def _end(self, ending: Ending) -> Iterator[ClipMeasure]:
         yield from self._counted(self._segment.finish(ending))
         self._longest_s = self.longest_s
+        if (verdict := self._segment.refused) is not None:
+            self.refused_s += self._segment.seconds
+            self.refused = self.refused or f"{verdict.reason}: {verdict.detail}"
 
     def _counted(self, clips: Iterator[ClipMeasure]) -> Iterator[ClipMeasure]:
         for clip in clips:

@@ -13,13 +13,16 @@ from curation.contract import Span
 @dataclass(slots=True)
 class Tally:
     """What decoding one source cost so far: pictures decoded, errors, pictures that do not move forward in time, and
-    pictures that damage may have reached, which are not handed out.
+    pictures that damage may have reached, which are not handed out. `refused_s`: seconds of parts that a rule keeps
+    out, `refused`: the first one's why.
     """
 
     decoded: int = 0
     damaged: int = 0
     unordered: int = 0
     suspect: int = 0
+    refused_s: float = 0.0
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from curation.contract import Ending, Facts
+from curation.contract import Ending, Facts, Reason, Verdict
 from curation.media.clip_builder import OpenClip, Waiting
 from curation.media.frames import Picture, Planes, planes
 from curation.media.pictures.colour import refusal
@@ -64,7 +64,8 @@ class Segment:
         self._start_next: int | None = first.index
         self._shot_start = first.index
         self._clip: OpenClip | None = None
-        self._fits = _fits(facts, self._run, plan) and refusal(light, plan.clips.hdr) is None
+        self.refused = refused_by(facts, self._run.average, self._run.rate, plan) or refusal(light, plan.clips.hdr)
+        self.seconds = 0.0
         self.shot = shot
         self.longest_s = 0.0
 
@@ -119,7 +120,7 @@ class Segment:
 
     def _open(self, waiting: Waiting, tick: int) -> None:
         """Begin a clip with this frame, unless it lies between two shots or between two frames of the cadence."""
-        if not self._fits or self._start_next is None or waiting.index < self._start_next:
+        if self.refused is not None or self._start_next is None or waiting.index < self._start_next:
             return
         if self._cadence.leads(waiting.index):
             start = 0 if self._timeline.by_order else self._timeline.start_before(waiting.index)
@@ -144,15 +145,21 @@ class Segment:
         if end_frame > self._shot_start:
             times = self._timeline.times
             seconds = float(times[end_frame - 1] - times[self._shot_start]) + self._run.interval
-            self.longest_s = max(self.longest_s, seconds)
+            self.seconds += seconds
+            if self.refused is None:
+                self.longest_s = max(self.longest_s, seconds)
         if self._fields is not None:
             self._fields.end_shot()
         self.shot += 1
 
 
-def _fits(facts: Facts, run: RateRun, plan: MediaPlan) -> bool:
-    """Whether the rules that judge a source let this segment of it pass."""
+def refused_by(facts: Facts, average: float, rate: float, plan: MediaPlan) -> Verdict | None:
+    """The rule on a source that a segment of it breaks. `average`, `rate`: pictures a second."""
     rules = plan.rules
-    slow = run.average < rules.min_fps and run.rate < rules.min_fps
-    shaped = rules.min_aspect <= facts.aspect <= rules.max_aspect
-    return shaped and not slow and min(facts.coded_width, facts.coded_height) >= MIN_SIDE
+    if not rules.min_aspect <= facts.aspect <= rules.max_aspect:
+        return Verdict(Reason.BAD_ASPECT, facts.aspect, f"{facts.width}x{facts.height} as displayed")
+    if max(average, rate) < rules.min_fps:
+        return Verdict(Reason.LOW_FPS, max(average, rate), f"{max(average, rate):.3g} pictures a second")
+    if min(facts.coded_width, facts.coded_height) < MIN_SIDE:
+        return Verdict(Reason.NO_CLIP, detail=f"{facts.coded_width}x{facts.coded_height} pixels")
+    return None

@@ -142,6 +142,8 @@ class Measure:
             clips=0 if verdict else len(found.clips),
             attempts=attempts,
         )
+        if verdict is None and found.tally.refused:
+            row["detail"] = f"{found.tally.refused_s:.1f} s are in no clip, {found.tally.refused}"
         judged = verdict is None or verdict.status is not Status.QUARANTINED
         row["tried"] = None if judged else attempt_fingerprint(self._set.plan)
         replaces = known is not None and not same_plan and judged

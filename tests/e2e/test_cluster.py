@@ -45,6 +45,7 @@ def two_nodes() -> Iterator[Any]:
         made.shutdown()
 
 
+@pytest.mark.slow
 def test_a_node_is_lost_and_the_table_is_the_same(tmp_path: Path) -> None:
     videos, recipe = jobs.corpus(tmp_path / "videos"), jobs.recipe(tmp_path, jobs.WITHOUT_TEXT)
     without_ray.curate(videos, tmp_path / "alone", recipe)

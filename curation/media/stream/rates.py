@@ -92,8 +92,8 @@ class Cadence:
 def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
     """The cadence of a run under `plan`: at most its `max_fps`, near its `fps` where it names one.
 
-    A regular stride is taken (every picture, every second, ...) that does not lead below `least`; where `max_fps` allows
-    none, single pictures are left out. A variable rate goes onto a constant grid.
+    A regular stride is taken (every picture, every second, ...) that does not lead below `least`; where `max_fps`
+    allows none, single pictures are left out. A variable rate goes onto a constant grid.
     """
     if run.ticks is None:
         rate = min(run.rate, plan.max_fps, plan.fps or math.inf)

@@ -18,7 +18,7 @@ from curation.media.pictures.geometry import view
 from curation.media.plan import ClipPlan, MediaPlan, ShotPlan
 from curation.media.probe import Unfit
 from curation.rows import frame_fingerprints
-from tests.support import media
+from tests.support import media, numbered
 from tests.support.measuring import LENIENT, measured
 
 
@@ -51,6 +51,22 @@ def test_shots_that_are_all_too_short_are_a_reason_with_the_longest() -> None:
         measured(media.sample("scenes.mp4"), replace(LENIENT, clips=ClipPlan(min_s=3.5)))
     assert caught.value.verdict.reason is Reason.NO_CLIP
     assert caught.value.verdict.measured == pytest.approx(3.0)
+
+
+def test_a_part_that_a_rule_refuses_is_told_and_is_no_shot(tmp_path: Path) -> None:
+    """Joined to a part of another shape."""
+    kind = replace(numbered.KINDS["webm grows"], second=(8 * numbered.WIDTH, numbered.HEIGHT))
+    path = numbered.write(tmp_path / "wide", kind, 120, ())
+    plan = replace(LENIENT, rules=replace(LENIENT.rules, max_aspect=3.0))
+    found = measured(path, plan)
+    assert [(clip.start_frame, clip.end_frame) for clip in found.clips] == [(0, 66)]
+    told = f"bad_aspect: {8 * numbered.WIDTH}x{numbered.HEIGHT} as displayed"
+    seconds = (frames_in(path) - 66) / 25
+    assert (found.tally.refused_s, found.tally.refused) == (pytest.approx(seconds), told)
+    with pytest.raises(Unfit) as caught:
+        measured(path, replace(plan, clips=ClipPlan(min_s=3)))
+    assert caught.value.verdict.measured == pytest.approx(2.6, abs=0.1), "the longest of those that may be a clip"
+    assert f"{seconds:.1f} s that a rule refuses, {told}" in caught.value.verdict.detail
 
 
 def test_trimming_leaves_frames_out_at_cuts_only() -> None:

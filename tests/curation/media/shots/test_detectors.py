@@ -191,6 +191,7 @@ def test_pyscenedetect_driven_by_frame_is_pyscenedetect(name: str, theirs: str, 
     assert [boundary.start for boundary in found] == [begin.frame_num for begin, _ in scenes[1:]]
 
 
+@pytest.mark.slow
 def test_transnet_gives_a_dissolve_its_length(tmp_path: Path) -> None:
     need("transnet")
     shots = [media.picture(source, seconds=3).filter("format", "yuv420p") for source in ("smptebars", "testsrc2")]
