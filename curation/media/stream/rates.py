@@ -89,6 +89,10 @@ class Cadence:
         return at == 0 or bool(self.ticks[at] != self.ticks[at - 1])
 
 
+_STRIDES = 256
+"""From the fastest source to a picture a second."""
+
+
 def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
     """The cadence of a run under `plan`: at most its `max_fps`, near its `fps` where it names one.
 
@@ -113,11 +117,9 @@ def cadence(run: RateRun, plan: ClipPlan, least: float = 0.0) -> Cadence:
 def _stride(rate: float, plan: ClipPlan, least: float) -> int | None:
     """The stride that comes nearest to `plan.fps`, or the shortest, of those that lead to `least` or more."""
     shortest = max(1, math.ceil(rate / (plan.max_fps * (1 + RETIME))))
-    longest = shortest + 63 if least <= 0 else math.floor(rate / least * (1 + 1e-9))
-    if shortest > longest:
-        return None
+    strides = [stride for stride in range(shortest, shortest + _STRIDES) if rate / stride >= least * (1 - 1e-9)]
     target = math.inf if plan.fps is None else plan.fps
-    return min(range(shortest, longest + 1), key=lambda stride: abs(rate / stride - target) if plan.fps else stride)
+    return min(strides, key=lambda stride: (abs(rate / stride - target), stride), default=None)
 
 
 def ratio(fps: float, slack: float = 2e-3) -> Fraction:
