@@ -301,6 +301,15 @@ def score_fields(score: str) -> list[pa.Field]:
     ]
 
 
+REVIEW = (
+    *(pa.field(name, pa.string()) for name in ("decision", "decision_by", "decided_at", "tagged")),
+    *(pa.field(name, pa.list_(pa.string())) for name in ("tagged_by", "tagged_at")),
+)
+"""What people say of a clip (`pyramid.review.words`). `decision`: null with a time where one was taken back. `tagged`:
+sorted, with commas between, and whose each is in parallel. Times: UTC in ISO 8601, of one width; as text, for DuckDB
+gives Python no time with a zone.
+"""
+
 CLIPS = pa.schema(
     [
         _key("clip_id"),
@@ -333,6 +342,7 @@ CLIPS = pa.schema(
         pa.field("tier", pa.string()),
         pa.field("media", pa.string()),
         pa.field("media_why", pa.string()),
+        *REVIEW,
     ]
 )
 """Small and hot: scores, the caption in force, lineage. `media` is the SHA-256 of the encoded clip, null until cut.
@@ -342,7 +352,7 @@ and fields ("tone-mapped from smpte2084", "deinterlaced tff"), null where nothin
 checksums of its first and last source frame as decoded; `all_check`: of all of them (see `media.frames.checksum`).
 Where cutting failed, `media_why` is the reason. A score is null until its stage has run, and `<score>_why` says why.
 `caption_by`: the maker of the caption, "given" where a list brought it; `caption_why`: why a maker gave none. `kind`: a
-`Kind`; null, as in rows from before there were images, is a video."""
+`Kind`; null, as in rows from before there were images, is a video. The last ones are people's: see `REVIEW`."""
 
 
 BEFORE_FORMAT_4 = ("embedding", "caption_model")

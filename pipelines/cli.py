@@ -26,6 +26,7 @@ from pipelines.commands.jobs import app as jobs_on_ray
 from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg, RetryOption
 from pipelines.commands.pyramid import app as looking
+from pipelines.commands.review import app as review
 from pipelines.commands.service import app as service
 from pipelines.commands.shards import app as shards
 from pipelines.commands.similar import app as similar
@@ -304,13 +305,8 @@ def doctor(
         raise found.wrong
 
 
-app.add_typer(looking.app)
-app.add_typer(similar.app)
-app.add_typer(lifecycle.app)
-app.add_typer(shards.app)
-app.add_typer(jobs_on_ray.app)
-app.add_typer(service.app)
-app.add_typer(training.app)
+for room in (looking, review, similar, lifecycle, shards, jobs_on_ray, service, training):
+    app.add_typer(room.app)
 
 
 _RESUMES = ("curate", "cut", "caption", "embed", "forget", "encode", "train", "retry")

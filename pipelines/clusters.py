@@ -25,7 +25,7 @@ from curation.pyramid.similar.clusters import Fit
 from curation.pyramid.store import Pyramid
 from curation.pyramid.takedown import tombstones
 from curation.pyramid.tiering.retier import judged
-from curation.pyramid.tiering.tiers import FACTS, Tiers
+from curation.pyramid.tiering.tiers import JUDGED, Tiers
 from curation.spaces import Space
 from pipelines.config.clusters_section import ClustersSection
 from pipelines.stages.results import Scored
@@ -130,7 +130,7 @@ def _ranked(pyramid: Pyramid, tiers: Tiers, best: tuple[str, ...], space: Space)
     admits it, -1 for none; the columns that rank it; `chance`.
     """
     columns = [name.removeprefix("-") for name in best]
-    read = {*WRITTEN, *pyramid.scores, *stored((*FACTS, *columns)), *clusters.key_columns(space)}
+    read = {*WRITTEN, *pyramid.scores, *stored((*JUDGED, *columns)), *clusters.key_columns(space)}
     number = {None: -1} | {name: position for position, name in enumerate(tiers.names)}
     for batch in pyramid.dataset("clips").scanner(columns=sorted(read)).to_batches():
         names = batch["clip_id"].to_pylist()

@@ -25,12 +25,14 @@ from curation.inputs import uris
 from curation.pyramid.queries.export import plain
 from curation.pyramid.queries.naming import FIELDS, Pattern, suffix
 from curation.pyramid.queries.query import Query
+from curation.pyramid.review.words import is_dropped
 from curation.pyramid.storage import address
 from curation.pyramid.storage.files import Files, is_remote
 from curation.retry import retrying
 
 STATE, PARTS = "export.json", ".parts"
 NO_BUCKET, NOT_CUT, IMAGE = "no bucket takes it", "not cut", "an image, which this layout does not take"
+DROPPED = "dropped by a person"
 Bucket = Callable[[int, Mapping[str, Any]], str | None]
 """In which bucket a clip belongs, by its place and its row; None: in none."""
 
@@ -83,7 +85,7 @@ def export(
     pinned = place.begun(query, wanted)
     left_out: Counter[str] = Counter()
     done = written = there = size = bare = 0
-    for part, rows in _parts(pinned, layout, bucket, left_out):
+    for part, rows in _parts(pinned, layout, bucket, left_out, not query.asks_decision):
         lines = place.lines(part)
         if lines is None:
             lines = place.write(part, layout, list(_samples(pinned, pattern, rows)))
@@ -100,9 +102,11 @@ def export(
 
 
 def _parts(
-    query: Query, layout: Layout, bucket: Bucket | None, left_out: Counter[str]
+    query: Query, layout: Layout, bucket: Bucket | None, left_out: Counter[str], only_undropped: bool
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The rows of each part, by its name. The same query gives the same parts."""
+    """The rows of each part, by its name. The same query gives the same parts. `only_undropped`: none that a
+    person has dropped.
+    """
     held: dict[str, list[dict[str, Any]]] = {}
     numbers: Counter[str] = Counter()
     place = -1
@@ -112,6 +116,8 @@ def _parts(
             name = "clips" if bucket is None else bucket(place, row)
             if row["kind"] == Kind.IMAGE and not layout.takes_images:
                 left_out[IMAGE] += 1
+            elif only_undropped and is_dropped(row):
+                left_out[DROPPED] += 1
             elif name is None:
                 left_out[NO_BUCKET] += 1
             else:
@@ -150,7 +156,7 @@ class _Place:
     def begun(self, query: Query, wanted: Wanted) -> Query:
         """The query, pinned to the version that this export is of, whoever began it."""
         asked = asdict(wanted) | {"query": list(wanted.query), "pyramid": query.pyramid.uri}
-        columns = query.columns(*dict.fromkeys((*query.selected, *FIELDS, "caption", "uris", "media")))
+        columns = query.columns(*dict.fromkeys((*query.selected, *FIELDS, "caption", "uris", "media", "decision")))
         state = self._read(STATE)
         if state is None:
             self._check_empty()

@@ -20,17 +20,19 @@ import pyarrow.compute as pc
 
 from curation.errors import UserError
 from curation.pyramid.queries.query import Query
+from curation.pyramid.review.words import is_dropped
 from curation.pyramid.storage.locks import only_freezer, writing
 from curation.pyramid.store import Pyramid, Snapshot
 from curation.pyramid.takedown import tombstones
 from curation.shards import folder
 from curation.shards.manifest import FORMAT, OLDEST, SAMPLES, Frozen, Manifest
 
-NOT_CUT, NO_CAPTION, TAKEN_DOWN = "not cut", "no caption", "taken down"
+NOT_CUT, NO_CAPTION, TAKEN_DOWN, DROPPED = "not cut", "no caption", "taken down", "dropped by a person"
 REMEDIES: Mapping[str, str] = {
     NOT_CUT: "measured and not encoded: `ziggurat cut PYRAMID --tier TIER`",
     NO_CAPTION: "have a model caption them (`ziggurat caption`), or take such clips along with --without-captions",
     TAKEN_DOWN: "`ziggurat forget` was given its video",
+    DROPPED: "`--decision` says which decisions are wanted; `ziggurat undecide` takes one back",
 }
 """Why a clip that has a bucket, or never was asked for one, is no sample; what to do about it."""
 
@@ -135,10 +137,11 @@ def _without(samples: pa.Table, dead: Collection[str], missed: Counter[str]) -> 
 
 def _samples(query: Query, assign: Assign, order: Order, missed: Counter[str]) -> Iterator[pa.Table]:
     """The samples of each batch of clips; what is none is counted in `missed`."""
-    for batch in query.columns(*_COLUMNS).batches():
+    for batch in query.columns(*_COLUMNS, "decision").batches():
         rows: list[dict[str, Any]] = []
         for clip in batch.to_pylist():
-            sample = _sample(clip, assign, order)
+            out = is_dropped(clip) and not query.asks_decision
+            sample = DROPPED if out else _sample(clip, assign, order)
             if isinstance(sample, str):
                 missed[sample] += 1
             else:

@@ -143,4 +143,6 @@ Reading = Depends(needs(tokens.Scope.READ))
 Writing = Depends(needs(tokens.Scope.WRITE))
 Submitting = Depends(needs(tokens.Scope.SUBMIT))
 Governing = Depends(needs(tokens.Scope.ADMIN))
+Writer = Annotated[Token, Writing]
+"""Who writes."""
 Here = Annotated[Pyramid, Depends(pyramid)]

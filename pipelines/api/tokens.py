@@ -24,6 +24,7 @@ from curation.errors import UserError
 from curation.pyramid.storage.about import changing
 from curation.pyramid.store import Pyramid
 from curation.retry import retrying
+from pipelines.commands.review.who import user
 
 FILE = "service/tokens.json"
 PREFIX = "zig_"
@@ -149,4 +150,4 @@ def shown(token: Token) -> dict[str, object]:
 def of_session() -> Token:
     """What the person who started the service may do, by the link that it opens with."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    return Token("session", "who started the service", (Scope.ADMIN,), "", made)
+    return Token("session", user() or "who started the service", (Scope.ADMIN,), "", made)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,6 +28,7 @@ from curation.pyramid.queries.export import Rows
 from curation.pyramid.queries.kinds import kind_of
 from curation.pyramid.queries.query import Query
 from curation.pyramid.queries.videos import Listing
+from curation.pyramid.review.asking import WORDED
 from curation.pyramid.storage.about import Moved
 from curation.pyramid.tiering.tiers import Bound, shown
 from curation.reasons import REASONS
@@ -36,6 +37,7 @@ from pipelines.commands.pyramid.tiers import TierTable
 from pipelines.commands.pyramid.videos import VideosAnswer
 from pipelines.config.adoption import ADD_TIERS
 from pipelines.render.lines import note
+from pipelines.render.review import of_people
 
 if TYPE_CHECKING:  # for their types alone: a query needs nothing of what they import
     from pipelines.commands.pyramid.dry_run import DryRun
@@ -208,7 +210,7 @@ def _clips(query: Query, columns: Sequence[str]) -> None:
     most = TABLE_ROWS if query.rows is None else query.rows
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        text = name in TEXTS or name in lineage.NAMES or name.endswith(("_by", "_why"))
+        text = name in (*TEXTS, *WORDED) or name in lineage.NAMES or name.endswith(("_by", "_why"))
         table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name == "clip_id")
     rows = 0
     for batch in shown.limit(most).batches():
@@ -230,7 +232,7 @@ def _videos(found: Listing) -> None:
     for name in shown.selected:
         table.add_column(name, overflow="fold", no_wrap=name == "video_id")
     rows = 0
-    for row in _rows(shown):
+    for row in (row for batch in shown.batches() for row in batch.to_pylist()):
         rows += 1
         table.add_row(*(_cell(row[name]) for name in shown.selected))
     Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
@@ -238,11 +240,6 @@ def _videos(found: Listing) -> None:
         print("no video is found", file=sys.stderr)
     if (total := found.limit(None).count()) > rows:
         print(f"{rows} of {total} videos; more with --limit or --output", file=sys.stderr)
-
-
-def _rows(found: Listing) -> Iterator[dict[str, Any]]:
-    for batch in found.batches():
-        yield from batch.to_pylist()
 
 
 def _tiers(found: TierTable) -> None:
@@ -255,6 +252,8 @@ def _tiers(found: TierTable) -> None:
         for loss in row.losses:
             bounds = f"{loss.column} {shown(loss.range)}{_mark(before.get((row.tier, loss.column)), loss.range)}"
             table.add_row(bounds, str(loss.alone), _nulls(loss.alone_null), str(loss.after), _nulls(loss.after_null))
+        if row.dropped:
+            table.add_row("a person's word", "", "", str(row.dropped), "")
         Console(width=max(Console().width, 120), markup=False).print(table)
     gone = [one for one in found.moved if one.now is None]
     for one in gone:
@@ -335,6 +334,8 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
         console.print(f"  a copy of {row['duplicate_of']}")
     if row.get("cluster") is not None:
         console.print(f"  of cluster {row['cluster']}")
+    for said in of_people(row):
+        console.print(f"  {printable(said)}")
     caption, by, why_not = (row.get(name) for name in ("caption", "caption_by", "caption_why"))  # an old pyramid's
     if caption is not None:
         console.print(f"  caption by {_cell(by)}: {_cell(caption)}")

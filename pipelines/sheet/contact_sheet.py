@@ -28,7 +28,7 @@ from curation.pyramid.storage.lookup import select
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retention import tier_report
 from curation.pyramid.tiering.retier import opened
-from curation.pyramid.tiering.tiers import FACTS
+from curation.pyramid.tiering.tiers import JUDGED
 from pipelines.sheet.canvas import Canvas, decoded, printable
 from pipelines.sheet.layout import PAGE, Sheet, Tile, arrange, draw_badge, draw_frames, draw_sheet
 from pipelines.sheet.misses import misses
@@ -38,7 +38,8 @@ _COLUMNS = (
     "video_id",
     "start_s",
     "end_s",
-    *FACTS,
+    *JUDGED,
+    "decision_by",
 )
 
 
@@ -120,7 +121,7 @@ def describe(
     """Everything that the sheet says, read at the query's version, of the clips that `among` lets be counted."""
     pyramid = query.pyramid
     tiles = tiles_of(Query(pyramid).at(query.version), tier, [*kept, *dropped])
-    order = list(pyramid.tiers.effective(tier)) if tier else []
+    order = [*pyramid.tiers.effective(tier), "decision"] if tier else []
     return Sheet(
         pyramid=pyramid.uri,
         recipe=pyramid.recipe_name,

@@ -14,6 +14,7 @@ from typing import Any
 from curation.contract import Kind
 from curation.pyramid.queries import kinds
 from curation.pyramid.queries.derived import value
+from curation.pyramid.review.words import is_dropped
 from curation.pyramid.tiering.retention import UNEXPLAINED
 from curation.pyramid.tiering.tiers import Bound, Range, Tiers, holds, is_score
 
@@ -33,8 +34,12 @@ class Miss:
 
 
 def misses(tiers: Tiers, tier: str, row: Mapping[str, Any]) -> list[Miss]:
-    """What keeps the clip `row` out of `tier`; measured misses first, then missing values. Empty where it is in."""
+    """What keeps the clip `row` out of `tier`; a person's word first, then measured misses, then missing values. Empty
+    where it is in.
+    """
     found: dict[str, Miss] = {}
+    if is_dropped(row):
+        found["decision"] = Miss(tiers.steps[0].name, "decision", f"dropped by {row.get('decision_by')}", 0.0)
     for step in tiers.steps[: tiers.position(tier) + 1]:
         for column, bounds in step.ranges.items():
             if column not in found and not holds(column, bounds, {**row, column: value(row, column)}):

@@ -82,6 +82,7 @@ class State:
         """The clips that are looked at; `without` the bound over one column."""
         ranges = {column: one for column, one in self.ranges(pyramid).items() if column != without}
         found = pyramid.query().ranges(ranges).where(**dict(self.others))
+        found = found if self.tier is None else found.undropped()
         if self.order:
             found = found.order(self.order.removeprefix("-"), self.order.startswith("-"))
         return found

@@ -13,10 +13,14 @@ from curation.pyramid.queries.histogram import histogram
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retention import FilterLoss, TierRow
 from curation.pyramid.tiering.tiers import shown as shown_bound
+from pipelines.render.review import DONE, whose
 from pipelines.web import drawing
 from pipelines.web.state import State, shown
 
-COLUMNS = ("clip_id", "source", "start_s", "duration_s", "width", "height", "kind", "caption", "tier", "media")
+COLUMNS = (
+    *("clip_id", "source", "start_s", "duration_s", "width", "height", "kind", "caption", "tier", "media"),
+    *("decision", "decision_by", "decided_at", "tagged"),
+)
 BINS = 48
 _STEPS = 400
 """Of a handle; each a little shorter than that, so that the last one does not fall beyond the end."""
@@ -25,7 +29,9 @@ _TIMES = (("h", 3600), ("min", 60))
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A clip in a grid. `told`: in words what is seen, for who does not see it."""
+    """A clip in a grid. `told`: in words what is seen, for who does not see it. `decision`, `decided`: what a person
+    has decided, and the same in words with who and when; "" where nobody has.
+    """
 
     id: str
     told: str
@@ -37,6 +43,9 @@ class Card:
     length: str
     size: str
     similarity: str = ""
+    decision: str = ""
+    decided: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,17 @@ def card(row: Mapping[str, Any], scores: Sequence[str]) -> Card:
         "" if image else f"{row['duration_s'] or 0:.1f} s",
         f"{row['width']}x{row['height']}" if row["width"] else "",
         "" if alike is None else f"{alike:.3f}",
+        row["decision"] or "",
+        _decided(row),
+        tuple(row["tagged"].split(",")) if row["tagged"] else (),
     )
+
+
+def _decided(row: Mapping[str, Any]) -> str:
+    """Who decided what, and when: `kept by anna at 2026-12-01 13:50 UTC`."""
+    if row["decision"] is None:
+        return ""
+    return f"{DONE[row['decision']]} {whose(row['decision_by'], row['decided_at'])}"
 
 
 def fields(pyramid: Pyramid, state: State) -> list[Field]:
@@ -103,8 +122,8 @@ def fields(pyramid: Pyramid, state: State) -> list[Field]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A tier in the table: what it keeps, how much more or less than with the bounds in force, and what each of its
-    filters drops.
+    """A tier in the table: what it keeps, how much more or less than with the bounds in force, what each of its
+    filters drops, and what a person has dropped of the rest.
     """
 
     name: str
@@ -112,6 +131,7 @@ class Step:
     hours: str
     more: str
     losses: tuple[Loss, ...]
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +154,7 @@ def steps(now: Sequence[TierRow], tried: Sequence[TierRow]) -> list[Step]:
                 length(row.hours * 3600),
                 f"{change:+,}" if change else "",
                 tuple(_loss(one) for one in row.losses),
+                row.dropped,
             )
         )
     return found

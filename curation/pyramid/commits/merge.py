@@ -6,7 +6,7 @@ else did. The rules make the outcome the same whichever of two jobs comes first:
 
     clips    a value is never replaced by null, unless a filter says that null is its answer (`<score>_by` is
     set); a clip that has been cut has no `media_why`; what a clip is a copy of goes with its likeness, and its
-             cluster with how crowded that is; of captions see `_caption`
+             cluster with how crowded that is; of captions see `_caption`, of what people say `review.words`
     videos   names are united; what was decided stays, under whatever plan, when a later attempt could not
     decide: `detail` then says why not, and `tried` which attempt it was (of two jobs it may be forgotten, and the next
     run makes it once more)
@@ -21,6 +21,7 @@ from curation.contract import AMONG_OTHERS, GIVEN, SCORES, Status
 from curation.inputs import own_columns
 from curation.pyramid.history.failures import TRIED_AGAIN
 from curation.pyramid.queries.derived import DERIVED
+from curation.pyramid.review import words
 from curation.pyramid.tiering.tiers import Tiers
 
 Row = dict[str, Any]
@@ -48,7 +49,7 @@ def clip(old: Row | None, new: Row, tiers: Tiers, scores: Sequence[str] = SCORES
     for score, (column, _) in AMONG_OTHERS.items():
         if new.get(f"{score}_by") is not None:
             row[column] = new.get(column)
-    row |= _caption(old or {}, new)
+    row |= _caption(old or {}, new) | words.united(old or {}, new)
     if row.get("media") is not None:
         row["media_why"] = None  # an earlier attempt had failed
     row["tier"] = tiers.highest(values(row))

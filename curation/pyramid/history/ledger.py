@@ -25,7 +25,7 @@ from curation.pyramid.history.failures import beginnings, kind
 from curation.pyramid.history.names import Names
 from curation.pyramid.history.search import Question, search
 from curation.pyramid.queries import conditions
-from curation.pyramid.queries.conditions import Between, Condition, OneOf, Present
+from curation.pyramid.queries.conditions import Condition, Present
 from curation.pyramid.storage.lookup import chunks, select
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import FACTS, Tiers
@@ -188,11 +188,12 @@ class Ledger:
             known = (*(one for one in scores[: scores.index(score)] if one not in AMONG_OTHERS), *FACTS)
         ranges = {} if from_tier is None else tiers.effective(from_tier)
         ranges = {column: bounds for column, bounds in ranges.items() if column in known}
-        bounds = conditions.of_bounds(ranges)
+        bounds = [] if from_tier is None else conditions.of_tier(ranges)
         there = self.pyramid.dataset("clips").schema.names
         by = pc.field(f"{score}_by")
         if not {f"{one}_by" for one in (score, *also)} <= {*there}:
             wanted = self.pyramid.query().ranges(ranges)
+            wanted = wanted if from_tier is None else wanted.undropped()
             yield from wanted.columns(*columns).batches()  # a pyramid of before the score: each clip lacks it
             return
         makers = [pc.field(f"{one}_by") for one in (score, *also)]
@@ -249,7 +250,7 @@ class Ledger:
         """
         ranges = {} if tier is None else self.pyramid.tiers.effective(tier)
         asked = {column: bounds for column, bounds in ranges.items() if column not in aside}
-        bounds: list[Condition] = [*conditions.of_bounds(asked)]
+        bounds: list[Condition] = [] if tier is None else conditions.of_tier(asked)
         if space.of_caption:
             bounds.append(Present("caption", True))
         words = {"no vector in": space.name, "by": by, "where": list(map(str, bounds)), "again": beginnings(again)}
@@ -300,8 +301,8 @@ class Ledger:
             if left:
                 yield [{name: row[name] for name in columns} for row in left]
 
-    def _bounds(self, tier: str) -> list[Between | OneOf]:
-        return conditions.of_bounds(self.pyramid.tiers.effective(tier))
+    def _bounds(self, tier: str) -> list[Condition]:
+        return conditions.of_tier(self.pyramid.tiers.effective(tier))
 
     def _test(self, bounds: Iterable[Condition]) -> pc.Expression:
         return _and(None, bounds, self.pyramid.dataset("clips").schema.names)
@@ -318,8 +319,8 @@ class Ledger:
         clips: list[dict[str, Any]] = []
         videos: list[dict[str, Any]] = []
         if len(name) >= _PREFIX:
-            videos = _starting(videos_set, "video_id", name, videos_set.schema.names)
-            clips = _starting(clips_set, "clip_id", name, columns)
+            videos = starting(videos_set, "video_id", name, videos_set.schema.names)
+            clips = starting(clips_set, "clip_id", name, columns)
         if len(videos) == 1:
             clips = []  # those of the video, whose ids may begin as its own does
         if not videos and not clips:
@@ -353,7 +354,7 @@ def _and(test: pc.Expression | None, bounds: Iterable[Condition], there: Collect
     return reduce(and_, parts)
 
 
-def _starting(dataset: lance.LanceDataset, key: str, prefix: str, columns: list[str]) -> list[dict[str, Any]]:
+def starting(dataset: lance.LanceDataset, key: str, prefix: str, columns: list[str]) -> list[dict[str, Any]]:
     """Rows whose key is or begins with `prefix`; one more than the limit tells that there are more."""
     if not prefix.isascii() or not prefix.isprintable():
         return []

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from curation.pyramid.queries import conditions
 from curation.pyramid.queries.conditions import Between, Condition, OneOf, Present
 from curation.pyramid.queries.derived import DERIVED, stored
+from curation.pyramid.review.asking import UNDROPPED
 from curation.pyramid.tiering.tiers import Range
 
 if TYPE_CHECKING:
@@ -228,9 +229,16 @@ def _narrowed(
     passing = 1.0
     for one in wanted:
         if one.column != column:
-            passing *= statistics.passing(one, there) if isinstance(one, Between) else 0.1
+            passing *= _passing(one, statistics, there)
     end = statistics.end(column, 2 * limit / max(passing * statistics.rows, 1e-9), descending)
     return wanted if end is None else [*wanted, Between(column, end, measured=True)]
+
+
+def _passing(one: Condition, statistics: Statistics, there: Collection[str]) -> float:
+    """About which share of the rows satisfies a condition."""
+    if isinstance(one, Between):
+        return statistics.passing(one, there)
+    return 1.0 if one == UNDROPPED else 0.1  # people drop few of all clips
 
 
 def _keys(

@@ -6,7 +6,8 @@ Python by the same rules: rows in hand, and as the oracle of the tests. Null and
 what an image does not have lets images pass (`kinds`); float32 columns are compared as float32; a bound beyond an
 integer column's range is always or never met, not an error.
 
-`there`: the columns that the rows have. Those of an older pyramid have no kind, and all are videos.
+`there`: the columns that the rows have. Those of an older pyramid have no kind, and all are videos; nobody has said
+anything of them (`review.asking`).
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ from curation.contract import CLIPS, NOT_OF_IMAGES, Kind
 from curation.errors import UserError
 from curation.pyramid.queries import kinds
 from curation.pyramid.queries.derived import DERIVED, stored, value
+from curation.pyramid.review import asking, words
+from curation.pyramid.review.asking import UNDROPPED, WORDED, Decided, Tagged
 from curation.pyramid.tiering.tiers import Bound, Range, single
 
 _NUMERIC = [field.name for field in CLIPS if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)]
 NUMBERS = (*_NUMERIC, *DERIVED)
-TEXTS = tuple(field.name for field in CLIPS if pa.types.is_string(field.type))
+TEXTS = tuple(field.name for field in CLIPS if pa.types.is_string(field.type) and field.name not in WORDED)
 ALL = (*CLIPS.names, *DERIVED)
+MAY_LACK = frozenset((kinds.COLUMN, *words.COLUMNS))
+"""Columns whose lack says something of the rows: all are videos, nobody has said anything."""
 _MAX_VALUES = 10_000
 
 
@@ -61,7 +66,7 @@ class Present:
     present: bool
 
 
-Condition = Between | OneOf | Present
+Condition = Between | OneOf | Present | Decided | Tagged
 
 
 def known(column: str, allowed: Sequence[str] = ALL, use: str = "") -> str:
@@ -81,7 +86,9 @@ def condition(column: str, value: Any, scores: Sequence[str] = ()) -> Condition:
     """What `where(column=value)` means: a pair or Range, a number, a text or several, None for null. `scores`: the
     pyramid's own scores.
     """
-    known(column, (*NUMBERS, *scores, *texts(scores)), "to search by")
+    known(column, (*NUMBERS, *scores, *texts(scores), *WORDED), "to search by")
+    if column in WORDED:
+        return asking.condition(column, value)
     if value is None:
         return Present(column, False)
     if column in texts(scores):
@@ -116,6 +123,11 @@ def of_bounds(bounds: Mapping[str, Bound]) -> list[Between | OneOf]:
     ]
 
 
+def of_tier(bounds: Mapping[str, Bound]) -> list[Condition]:
+    """What a tier with these bounds asks of its clips: them, and that no person has dropped the clip."""
+    return [*of_bounds(bounds), UNDROPPED]
+
+
 def expression(conditions: Iterable[Condition], there: Collection[str]) -> pc.Expression | None:
     """All conditions as one Arrow expression; None when there are none."""
     parts = [_expression(one, there) for one in conditions]
@@ -123,9 +135,9 @@ def expression(conditions: Iterable[Condition], there: Collection[str]) -> pc.Ex
 
 
 def columns(conditions: Iterable[Condition], there: Collection[str]) -> set[str]:
-    """The stored columns that conditions read, without the kind where the rows have none."""
+    """The stored columns that conditions read, without those that older rows may lack."""
     asked = [name for one in conditions for name in (one.column, *([kinds.COLUMN] if spares(one, there) else []))]
-    return {name for name in stored(asked) if name != kinds.COLUMN or name in there}
+    return {name for name in stored(asked) if name not in MAY_LACK or name in there}
 
 
 def spares(one: Condition, there: Collection[str]) -> bool:
@@ -140,6 +152,8 @@ def holds(conditions: Iterable[Condition], row: Mapping[str, Any]) -> bool:
 
 
 def _holds(one: Condition, row: Mapping[str, Any]) -> bool:
+    if isinstance(one, Decided | Tagged):
+        return one.holds(row)
     found: Any = kinds.kind_of(row) if one.column == kinds.COLUMN else value(row, one.column)
     if isinstance(one, Present):
         return (found is not None) == one.present
@@ -151,15 +165,19 @@ def _holds(one: Condition, row: Mapping[str, Any]) -> bool:
 
 
 def _expression(one: Condition, there: Collection[str]) -> pc.Expression:
+    if isinstance(one, Decided | Tagged):
+        return one.expression(there)
     if one.column == kinds.COLUMN:
         return _of_kind(one, there)
+    if one.column in words.COLUMNS and one.column not in there:
+        return pc.scalar(isinstance(one, Present) and not one.present)
     return _of_values(one) | _IS_IMAGE if spares(one, there) else _of_values(one)
 
 
 _IS_IMAGE = pc.field(kinds.COLUMN) == pa.scalar(str(Kind.IMAGE))
 
 
-def _of_kind(one: Condition, there: Collection[str]) -> pc.Expression:
+def _of_kind(one: Between | OneOf | Present, there: Collection[str]) -> pc.Expression:
     """A condition on the kind: a null, as where there is no such column, is a video."""
     if not isinstance(one, OneOf):
         return pc.scalar(isinstance(one, Present) and one.present)
@@ -171,7 +189,7 @@ def _of_kind(one: Condition, there: Collection[str]) -> pc.Expression:
     return named | column.is_null() if video else named
 
 
-def _of_values(one: Condition) -> pc.Expression:
+def _of_values(one: Between | OneOf | Present) -> pc.Expression:
     derived = DERIVED.get(one.column)
     column = pc.field(one.column) if derived is None else derived.expression
     parts = [pc.field(name) for name in stored([one.column])]

@@ -23,6 +23,7 @@ from curation.errors import UserError
 from curation.pyramid.queries import access, conditions, kinds, lineage, makers
 from curation.pyramid.queries.conditions import ALL, NUMBERS, Condition, Present
 from curation.pyramid.queries.derived import DERIVED
+from curation.pyramid.review.asking import UNDROPPED, WORDED
 
 if TYPE_CHECKING:
     import lance
@@ -37,7 +38,7 @@ MAX_ORDERED = access.MAX_HELD
 _ASKED_FOR = ("laplacian", "pixels", "short_side", "long_side")
 """Columns that come only where they are named: long ones, and what other columns say as well."""
 DEFAULT_COLUMNS = tuple(name for name in ALL if name not in _ASKED_FOR)
-SEARCHABLE = conditions.NUMBERS + conditions.TEXTS
+SEARCHABLE = conditions.NUMBERS + conditions.TEXTS + WORDED
 _BATCH_ROWS = 8192
 _FEW_ROWS = 2000
 """Up to so many rows are first found by their ids and then read; more are read as they are found."""
@@ -64,12 +65,23 @@ class Query:
     captions_version: int | None = None
 
     def tier(self, name: str) -> Query:
-        """Only clips inside tier `name` as `pyramid.json` defines it."""
+        """Only clips inside tier `name` as `pyramid.json` defines it, and none that a person has dropped, unless
+        `where` says which decisions are wanted.
+        """
         try:
             ranges = self.pyramid.tiers.effective(name)
         except ValueError as error:
             raise UserError(str(error), "name one of the pyramid's tiers") from None
-        return self.ranges(ranges)
+        return self.ranges(ranges).undropped()
+
+    def undropped(self) -> Query:
+        """As a tier asks for it: no clip that a person has dropped. What `where` says of decisions goes before."""
+        return self if self.asks_decision else replace(self, conditions=(*self.conditions, UNDROPPED))
+
+    @property
+    def asks_decision(self) -> bool:
+        """Whether a condition says which decisions of people are wanted."""
+        return any(one.column == "decision" for one in self.conditions)
 
     def ranges(self, ranges: Any) -> Query:
         """Only clips inside all of `ranges` (column -> Range or pair, or a kind)."""
@@ -77,11 +89,12 @@ class Query:
 
     def where(self, /, **values: Any) -> Query:
         """Conditions by column: `aesthetic=(5, None)`, `tier="256px"`, `tier=["a", "b"]`, `width=1280`,
-        `caption=None`, `source="day1.mp4"`, `kind="image"`. A range over what an image does not have keeps images
-        (`kinds`). Those on columns of videos are looked up in the ledger now.
+        `caption=None`, `source="day1.mp4"`, `kind="image"`, `decision="keep"`, `tagged="sunset"`. A range over what an
+        image does not have keeps images (`kinds`). Those on columns of videos are looked up in the ledger now.
         """
         added = tuple(self._condition(column, value) for column, value in values.items())
-        return replace(self, conditions=(*self.conditions, *added))
+        before = tuple(one for one in self.conditions if one != UNDROPPED or "decision" not in values)
+        return replace(self, conditions=(*before, *added))
 
     def having(self, *columns: str) -> Query:
         """Only clips whose `columns` are not null (as `having("media")`: those that have been cut)."""
@@ -246,7 +259,7 @@ class Query:
         """The dataset `clips` that it reads; UserError where that is older than a column that is asked for."""
         dataset = self.pyramid.dataset("clips", self.version)
         asked = {one.column for one in self.conditions} | ({self.ordering[0]} if self.ordering else set())
-        for column in sorted(asked - {*DERIVED, kinds.COLUMN} - {*dataset.schema.names}):
+        for column in sorted(asked - {*DERIVED, *conditions.MAY_LACK} - {*dataset.schema.names}):
             if self.version is None:
                 raise UserError(f"the pyramid is older than the column {column!r}", "the next run adds it")
             raise UserError(f"the version {self.version} is older than the column {column!r}", "ask the latest one")

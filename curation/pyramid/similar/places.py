@@ -19,7 +19,7 @@ from curation.contract import AMONG_OTHERS, LIKENESS
 from curation.embed.groups import Pair, Place, grouped
 from curation.pyramid.commits.merge import values
 from curation.pyramid.queries.derived import stored
-from curation.pyramid.tiering.tiers import FACTS, Tiers
+from curation.pyramid.tiering.tiers import JUDGED, Tiers
 
 AGAIN = "again"
 """`likeness_by` of a clip that has lost its place."""
@@ -53,7 +53,7 @@ class Changed:
 
 def read(scores: Sequence[str]) -> list[str]:
     """The columns of `clips` that a row needs here, in a pyramid with these scores."""
-    return list(dict.fromkeys(["clip_id", "video_id", BEST, LIKENESS, BY, *scores, *stored(FACTS)]))
+    return list(dict.fromkeys(["clip_id", "video_id", BEST, LIKENESS, BY, *scores, *stored(JUDGED)]))
 
 
 def changed(rows: Mapping[str, Row], new: Collection[str], pairs: Sequence[Pair], rule: Rule, tiers: Tiers) -> Changed:

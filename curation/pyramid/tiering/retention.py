@@ -18,6 +18,7 @@ from curation.contract import NOT_OF_IMAGES, Kind
 from curation.pyramid.queries import conditions, kinds
 from curation.pyramid.queries.access import SCAN_ROWS
 from curation.pyramid.queries.derived import DERIVED, DURATION, stored
+from curation.pyramid.review.words import Decision
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.tiers import Bound, Range, Tiers, is_score, single
 
@@ -41,9 +42,10 @@ class FilterLoss:
 
 @dataclass(frozen=True, slots=True)
 class TierRow:
-    """What a tier keeps: clips, hours and their shares of all clips; and its filters in the recipe's order.
+    """What a tier keeps: clips, hours and their shares of all clips; and its filters in the recipe's order. `dropped`:
+    clips that pass all filters and that a person has dropped.
 
-    `clips` plus what every filter drops after those before it (null or not) is the number of all clips.
+    `clips` plus what every filter drops after those before it (null or not), and `dropped`, is the number of all clips.
     """
 
     tier: str
@@ -52,6 +54,7 @@ class TierRow:
     share_clips: float
     share_hours: float
     losses: tuple[FilterLoss, ...]
+    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -77,18 +80,21 @@ def tier_report(
     whys = {column: f"{column}_why" for column in bounded if is_score(column)}
     there = pyramid.dataset("clips", version).schema.names
     columns = [*stored([DURATION, *(name for name in bounded if name != kinds.COLUMN)]), *whys.values()]
-    columns += [kinds.COLUMN] if kinds.COLUMN in there else []
+    columns += [name for name in (kinds.COLUMN, "decision") if name in there]
     kept = {name: [0, 0.0] for name in ranges}
+    by_people = dict.fromkeys(ranges, 0)
     losses = {name: {column: _Loss() for column in ranges[name]} for name in ranges}
     all_clips, all_seconds = 0, 0.0
     test = conditions.expression((conditions.condition(*one) for one in among.items()), there)
     scanner = pyramid.dataset("clips", version).scanner(columns=columns, filter=test, batch_size=SCAN_ROWS)
     for batch in scanner.to_batches():
-        seconds = _numbers(batch, DURATION)
+        seconds, out = _numbers(batch, DURATION), _dropped(batch)
         all_clips += batch.num_rows
         all_seconds += float(np.nansum(seconds))
         for name in ranges:
-            left = _drop(batch, ranges[name], losses[name])
+            passing = _drop(batch, ranges[name], losses[name])
+            left = passing & ~out
+            by_people[name] += int((passing & out).sum())
             kept[name][0] += int(left.sum())
             kept[name][1] += float(np.nansum(seconds[left]))
     return [
@@ -102,6 +108,7 @@ def tier_report(
                 FilterLoss(column, bounds, loss.alone, loss.after, dict(loss.alone_null), dict(loss.after_null))
                 for (column, bounds), loss in zip(ranges[name].items(), losses[name].values(), strict=True)
             ),
+            by_people[name],
         )
         for name, (clips, seconds) in kept.items()
     ]
@@ -127,6 +134,13 @@ def _drop(batch: pa.RecordBatch, ranges: Mapping[str, Bound], losses: Mapping[st
         loss.after_null.update(_reasons(batch, column, null & left))
         left &= inside
     return left
+
+
+def _dropped(batch: pa.RecordBatch) -> np.ndarray:
+    """Which rows a person has dropped; none where they are older than the column."""
+    if "decision" not in batch.schema.names:
+        return np.zeros(batch.num_rows, bool)
+    return batch["decision"].fill_null("").to_numpy(zero_copy_only=False) == str(Decision.DROP)
 
 
 def _kinds(batch: pa.RecordBatch) -> np.ndarray:

@@ -24,7 +24,7 @@ from curation.pyramid.queries.derived import stored
 from curation.pyramid.storage.columns import writable
 from curation.pyramid.storage.lookup import chunks
 from curation.pyramid.store import Pyramid
-from curation.pyramid.tiering.tiers import FACTS, Tiers
+from curation.pyramid.tiering.tiers import JUDGED, Tiers
 from curation.retry import retrying
 
 _COMMIT_ROWS = 20_000
@@ -76,7 +76,7 @@ _SCHEMA = pa.schema([CLIPS.field("clip_id"), CLIPS.field("tier")])
 
 
 def _misjudged(pyramid: Pyramid) -> list[str]:
-    columns = ["clip_id", "tier", *pyramid.scores, *stored(FACTS)]
+    columns = ["clip_id", "tier", *pyramid.scores, *stored(JUDGED)]
     wrong: list[str] = []
     for batch in pyramid.dataset("clips").scanner(columns=columns).to_batches():
         now = np.array(batch["tier"].to_pylist(), object)
@@ -91,7 +91,7 @@ def judged(batch: pa.RecordBatch, tiers: Tiers) -> np.ndarray:
     highest = np.full(batch.num_rows, None, object)
     rows = pa.table({**{name: batch[name] for name in batch.schema.names}, "#": np.arange(batch.num_rows)})
     for name in tiers.names:
-        wanted = conditions.expression(conditions.of_bounds(tiers.effective(name)), batch.schema.names)
+        wanted = conditions.expression(conditions.of_tier(tiers.effective(name)), batch.schema.names)
         inside = ds.dataset(rows).to_table(columns=["#"], filter=wanted)["#"].to_numpy()
         highest[inside] = name
     return highest

@@ -1,6 +1,7 @@
 """Tiers: named conjunctions of ranges over score columns, from loose to strict. Thresholds live here and
 nowhere else. A tier may also be of one kind of clip, images or videos; a range over what an image does not have says
-nothing of images (`queries.kinds`).
+nothing of images (`queries.kinds`). A clip that a person has dropped is in no tier, whatever its scores (`review`); one
+that a person keeps has to pass all ranges as any other.
 
 A tier includes all ranges of the tiers below it, so the tiers of a pyramid nest by construction. Plain data
 and plain Python: the recipe builds it, stages ask it which clips to spend work on, `query` turns the same
@@ -23,12 +24,16 @@ from typing import Any
 
 from curation.contract import BEFORE_FORMAT_4, CLIPS, SCORES, Kind
 from curation.pyramid.queries import kinds
+from curation.pyramid.review.words import is_dropped
 
 MEASURES = ("duration_s", "width", "height", "short_side", "long_side", "pixels", "fps", "frames")
 """Numbers of a clip that a tier may bound besides the scores, stored or `derived`."""
 
 FACTS = (*MEASURES, kinds.COLUMN)
 """What is known of a clip before any score is: its measures, and its kind."""
+
+JUDGED = (*FACTS, "decision")
+"""What a row needs, beside its scores, for its tiers to be told."""
 
 COLUMNS = (*SCORES, *FACTS)
 """What every pyramid's tiers may bound; those of a pyramid that has scores of its own, these too."""
@@ -223,9 +228,9 @@ class Tiers:
 
     def admits(self, name: str, scores: Mapping[str, Any]) -> bool:
         """Whether a clip with these values is in tier `name`. A missing value satisfies no range, unless the clip is of
-        a kind that never has one.
+        a kind that never has one. One that a person has dropped is in none.
         """
-        return _all_hold(self.effective(name), scores)
+        return not is_dropped(scores) and _all_hold(self.effective(name), scores)
 
     def reaches(self, name: str, scores: Mapping[str, Any], known: Collection[str]) -> bool:
         """Whether a clip may still end in tier `name`, judged by the columns in `known` only.
@@ -234,7 +239,9 @@ class Tiers:
         at those that OCR let through. A column in `known` whose value is null fails, as in `admits`.
         """
         ranges = self.effective(name)
-        return _all_hold({column: ranges[column] for column in ranges if column in known}, scores)
+        return not is_dropped(scores) and _all_hold(
+            {column: ranges[column] for column in ranges if column in known}, scores
+        )
 
     def highest(self, scores: Mapping[str, Any]) -> str | None:
         """The strictest tier that admits the clip, or None."""

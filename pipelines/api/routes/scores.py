@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from curation.pyramid.queries.conditions import NUMBERS, texts
 from curation.pyramid.queries.histogram import MOST_BINS, histogram
+from curation.pyramid.review.asking import WORDED
 from pipelines.api.guard import Here
 from pipelines.api.shapes import WHERE, Asked
 
@@ -38,7 +39,7 @@ class Histogram(BaseModel):
 def columns(pyramid: Here) -> Columns:
     """The columns of clips that a query may ask by."""
     own = pyramid.about.scores
-    return Columns(scores=list(pyramid.scores), numbers=[*NUMBERS, *own], texts=list(texts(own)))
+    return Columns(scores=list(pyramid.scores), numbers=[*NUMBERS, *own], texts=[*texts(own), *WORDED])
 
 
 @router.get("/histogram", openapi_extra=WHERE)

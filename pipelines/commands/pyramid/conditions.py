@@ -9,6 +9,7 @@ from typing import Any
 from curation.contract import AMONG_OTHERS
 from curation.errors import UserError
 from curation.pyramid.queries.conditions import ALL, texts
+from curation.pyramid.review.asking import WORDED
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})?\.\.({_NUMBER})?")
@@ -37,7 +38,7 @@ def conditions(
         if column in found:
             raise UserError(f"{flag} is given twice", "give one range a column")
         given = rest.pop(0)
-        found[column] = _value(column, given, column in text) if column in known else given
+        found[column] = _value(column, given, column in (*text, *WORDED)) if column in known else given
     return found
 
 
@@ -81,6 +82,22 @@ def number_or_range(text: str) -> float | tuple[float | None, float | None] | No
         low, high = (float(bound) if bound else None for bound in match.groups())
         return (low, high)
     return float(text) if re.fullmatch(_NUMBER, text) else None
+
+
+def apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Conditions and words, told apart as the command line mixes them: `--motion 1..8 "a red fox"`."""
+    conditions: list[str] = []
+    words: list[str] = []
+    given = list(arguments)
+    while given:
+        one = given.pop(0)
+        if not one.startswith("--"):
+            words.append(one)
+            continue
+        conditions.append(one)
+        if "=" not in one and given:
+            conditions.append(given.pop(0))
+    return conditions, words
 
 
 def told(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from curation.pyramid.similar import nearest, vectors
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
 from curation.spaces import Space
+from pipelines.commands.pyramid.conditions import apart
 from pipelines.commands.pyramid.query import Saved, absent, asked, asked_scores, check_output, selected
 from pipelines.commands.similar import choosing
 from pipelines.config.recipe import limits_of
@@ -84,18 +85,8 @@ class _Sought:
 
 
 def arguments(text: str | None, rest: Sequence[str]) -> tuple[list[str], str | None]:
-    """Conditions and words, told apart as the command line mixes them: `--motion 1..8 "a red fox"`."""
-    conditions: list[str] = []
-    words: list[str] = []
-    given = [*([text] if text is not None else []), *rest]
-    while given:
-        one = given.pop(0)
-        if not one.startswith("--"):
-            words.append(one)
-            continue
-        conditions.append(one)
-        if "=" not in one and given:
-            conditions.append(given.pop(0))
+    """Conditions and the words that are searched for, as the command line mixes them."""
+    conditions, words = apart([*([text] if text is not None else []), *rest])
     if len(words) > 1:
         raise UserError(f"{words[1]!r} is one word too many", 'put what you search for in quotes: "a red fox"')
     return conditions, words[0] if words else None

@@ -93,6 +93,99 @@ function typed(event) {
   paint(bound, Number(low.value), Number(high.value));
 }
 
+// What was done is said where a screen reader hears it.
+function say(text) {
+  document.querySelector("#said").textContent = text;
+}
+
+document.addEventListener("htmx:responseError", (event) => {
+  let told = event.detail.xhr.statusText;
+  try {
+    const problem = JSON.parse(event.detail.xhr.responseText);
+    told = [problem.detail, problem.remedy].filter(Boolean).join("; ");
+  } catch {
+    // what is no problem document has said what it has in its status
+  }
+  say(told);
+});
+document.addEventListener("htmx:sendError", () => say("the service does not answer"));
+
+// Keys decide on the clip that has the focus, or on the one of a clip's page. They press the buttons that are there.
+function reviewed() {
+  return document.activeElement?.closest("[data-clip]") ?? document.querySelector(".whole[data-clip]");
+}
+
+function press(clip, decision) {
+  const button = clip.querySelector(`[data-decision=${decision}]`);
+  if (button.getAttribute("aria-pressed") === "true") say(`${button.textContent}: it is so already`);
+  else button.click();
+}
+
+function takeBack(clip) {
+  const button = clip.querySelector("[data-decision][aria-pressed=true]");
+  if (button) button.click();
+  else say("nothing was decided");
+}
+
+let tagging = null; // the clip that the dialog is about
+
+function tag(clip) {
+  const field = clip.querySelector("input[name=tags]");
+  const dialog = document.querySelector("#tagging");
+  if (field) {
+    field.focus();
+    return;
+  }
+  tagging = clip;
+  dialog.querySelector("input").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+}
+
+function step(clip, forward) {
+  const clips = [...document.querySelectorAll(".card[data-clip]")];
+  clips[clips.indexOf(clip) + (forward ? 1 : -1)]?.querySelector(".picture").focus();
+}
+
+const KEYS = {
+  k: (clip) => press(clip, "keep"),
+  d: (clip) => press(clip, "drop"),
+  u: takeBack,
+  t: tag,
+  ArrowLeft: (clip) => step(clip, false),
+  ArrowRight: (clip) => step(clip, true),
+};
+
+document.addEventListener("keydown", (event) => {
+  const clip = reviewed();
+  const typing = event.target.closest("input:not([type=checkbox]), select, textarea, video, dialog");
+  if (!clip || typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, event.key)) return;
+  if (!document.querySelector("#keys")?.checked) return;
+  event.preventDefault();
+  KEYS[event.key](clip);
+});
+
+document.querySelector("#tagging").addEventListener("close", (event) => {
+  const dialog = event.target;
+  const tags = dialog.querySelector("input").value;
+  if (dialog.returnValue !== "tag" || !tags.trim()) return;
+  const target = tagging.querySelector(".review");
+  htmx.ajax("POST", `/clips/${tagging.dataset.clip}/tags`, { target, swap: "outerHTML", values: { tags } });
+});
+
+// Whoever dictates or types letters by other means may do without keys; the browser remembers it.
+function offerKeys() {
+  document.querySelectorAll(".keys").forEach((line) => (line.hidden = false));
+  const box = document.querySelector("#keys");
+  if (box) box.checked = localStorage.getItem("keys") !== "off";
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.id === "keys") localStorage.setItem("keys", event.target.checked ? "on" : "off");
+});
+document.addEventListener("htmx:afterSettle", offerKeys);
+offerKeys();
+
 // An address has what was filled in, and nothing else.
 document.addEventListener("htmx:configRequest", (event) => {
   const given = event.detail.parameters;

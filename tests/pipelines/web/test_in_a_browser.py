@@ -155,3 +155,52 @@ def test_by_keyboard_alone_one_reaches_a_clip(page: Page) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/clips/*")
     assert page.locator("video").count() == 1
+
+
+def test_keys_decide_on_the_clip_that_has_the_focus(page: Page, served: Served) -> None:
+    clips = page.locator(".card")
+    first, second = (clips.nth(at).get_attribute("data-clip") for at in (0, 1))
+
+    def stands(clip: str | None) -> tuple[str | None, str | None]:
+        row = served.pyramid().query().where(clip_id=clip).to_table().to_pylist()[0]
+        return row["decision"], row["tagged"]
+
+    said = page.get_by_role("status").filter(has_text="clips dropped")
+    page.keyboard.press("d")
+    clips.nth(0).locator(".picture").focus()
+    page.keyboard.press("ArrowRight")
+    expect(clips.nth(1).locator(".picture")).to_be_focused()
+    page.keyboard.press("d")
+    expect(said).to_contain_text("1 clips dropped by")
+    expect(clips.nth(1).get_by_role("button", name="Drop")).to_have_attribute("aria-pressed", "true")
+    expect(clips.nth(1).locator(".picture")).to_be_focused()
+    assert (stands(first), stands(second)) == ((None, None), ("drop", None)), "of the clip with the focus alone"
+    page.keyboard.press("u")
+    expect(page.locator("#said")).to_contain_text("undecided again")
+    page.keyboard.press("t")
+    page.keyboard.type("kdut, day")
+    page.keyboard.press("Enter")
+    expect(clips.nth(1).locator(".tags")).to_have_text("day kdut")
+    assert stands(second) == (None, "day,kdut"), "letters that are typed decide nothing"
+    page.locator("#keys").uncheck()
+    clips.nth(1).locator(".picture").focus()
+    page.keyboard.press("k")
+    page.goto(page.url + f"clips/{second}")
+    page.keyboard.press("k")
+    page.locator("#keys").check()
+    page.keyboard.press("d")
+    expect(page.locator("#said")).to_contain_text("dropped")
+    assert stands(second) == ("drop", "day,kdut"), "keys that were turned off stay so"
+    page.keyboard.press("t")
+    page.keyboard.type("-day")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tags")).to_have_text("kdut")
+
+
+def test_what_is_refused_is_said(page: Page) -> None:
+    answer = (
+        "{ statusText: 'x', responseText: JSON.stringify({ detail: 'it is no decision', remedy: 'keep or drop' }) }"
+    )
+    event = f"new CustomEvent('htmx:responseError', {{ detail: {{ xhr: {answer} }} }})"
+    page.evaluate(f"document.dispatchEvent({event})")
+    expect(page.locator("#said")).to_have_text("it is no decision; keep or drop")

@@ -10,8 +10,10 @@ import polars
 import pyarrow as pa
 import pytest
 
-from curation.contract import CLIP_SPACE, CLIPS, embeddings_schema
+from curation.contract import CLIP_SPACE, CLIPS, REVIEW, embeddings_schema
 from curation.pyramid.commits.commit import Batch, Committer
+from curation.pyramid.review import changing, words
+from curation.pyramid.review.words import Decision
 from curation.pyramid.store import Pyramid
 from tests.curation.pyramid.build import TIERS, clip_ids, clips, whole_video
 
@@ -24,11 +26,17 @@ def filled(pyramid: Pyramid) -> Pyramid:
     """With a value in every column of `clips`, in one row at least."""
     Committer(pyramid).commit(whole_video(pyramid, "v1", 3))
     values: dict[Any, Any] = {pa.string(): "x", pa.float32(): 2.5, pa.float64(): 2.5, pa.int32(): 64, pa.int64(): 64}
-    row = {field.name: values.get(field.type, [2] * getattr(field.type, "list_size", 0)) for field in CLIPS}
+    row = {
+        field.name: values.get(field.type, [2] * getattr(field.type, "list_size", 0))
+        for field in CLIPS
+        if field not in REVIEW
+    }
     kept = {"clip_id": IDS[0], "video_id": "v1", "media": None}
     rows = {"clip_id": IDS, "space": ["clip"] * 3, "by": ["clip-1"] * 3, "vector": VECTORS}
     vectors = pa.table(rows, schema=embeddings_schema(CLIP_SPACE))
     Committer(pyramid).commit(Batch(clip_updates=[clips(row | kept)], embeddings=[vectors]))
+    changing.decide(pyramid, IDS[:1], Decision.KEEP, "x")
+    changing.tag(pyramid, IDS[:1], words.typed("x"), "x")
     return pyramid
 
 

@@ -1,0 +1,1 @@
+"""Commands by which people speak of clips: `keep`, `drop`, `undecide`, `tag`."""
