@@ -172,10 +172,10 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs that have worked on a pyramid or have trained into a folder, or show one."""
-    from pipelines.commands.pyramid.runs import runs
+    from pipelines.commands.pyramid.runs import seen
     from pipelines.render import pyramid as render
 
-    render.runs(runs(pyramid, run), run is not None, as_json)
+    render.runs(seen(pyramid, run), run is not None, as_json)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -231,12 +231,11 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines.commands.pyramid.conditions import conditions
-    from pipelines.commands.pyramid.tiers import own_scores, tiers
+    from pipelines.commands.pyramid.tiers import Request, of_request
     from pipelines.render import pyramid as render
 
-    wanted = conditions(context.args, scores=own_scores(pyramid)) if context.args else {}
-    render.tiers(tiers(pyramid, move, wanted, unset or ()), as_json)
+    request = Request(pyramid, move, tuple(context.args), tuple(unset or ()))
+    render.tiers(of_request(request), as_json)
 
 
 @app.command()
