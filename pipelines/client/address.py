@@ -37,20 +37,21 @@ def address(url: str, token: str | None = None, plain_http: bool | None = None) 
 
     UserError: it is no address, has a password in it, or the token would cross a network that everybody can read.
     """
-    parts = urlsplit(url.strip())
     try:
-        port = parts.port
+        parts = urlsplit(url.strip())
+        name = (parts.hostname or "").encode("idna")
+        is_place = parts.scheme in ("http", "https") and name != b"" and parts.port != 0
     except ValueError:
-        port = 0
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
+        parts, is_place = urlsplit(""), False
+    if not is_place or parts.query or parts.fragment or len(url.split()) != 1:
         raise UserError(f"{_without_password(url)!r} is no address of a service", _EXAMPLE)
     if "@" in parts.netloc:
         raise UserError("a service's address has no password in it", f"put the token into {TOKEN_VARIABLE}")
     held = _clean(os.environ.get(TOKEN_VARIABLE) if token is None else token)
     is_plain = os.environ.get(PLAIN_VARIABLE) == "1" if plain_http is None else plain_http
-    if held and parts.scheme == "http" and not is_plain and not is_loopback(parts.hostname):
+    if held and parts.scheme == "http" and not is_plain and not is_loopback(host := str(parts.hostname)):
         raise UserError(
-            f"the token would cross the network to {parts.hostname} for everybody to read",
+            f"the token would cross the network to {host} for everybody to read",
             f"use https://, a tunnel to this machine, or {PLAIN_VARIABLE}=1 where the network is trusted",
         )
     return Address(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", held)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import httpx
 
 from curation.errors import UserError
+from curation.printable import printable
 from pipelines.client.address import Address
 from pipelines.client.errors import ServiceError, UnreachableError, refusal
 
@@ -54,8 +55,8 @@ class Transport:
     def __init__(self, address: Address, timeout_s: float, retries: Retries) -> None:
         self.address, self._timeout_s, self._retries = address, timeout_s, retries
         headers = {"User-Agent": "ziggurat"} | ({"Authorization": f"Bearer {address.token}"} if address.token else {})
-        self._http = httpx.Client(
-            base_url=address.url,
+        self._http = _client(
+            address.url,
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
             follow_redirects=False,
@@ -93,7 +94,13 @@ class Transport:
     def write(self, method: str, path: str, data: Any) -> Any:
         """Have something changed, once: whether it was, nobody knows where the answer is lost."""
         headers = {"Content-Type": "application/json"}
-        return _parsed(self._sent(method, path, (), content=_json(data), headers=headers))
+        try:
+            return _parsed(self._sent(method, path, (), content=_json(data), headers=headers))
+        except _UnmadeError:
+            raise
+        except UnreachableError as error:
+            told = f"{error.cause}; whether it was done is not known"
+            raise UnreachableError(told, "look before it is asked for again") from None
 
     @contextmanager
     def streamed(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -141,15 +148,27 @@ class Transport:
         except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
             told = f"{self.address.url} has not answered within {self._timeout_s:g} s"
             raise UnreachableError(told, "narrow the question, or allow more time (Client(timeout_s=...))") from None
-        except httpx.TransportError as error:
-            raise _LostError(
-                f"no service answers at {self.address.url} ({str(error) or type(error).__name__})",
-                "check the address, and that `ziggurat serve` runs there",
-            ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            told = f"no service answers at {self.address.url} ({_why(error)})"
+            raise _UnmadeError(told, "check the address, and that `ziggurat serve` runs there") from None
+        except httpx.RequestError as error:
+            told = f"the connection to {self.address.url} broke ({_why(error)})"
+            raise _LostError(told, "see whether `ziggurat serve` still runs there") from None
+
+
+def _client(url: str, **settings: Any) -> httpx.Client:
+    try:
+        return httpx.Client(base_url=url, **settings)
+    except httpx.InvalidURL as error:
+        raise UserError(f"{url} is no address ({error})", "give it as `ziggurat serve` shows it") from None
 
 
 class _LostError(UnreachableError):
     """The connection was not made, or broke."""
+
+
+class _UnmadeError(_LostError):
+    """It was not made: nothing has been asked."""
 
 
 class _BusyError(ServiceError):
@@ -162,6 +181,10 @@ class _BusyError(ServiceError):
 
 LOST = (_LostError, _BusyError)
 """What another try may mend."""
+
+
+def _why(error: Exception) -> str:
+    return printable(str(error)) or type(error).__name__
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

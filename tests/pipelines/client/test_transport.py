@@ -58,9 +58,16 @@ def test_what_writes_is_asked_once(last: Said) -> None:
     with scripted.serving(last, MOVED) as server, pytest.raises(UserError):
         client(server.url).move("low", {"motion": (1, None)})
     assert len(server.asked) == 1
-    with scripted.serving(last, MOVED) as server, pytest.raises(UserError):
+    with scripted.serving(last, MOVED) as server, pytest.raises(UserError) as told:
         client(server.url).freeze("first")
     assert len(server.asked) == 1
+    assert ("whether it was done is not known" in str(told.value)) == (last is not BUSY)
+
+
+def test_where_nothing_listens_nothing_was_done() -> None:
+    with pytest.raises(UnreachableError, match="no service answers") as told:
+        client("http://127.0.0.1:9").move("low", {"motion": (1, None)})
+    assert "not known" not in str(told.value)
 
 
 def test_a_question_that_is_posted_is_asked_again() -> None:
@@ -123,6 +130,9 @@ def test_an_address_that_may_have_a_token(url: str) -> None:
         ("https://me:secret@films.example", TOKEN, "no password in it"),
         ("ftp://films.example", TOKEN, "no address"),
         ("https://", TOKEN, "no address"),
+        ("http://[::1", TOKEN, "no address"),
+        ("https://films example", TOKEN, "no address"),
+        ("https://films..example", TOKEN, "no address"),
         ("https://films.example:99999", TOKEN, "no address"),
         ("https://films.example?token=secret", "", "no address"),
         ("https://films.example", "two\nlines", "no token has"),
