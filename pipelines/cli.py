@@ -27,6 +27,7 @@ from pipelines.commands.lifecycle import app as lifecycle
 from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg, RetryOption
 from pipelines.commands.pyramid import app as looking
 from pipelines.commands.review import app as review
+from pipelines.commands.server import Answered, Commands
 from pipelines.commands.service import app as service
 from pipelines.commands.shards import app as shards
 from pipelines.commands.similar import app as similar
@@ -35,6 +36,7 @@ from pipelines.execution import signals
 
 app = typer.Typer(
     name="ziggurat",
+    cls=Commands,
     help="Turn raw video into a data pyramid and train video models on its tiers.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -166,20 +168,20 @@ def caption(
     return jobs.run_caption(pyramid, names or (), limit, options)
 
 
-@app.command()
+@app.command(cls=Answered)
 def runs(
     pyramid: PyramidArg,
     run: Annotated[str | None, typer.Argument(help="A run's id, or the beginning of one: show all of it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs that have worked on a pyramid or have trained into a folder, or show one."""
-    from pipelines.commands.pyramid.runs import runs
+    from pipelines.commands.answers import at
     from pipelines.render import pyramid as render
 
-    render.runs(runs(pyramid, run), run is not None, as_json)
+    render.runs(at(pyramid).runs(run), run is not None, as_json)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Answered, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def query(
     context: typer.Context,
     pyramid: PyramidArg,
@@ -204,22 +206,22 @@ def query(
     as_json: JsonOption = False,
 ) -> None:
     """Query clips by ranges: --aesthetic 4.5.. --motion 1..8 or by value: --source NAME --kind image."""
-    from pipelines.commands.pyramid import query
-    from pipelines.commands.pyramid import videos as listing
+    from pipelines.commands.answers import at
+    from pipelines.commands.pyramid.query import Request
     from pipelines.render import pyramid as render
 
-    request = query.Request(
+    request = Request(
         pyramid, tuple(context.args), tier, order, limit, columns, version, output, names, count, timeout, caption_by
     )
     if videos:
-        render.videos(listing.videos(request, status, reason), as_json)
+        render.videos(at(pyramid).videos(request, status, reason), as_json)
     elif status is not None or reason is not None:
         raise UserError("--status and --reason are of videos", "add --videos")
     else:
-        render.query(query.query(request), as_json)
+        render.query(at(pyramid).query(request), as_json)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Answered, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def tiers(
     context: typer.Context,
     pyramid: PyramidArg,
@@ -232,12 +234,11 @@ def tiers(
     as_json: JsonOption = False,
 ) -> None:
     """Show each tier's size and what each filter drops; or move a threshold (nothing is computed again)."""
-    from pipelines.commands.pyramid.conditions import conditions
-    from pipelines.commands.pyramid.tiers import own_scores, tiers
+    from pipelines.commands.answers import at
+    from pipelines.commands.pyramid.tiers import Request
     from pipelines.render import pyramid as render
 
-    wanted = conditions(context.args, scores=own_scores(pyramid)) if context.args else {}
-    render.tiers(tiers(pyramid, move, wanted, unset or ()), as_json)
+    render.tiers(at(pyramid).tiers(Request(pyramid, move, tuple(context.args), tuple(unset or ()))), as_json)
 
 
 @app.command()
@@ -276,17 +277,17 @@ def compare(
     render_compare.compare(found, as_json)
 
 
-@app.command()
+@app.command(cls=Answered)
 def why(
     pyramid: PyramidArg,
     name: Annotated[str, typer.Argument(help="A video's or clip's id, URI or file name.")],
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole history of a video or a clip."""
-    from pipelines.commands.pyramid.why import why
+    from pipelines.commands.answers import at
     from pipelines.render import pyramid as render
 
-    render.why(why(pyramid, name), as_json)
+    render.why(at(pyramid).why(name), as_json)
 
 
 @app.command()

@@ -10,7 +10,7 @@ RUN apt-get update \
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/ziggurat
-COPY pyproject.toml constraints.txt Makefile README.md ./
+COPY pyproject.toml constraints.txt ziggurat.py Makefile README.md ./
 COPY deploy/envs deploy/envs
 COPY kernels kernels
 COPY training training

@@ -1,4 +1,4 @@
-"""Rows and values as JSON has them, and the query's arguments that several routes take."""
+"""Rows and values as JSON has them, pages of rows as JSON or Arrow, and the arguments that several routes take."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 from fastapi import Depends, Query, Request
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from curation.errors import UserError
 from curation.pyramid.store import Pyramid
 from pipelines.api import problems
 from pipelines.api.guard import Here
+from pipelines.client.wire import ARROW, MOST_ROWS, PAGE, RESERVED
 from pipelines.commands.pyramid import query
 
 Row = dict[str, Any]
-MOST_ROWS = 1000
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of a page.")]
 After = Annotated[
     str | None, Query(max_length=500, description="Where to go on: `next` of the page before. Of the same query.")
 ]
 Tier = Annotated[str | None, Query(max_length=200, description="Only clips of this tier.")]
-RESERVED = ("tier", "order", "limit", "columns", "after", "total", "caption_by", "bins", "column")
-"""Parameters with a meaning of their own; all others are conditions."""
+Columns = Annotated[str | None, Query(max_length=2000, description="Names with commas between them.")]
+Order = Annotated[str | None, Query(max_length=100, description="A column; `-column`: the largest first.")]
+Version = Annotated[str | None, Query(max_length=200, description="A version or tag of the clips, not the latest.")]
+CaptionBy = Annotated[str | None, Query(max_length=500, description="Captions of the first of these makers.")]
 WHERE: dict[str, Any] = {
     "parameters": [
         {
@@ -44,6 +47,9 @@ WHERE: dict[str, Any] = {
     ]
 }
 """What OpenAPI says of parameters whose names are columns."""
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+AS_ARROW: dict[int | str, dict[str, Any]] = {200: {"content": {ARROW: _BINARY}}}
+"""What OpenAPI says of routes whose rows come by `page_of`."""
 
 
 class Clips(BaseModel):
@@ -65,12 +71,12 @@ def conditions(request: Request, *others: str) -> tuple[str, ...]:
 
 
 def asked(
-    request: Request, pyramid: Here, tier: Tier = None, caption_by: Annotated[str | None, Query(max_length=500)] = None
+    request: Request, pyramid: Here, tier: Tier = None, caption_by: CaptionBy = None, version: Version = None
 ) -> query.Query:
     """The query of a request: its conditions, and its tier."""
     wanted = conditions(request)
     try:
-        return query.built(pyramid, query.Request(pyramid.uri, wanted, tier, caption_by=caption_by))
+        return query.built(pyramid, query.Request(pyramid.uri, wanted, tier, caption_by=caption_by, version=version))
     except UserError as error:
         raise problems.of(error, _wrong(pyramid, wanted, tier)) from None
 
@@ -88,10 +94,27 @@ def _wrong(pyramid: Pyramid, wanted: Sequence[str], tier: str | None) -> str | N
 Asked = Annotated[query.Query, Depends(asked)]
 
 
+def ordered(found: query.Query, order: str | None) -> query.Query:
+    """In the order that a request names."""
+    return found.order(order.lstrip("-"), order.startswith("-")) if order else found
+
+
 def selected(found: query.Query, columns: str | None) -> query.Query:
     """With the columns named, or with everything that is told of a clip."""
     names = query.selected(columns)
     return found.columns(*names) if names else found.whole()
+
+
+def page_of(request: Request, table: pa.Table, field: str, page: BaseModel) -> Any:
+    """The page with the rows in its `field`; or where the request asks for it, as an Arrow stream."""
+    if ARROW not in request.headers.get("accept", ""):
+        return page.model_copy(update={field: rows(table)})
+    rest = page.model_dump_json(exclude={field}).encode()
+    named = table.replace_schema_metadata({**(table.schema.metadata or {}), PAGE: rest})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, named.schema) as stream:
+        stream.write_table(named)
+    return Response(sink.getvalue().to_pybytes(), media_type=ARROW)
 
 
 def rows(table: pa.Table) -> list[Row]:

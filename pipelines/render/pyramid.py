@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,18 +21,18 @@ from rich.text import Text
 from curation.contract import SCORES, Kind, Reason, scores_among
 from curation.printable import printable
 from curation.pyramid.history.ledger import History
-from curation.pyramid.history.runs import Run, state
+from curation.pyramid.history.runs import Run
 from curation.pyramid.queries import export, lineage
 from curation.pyramid.queries.conditions import TEXTS
 from curation.pyramid.queries.export import Rows
 from curation.pyramid.queries.kinds import kind_of
-from curation.pyramid.queries.query import Query
-from curation.pyramid.queries.videos import Listing
+from curation.pyramid.queries.selection import Selection
 from curation.pyramid.review.asking import WORDED
 from curation.pyramid.storage.about import Moved
 from curation.pyramid.tiering.tiers import Bound, shown
 from curation.reasons import REASONS
-from pipelines.commands.pyramid.query import Answer, Saved, absent, asked_scores
+from pipelines.commands.pyramid.query import Answer, Saved
+from pipelines.commands.pyramid.runs import Seen
 from pipelines.commands.pyramid.tiers import TierTable
 from pipelines.commands.pyramid.videos import VideosAnswer
 from pipelines.config.adoption import ADD_TIERS
@@ -60,8 +60,8 @@ def query(answer: Answer, as_json: bool) -> None:
     elif as_json:
         export.json_lines(Rows.of(answer.query), sys.stdout)
     else:
-        _clips(answer.query, answer.columns or _shown(answer.query))
-    _notes(answer.notes)
+        _clips(answer)
+    _notes(answer.beside.notes)
 
 
 def videos(answer: VideosAnswer, as_json: bool) -> None:
@@ -72,7 +72,7 @@ def videos(answer: VideosAnswer, as_json: bool) -> None:
     elif answer.output is not None:
         print(f"{answer.output}: {answer.saved} videos")
     elif as_json:
-        export.json_lines(Rows(found.schema, found.batches()), sys.stdout)
+        export.json_lines(Rows.of(found), sys.stdout)
     else:
         _videos(found if answer.chosen else found.columns(*VIDEO_COLUMNS))
 
@@ -114,11 +114,11 @@ def why(found: History, as_json: bool) -> None:
         console.print("more match; give a longer name")
 
 
-def runs(found: Sequence[Run], one: bool, as_json: bool) -> None:
-    """Of `runs.runs`; `one`: all that the record of the only one says."""
+def runs(found: Sequence[Seen], one: bool, as_json: bool) -> None:
+    """Of `runs.seen`; `one`: all that the record of the only one says."""
     if as_json:
-        for run in found:
-            print(json.dumps(dataclasses.asdict(run) | {"state": state(run)}))
+        for seen in found:
+            print(json.dumps(dataclasses.asdict(seen.run) | {"state": seen.state}))
     elif one:
         _run(found[0])
     else:
@@ -197,15 +197,16 @@ def _saved(saved: Saved, as_json: bool) -> None:
         print(f"note: {saved.missing} clips of the query are not cut; see `ziggurat cut`", file=sys.stderr)
 
 
-def _shown(query: Query) -> tuple[str, ...]:
+def _shown(answer: Answer) -> tuple[str, ...]:
     """The columns of a screen: of the pyramid's own scores those that the query asks for, and whose captions."""
-    own = [score for score in asked_scores(query) if score not in SHOWN]
-    captions = ("caption", "caption_by") if query.makers else ()
+    own = [score for score in answer.beside.scores if score not in SHOWN]
+    captions = ("caption", "caption_by") if answer.by_makers else ()
     return (*SHOWN[:-1], *own, SHOWN[-1], *captions)
 
 
-def _clips(query: Query, columns: Sequence[str]) -> None:
+def _clips(answer: Answer) -> None:
     """A table; nothing but a line on standard error where no clip is found."""
+    query, columns = answer.query, answer.columns or _shown(answer)
     shown = query.columns(*columns)
     most = TABLE_ROWS if query.rows is None else query.rows
     table = Table(box=None, pad_edge=False)
@@ -213,20 +214,19 @@ def _clips(query: Query, columns: Sequence[str]) -> None:
         text = name in (*TEXTS, *WORDED) or name in lineage.NAMES or name.endswith(("_by", "_why"))
         table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name == "clip_id")
     rows = 0
-    for batch in shown.limit(most).batches():
-        for row in batch.to_pylist():
-            table.add_row(*(_cell(row[name]) for name in columns))
-        rows += batch.num_rows
+    for row in _rows(shown.limit(most)):
+        rows += 1
+        table.add_row(*(_cell(row[name]) for name in columns))
     if rows:
         Console(width=max(Console().width, 120, 13 * len(columns)), markup=False).print(table)
     total = query.limit(None).count()
-    if not total and not any(absent(query, score) for score in asked_scores(query)):
+    if not total and not answer.beside.absent:
         print("no clip is found", file=sys.stderr)
     if query.rows is None and total > rows:
         print(f"{rows} of {total} clips shown; more with --limit, all with --output", file=sys.stderr)
 
 
-def _videos(found: Listing) -> None:
+def _videos(found: Selection) -> None:
     shown = found if found.rows is not None else found.limit(TABLE_ROWS)
     table = Table(box=None, pad_edge=False)
     for name in shown.selected:
@@ -240,6 +240,11 @@ def _videos(found: Listing) -> None:
         print("no video is found", file=sys.stderr)
     if (total := found.limit(None).count()) > rows:
         print(f"{rows} of {total} videos; more with --limit or --output", file=sys.stderr)
+
+
+def _rows(found: Selection) -> Iterator[dict[str, Any]]:
+    for batch in found.batches():
+        yield from batch.to_pylist()
 
 
 def _tiers(found: TierTable) -> None:
@@ -343,15 +348,16 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
         console.print(f"  no caption by {_cell(by)} ({_cell(why_not)})")
 
 
-def _runs(found: Sequence[Run]) -> None:
+def _runs(found: Sequence[Seen]) -> None:
     table = Table(box=None, pad_edge=False)
-    training = any("restarts" in run.account for run in found)
+    training = any("restarts" in seen.run.account for seen in found)
     keys = _OF_TRAINING if training else _OF_A_PYRAMID
     for column in ("run", "started", "state", "preset" if training else "recipe", *keys, "command"):
         table.add_column(column, no_wrap=column == "run", overflow="fold")
-    for run in found:
+    for seen in found:
+        run = seen.run
         counts = (_counted(run.account.get(key)) for key in keys)
-        table.add_row(run.run, run.started, state(run), _recipe(run), *counts, _cell(" ".join(run.command[1:])))
+        table.add_row(run.run, run.started, seen.state, _recipe(run), *counts, _cell(" ".join(run.command[1:])))
     Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
 
 
@@ -364,9 +370,10 @@ def _counted(value: Any) -> str:
     return str(len(value) if isinstance(value, list) else value or 0)
 
 
-def _run(run: Run) -> None:
+def _run(seen: Seen) -> None:
+    run = seen.run
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"run {run.run}  {state(run)}")
+    console.print(f"run {run.run}  {seen.state}")
     if run.stopped_by:
         console.print(f"  stopped by: {printable(run.stopped_by)}")
     console.print(f"  {printable(' '.join(run.command))}")

@@ -30,6 +30,16 @@ class Waiting:
         vectors = {f"embed {space}": count for space, count in self.vectors.items()}
         return {**self.scores, "cut": self.cut, **captions, **vectors}
 
+    @classmethod
+    def of(cls, data: Mapping[str, int]) -> Waiting:
+        """From what `as_data` gives."""
+        kinds: dict[str, dict[str, int]] = {"caption": {}, "embed": {}, "score": {}}
+        for name, count in data.items():
+            kind, space, rest = name.partition(" ")  # no score's name has a space in it
+            kinds[kind if space else "score"][rest if space else name] = count
+        scores = kinds["score"]
+        return cls(scores, scores.pop("cut", 0), kinds["caption"], kinds["embed"])
+
     def __bool__(self) -> bool:
         return bool(self.scores or self.cut or self.captions or self.vectors)
 

@@ -25,6 +25,7 @@ from curation.errors import UserError
 from curation.outputs import Folder
 from curation.pyramid.queries.naming import FIELDS, Pattern, suffix
 from curation.pyramid.queries.query import Query
+from curation.pyramid.queries.selection import Selection
 
 METADATA = "metadata.jsonl"
 """Written last into a folder of clips: one object a clip, whose `file_name` is where data sets on hubs look for it."""
@@ -41,9 +42,9 @@ class Rows:
     batches: Iterable[pa.RecordBatch]
 
     @classmethod
-    def of(cls, query: Query) -> Rows:
-        """The rows of a query, of one version throughout."""
-        pinned = query.pinned()
+    def of(cls, selection: Selection) -> Rows:
+        """The rows of a query, say, of one version throughout."""
+        pinned = selection.pinned()
         return cls(pinned.schema(), pinned.batches())
 
 

@@ -13,7 +13,7 @@ import binascii
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +81,9 @@ def page(query: Query, most: int, after: Place | None = None) -> Page:
     assert query.rows is None, "a limit beside pages"
     if after is not None and (after.value is None) != (query.ordering is None):
         raise UserError("this place is one of another order", _LOST)
-    pinned = query.at(after.version) if after is not None else query.pinned()
+    pinned = query.pinned()
+    if after is not None:  # captions of makers stay those of now: a place says nothing of them
+        pinned = replace(pinned, version=after.version)
     dataset = pinned.dataset()
     if pinned.ordering is None:
         ids = _following(dataset, pinned.conditions, most + 1, after)

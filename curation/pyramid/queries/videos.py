@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Rows of `videos`, an immutable value; it reads the latest version whenever it is asked."""
+    """Rows of `videos`, an immutable value; it reads the latest version whenever it is asked, unless `pinned`."""
 
     pyramid: Pyramid
     status: Status | None = None
     reason: Reason | None = None
     selected: tuple[str, ...] = tuple(VIDEOS.names)
     rows: int | None = None
+    version: int | None = None
 
-    @property
+    def pinned(self) -> Listing:
+        """Of the version that is the latest now, or of the one it is pinned to."""
+        return replace(self, version=self.pyramid.dataset("videos", self.version).version)
+
     def schema(self) -> pa.Schema:
         """Of `batches`."""
         return pa.schema([VIDEOS.field(name) for name in self.selected])
@@ -46,13 +50,13 @@ class Listing:
         return replace(self, rows=rows)
 
     def count(self) -> int:
-        dataset = self.pyramid.dataset("videos")
+        dataset = self.pyramid.dataset("videos", self.version)
         found = dataset.count_rows(self._test()) if self._test() is not None else dataset.count_rows()
         return found if self.rows is None else min(found, self.rows)
 
     def page(self, most: int, after: Place | None = None) -> tuple[pa.Table, Place | None]:
         """The `most` rows after a place, or the first ones, and where the next page begins; see `paging`."""
-        dataset = self.pyramid.dataset("videos", None if after is None else after.version)
+        dataset = self.pyramid.dataset("videos", self.version if after is None else after.version)
         ids = rows_after(dataset, self._test(), most + 1, after)
         rows = access.fetch(dataset, ids[:most], self._there(dataset))
         end = Place(dataset.version, int(ids[most - 1])) if ids.size > most else None
@@ -62,7 +66,7 @@ class Listing:
         """The rows in batches of `schema`; a column that an old pyramid lacks is null."""
         if self.rows == 0:
             return
-        dataset = self.pyramid.dataset("videos")
+        dataset = self.pyramid.dataset("videos", self.version)
         for batch in self._scanned(dataset):
             yield from self._whole(pa.Table.from_batches([batch])).to_batches()
 
@@ -83,10 +87,11 @@ class Listing:
 
     def _whole(self, table: pa.Table) -> pa.Table:
         """With all selected columns in their order."""
-        for field in self.schema:
+        schema = self.schema()
+        for field in schema:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
-        return table.select(self.schema.names).cast(self.schema)
+        return table.select(schema.names).cast(schema)
 
     def _test(self) -> pc.Expression | None:
         test = None if self.status is None else pc.field("status") == pc.scalar(str(self.status))

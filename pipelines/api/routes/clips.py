@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
 from curation.pyramid.history.ledger import Ledger
@@ -13,7 +13,7 @@ from curation.pyramid.similar.places import BEST
 from pipelines.api import shapes
 from pipelines.api.guard import Here
 from pipelines.api.problems import not_found
-from pipelines.api.shapes import WHERE, After, Asked, Clips, Limit, Row
+from pipelines.api.shapes import AS_ARROW, WHERE, After, Asked, Clips, Columns, Limit, Order, Row
 from pipelines.commands.pyramid import query
 
 router = APIRouter(tags=["clips"])
@@ -21,10 +21,12 @@ ClipId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,80}$", description="A cl
 
 
 class Count(BaseModel):
-    """How many clips a query keeps."""
+    """How many clips a query keeps. `scores`: those that it asks for; `absent`: those of them that no clip has."""
 
     clips: int
     notes: list[str]
+    scores: list[str]
+    absent: list[str]
 
 
 class Known(BaseModel):
@@ -38,32 +40,39 @@ class Known(BaseModel):
     copies: list[str]
 
 
-@router.get("/clips", openapi_extra=WHERE)
+@router.get("/clips", openapi_extra=WHERE, response_model=Clips, responses=AS_ARROW)
 def clips(
+    request: Request,
     found: Asked,
     limit: Limit = 50,
     after: After = None,
-    order: Annotated[str | None, Query(max_length=100, description="A column; `-column`: the largest first.")] = None,
-    columns: Annotated[str | None, Query(max_length=2000, description="Names with commas between them.")] = None,
+    order: Order = None,
+    columns: Columns = None,
     total: Annotated[bool, Query(description="Count all pages as well, and tell what is left out.")] = False,
-) -> Clips:
+) -> Any:
     """A page of clips. Clips that lack the column of an order have no place in it."""
-    wanted = shapes.selected(found, columns)
-    wanted = wanted.order(order.lstrip("-"), order.startswith("-")) if order else wanted
+    wanted = shapes.ordered(shapes.selected(found, columns), order)
     got = page(wanted, limit, None if after is None else Place.of(after))
-    return Clips(
-        clips=shapes.rows(got.rows),
+    told = Clips(
+        clips=[],
         next=None if got.following is None else got.following.encoded(),
         version=got.version,
         total=wanted.at(got.version).count() if total else None,
         notes=query.notes(wanted.at(got.version), None) if total else [],
     )
+    return shapes.page_of(request, got.rows, "clips", told)
 
 
 @router.get("/clips/count", openapi_extra=WHERE)
-def count(found: Asked) -> Count:
-    """How many clips a query keeps."""
-    return Count(clips=found.count(), notes=query.notes(found, None))
+def count(
+    found: Asked,
+    order: Order = None,
+    limit: Annotated[int | None, Query(ge=0, lt=1 << 31, description="A note tells how many more there are.")] = None,
+) -> Count:
+    """How many clips a query keeps, and what is to be known beside its rows."""
+    wanted = shapes.ordered(found, order)
+    beside = query.beside(wanted, limit)
+    return Count(clips=wanted.count(), notes=list(beside.notes), scores=list(beside.scores), absent=list(beside.absent))
 
 
 @router.get("/clips/{clip_id}")

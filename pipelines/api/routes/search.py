@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel
 
 from pipelines.api.guard import Here
-from pipelines.api.shapes import WHERE, Row, Tier, conditions, rows
+from pipelines.api.shapes import AS_ARROW, WHERE, Columns, Row, Tier, conditions, page_of, plain
+from pipelines.client.wire import OF_SEARCH
+from pipelines.commands.pyramid.tiers import plain as as_data
 from pipelines.commands.similar import search as command
 
 router = APIRouter(tags=["search"])
 MOST = 200
-_OURS = ("text", "like", "space")
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Space = Annotated[str | None, Query(max_length=32, description="Which vectors; by default the first that can.")]
 
 
 class Found(BaseModel):
-    """The clips, the most alike first, each with its `similarity`; in which `space`; whether all vectors were compared
-    (`exact`).
+    """The clips, the most alike first, each with its `similarity`; in which `space`, and more `about` that; whether
+    all vectors were compared (`exact`).
     """
 
     clips: list[Row]
     space: str
+    about: Row
     by: str
     exact: bool
     notes: list[str]
 
 
-@router.get("/search", openapi_extra=WHERE)
+@router.get("/search", openapi_extra=WHERE, response_model=Found, responses=AS_ARROW)
 def search(
     request: Request,
     pyramid: Here,
@@ -39,13 +41,14 @@ def search(
     space: Space = None,
     tier: Tier = None,
     limit: Limit = 20,
-) -> Found:
+    columns: Columns = None,
+) -> Any:
     """The clips most like some words or a clip: one of `text` and `like` is given."""
-    asked = command.Request(pyramid.uri, text, like, None, space, conditions(request, *_OURS), tier, limit)
-    return _of(command.search(asked))
+    wanted = conditions(request, *OF_SEARCH)
+    return _of(request, command.Request(pyramid.uri, text, like, None, space, wanted, tier, limit, columns))
 
 
-@router.post("/search/image", openapi_extra=WHERE)
+@router.post("/search/image", openapi_extra=WHERE, response_model=Found, responses=AS_ARROW)
 def by_picture(
     request: Request,
     pyramid: Here,
@@ -53,12 +56,15 @@ def by_picture(
     space: Space = None,
     tier: Tier = None,
     limit: Limit = 20,
-) -> Found:
+    columns: Columns = None,
+) -> Any:
     """The clips most like a picture (JPEG, PNG, WebP), which is decoded in the sandbox."""
-    asked = command.Request(pyramid.uri, None, None, picture, space, conditions(request, *_OURS), tier, limit)
-    return _of(command.search(asked))
+    wanted = conditions(request, *OF_SEARCH)
+    return _of(request, command.Request(pyramid.uri, None, None, picture, space, wanted, tier, limit, columns))
 
 
-def _of(found: command.Answer) -> Found:
-    clips = rows(found.rows)
-    return Found(clips=clips, space=found.space.name, by=found.by, exact=found.exact, notes=list(found.notes))
+def _of(request: Request, asked: command.Request) -> Any:
+    found = command.search(asked)
+    about = plain(as_data(found.space))
+    told = Found(clips=[], space=found.space.name, about=about, by=found.by, exact=found.exact, notes=list(found.notes))
+    return page_of(request, found.rows, "clips", told)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.api.guard import Here, Writing
-from pipelines.api.shapes import WHERE, Row, Tier, conditions, plain
+from pipelines.api.shapes import WHERE, CaptionBy, Row, Tier, conditions, plain
+from pipelines.client.wire import OF_STATS
 from pipelines.commands.pyramid import stats as counting
 from pipelines.commands.pyramid.tiers import plain as as_data
 from pipelines.commands.shards import freeze as freezing
@@ -75,9 +76,15 @@ def freeze(wanted: Annotated[Wanted, Body()], pyramid: Here) -> Row:
 
 
 @router.get("/stats", openapi_extra=WHERE)
-def stats(request: Request, pyramid: Here, tier: Tier = None) -> Row:
+def stats(
+    request: Request,
+    pyramid: Here,
+    tier: Tier = None,
+    caption_by: CaptionBy = None,
+    by: Annotated[str | None, Query(max_length=2000, description="Own columns, with commas between them.")] = None,
+) -> Row:
     """What the clips of a query are like: scores, lengths, shapes, captions, sources, reasons."""
-    asked = counting.Request(pyramid.uri, conditions(request), tier)
+    asked = counting.Request(pyramid.uri, conditions(request, *OF_STATS), tier, caption_by, by)
     return plain(counting.stats(asked).stats.to_data())
 
 

@@ -24,11 +24,14 @@ Name = Annotated[str, Path(max_length=200)]
 
 
 class Table(BaseModel):
-    """A row a tier, loose to strict. `changed`: how many clips a move has put in another tier; `waiting`: what it
-    leaves to be done, by score; `notes`: what is to be known of it.
+    """A row a tier, loose to strict, of the `pyramid`. `moved`: thresholds that are not the recipe's, before and now.
+    `changed`: how many clips a move has put in another tier; `waiting`: what it leaves to be done, by score; `notes`:
+    what is to be known of it.
     """
 
+    pyramid: str
     tiers: list[Row]
+    moved: list[Row] = Field(default_factory=list)
     changed: int | None = None
     waiting: dict[str, int] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
@@ -54,14 +57,18 @@ def preview(tried: Tried, pyramid: Here) -> Table:
     for tier, columns in tried.tiers.items():
         for column, given in columns.items():
             found = _moved(found, tier, column, given, pyramid.scores)
-    return Table(tiers=[_row(one) for one in tier_report(pyramid, found)])
+    return Table(pyramid=pyramid.uri, tiers=[_row(one) for one in tier_report(pyramid, found)])
 
 
 @router.put("/tiers/{name}", dependencies=[Writing])
 def move(name: Name, bounds: Annotated[dict[str, Bounds], Body(min_length=1)], pyramid: Here) -> Table:
-    """Move thresholds of a tier, for everybody. No score is computed; clips that now lack one wait for a run."""
+    """Move thresholds of a tier, for everybody; null takes one away that the tier has of its own. No score is computed;
+    clips that now lack one wait for a run.
+    """
     wanted: dict[str, Any] = {}
     for column, given in bounds.items():
+        if given is None:
+            _check_own(pyramid.tiers, name, column)
         _moved(pyramid.tiers, name, column, given, pyramid.scores)
         wanted[column] = _given(given)
     return _of(command.table_after(pyramid, name, wanted))
@@ -69,8 +76,15 @@ def move(name: Name, bounds: Annotated[dict[str, Bounds], Body(min_length=1)], p
 
 def _of(found: command.TierTable) -> Table:
     waiting = {} if found.left is None else found.left.as_data()
-    rows = [_row(one) for one in found.rows]
-    return Table(tiers=rows, changed=found.changed, waiting=waiting, notes=list(found.notes))
+    rows, moved = ([_row(one) for one in some] for some in (found.rows, found.moved))
+    return Table(
+        pyramid=found.pyramid,
+        tiers=rows,
+        moved=moved,
+        changed=found.changed,
+        waiting=waiting,
+        notes=list(found.notes),
+    )
 
 
 def _row(row: object) -> Row:
@@ -80,6 +94,14 @@ def _row(row: object) -> Row:
 def _given(given: list[float | None] | str | None) -> Any:
     """A bound as `tiers.moved` takes it."""
     return (None, None) if given is None else tuple(given) if isinstance(given, list) else given
+
+
+def _check_own(tiers: Tiers, tier: str, column: str) -> None:
+    """A problem where there is nothing to take away."""
+    try:
+        command.taken_away(tiers, tier, {}, [column])
+    except UserError as error:
+        raise problems.of(error, f"{tier}.{column}") from None
 
 
 def _moved(tiers: Tiers, tier: str, column: str, given: Any, scores: tuple[str, ...]) -> Tiers:

@@ -1,10 +1,10 @@
-"""`/videos`: the sources, by what became of them, and why."""
+"""`/videos`: the sources, by what became of them, and why; `/history`: all that is known of a name."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from curation.contract import Reason, Status
@@ -15,7 +15,9 @@ from curation.pyramid.queries.videos import listing
 from pipelines.api import shapes
 from pipelines.api.guard import Here
 from pipelines.api.problems import not_found
-from pipelines.api.shapes import After, Limit, Row
+from pipelines.api.shapes import AS_ARROW, After, Columns, Limit, Row
+from pipelines.commands.pyramid.query import selected
+from pipelines.commands.pyramid.why import why
 
 router = APIRouter(tags=["videos"])
 VideoId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,80}$", description="A video's whole id.")]
@@ -47,14 +49,42 @@ class Video(BaseModel):
     more: bool = Field(description="whether it has more clips than are listed")
 
 
-@router.get("/videos")
+class History(BaseModel):
+    """The videos and clips that a name means, and what models said of these; `cut`: more match than are listed."""
+
+    videos: list[Row]
+    clips: list[Row]
+    captions: list[Row]
+    cut: bool
+
+
+@router.get("/videos", response_model=Videos, responses=AS_ARROW)
 def videos(
-    pyramid: Here, limit: Limit = 50, after: After = None, status: Status | None = None, reason: Reason | None = None
-) -> Videos:
+    request: Request,
+    pyramid: Here,
+    limit: Limit = 50,
+    after: After = None,
+    status: Status | None = None,
+    reason: Reason | None = None,
+    columns: Columns = None,
+) -> Any:
     """A page of videos."""
     found = listing(pyramid, status, reason)
+    found = found.columns(*selected(columns)) if columns else found
     rows, end = found.page(limit, None if after is None else Place.of(after))
-    return Videos(videos=shapes.rows(rows), next=None if end is None else end.encoded(), total=found.count())
+    told = Videos(videos=[], next=None if end is None else end.encoded(), total=found.count())
+    return shapes.page_of(request, rows, "videos", told)
+
+
+@router.get("/history")
+def history(
+    name: Annotated[str, Query(max_length=4000, description="An id, its beginning, a URI or a file name.")],
+    pyramid: Here,
+) -> History:
+    """The whole history of a video or a clip."""
+    found = why(pyramid.uri, name)
+    rows = (shapes.plain(some) for some in (found.videos, found.clips, found.captions))
+    return History(**dict(zip(("videos", "clips", "captions"), rows, strict=True)), cut=found.cut)
 
 
 @router.get("/outcomes")
@@ -68,8 +98,8 @@ def outcomes(pyramid: Here) -> Outcomes:
 @router.get("/videos/{video_id}")
 def video(video_id: VideoId, pyramid: Here) -> Video:
     """One video."""
-    history = Ledger(pyramid).history(video_id)
-    row = next((one for one in history.videos if one["video_id"] == video_id), None)
+    known = Ledger(pyramid).history(video_id)
+    row = next((one for one in known.videos if one["video_id"] == video_id), None)
     if row is None:
         raise not_found(f"there is no video {video_id}")
     found = pyramid.query().whole().where(video_id=video_id).limit(shapes.MOST_ROWS + 1)

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import CaptionByOption, JsonOption, PyramidArg
+from pipelines.commands.server import Answered
 
 app = typer.Typer()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Answered, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def stats(
     context: typer.Context,
     pyramid: PyramidArg,
@@ -29,10 +30,11 @@ def stats(
     as_json: JsonOption = False,
 ) -> None:
     """Tell what clips are like, of a tier or of ranges as in `query`: scores, lengths, shapes, captions, sources."""
-    from pipelines.commands.pyramid.stats import Request, stats
+    from pipelines.commands.answers import at
+    from pipelines.commands.pyramid.stats import Request
     from pipelines.render import stats as render
 
-    render.stats(stats(Request(pyramid, tuple(context.args), tier, caption_by, by, output)), as_json)
+    render.stats(at(pyramid).stats(Request(pyramid, tuple(context.args), tier, caption_by, by, output)), as_json)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

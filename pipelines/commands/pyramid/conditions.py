@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from curation.contract import AMONG_OTHERS
@@ -29,22 +29,33 @@ def conditions(
     text = texts(scores)
     known = tuple(dict.fromkeys((*ALL, *scores, *text)))
     found: dict[str, Any] = {}
-    rest = [part for argument in arguments for part in _split(argument)]
-    while rest:
-        flag = rest.pop(0)
+    for flag, value in pairs(arguments):
         column = _column(flag, others, known)
-        if not rest or rest[0].startswith("--"):
-            raise UserError(f"{flag} has no value", f"write {flag} low..high")
+        given = valued(flag, value)
         if column in found:
             raise UserError(f"{flag} is given twice", "give one range a column")
-        given = rest.pop(0)
         found[column] = _value(column, given, column in (*text, *WORDED)) if column in known else given
     return found
 
 
+def pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Options as they were typed, `--motion`, and their values, where they have one."""
+    rest = [part for argument in arguments for part in _split(argument)]
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise UserError(f"{flag!r} is not an option", "write conditions as --column low..high")
+        yield flag, rest.pop(0) if rest and not rest[0].startswith("--") else None
+
+
+def valued(flag: str, value: str | None) -> str:
+    """The value of an option; UserError where it has none."""
+    if value is None:
+        raise UserError(f"{flag} has no value", f"write {flag} low..high")
+    return value
+
+
 def _column(flag: str, others: Callable[[str], str | None] | None, known: Sequence[str]) -> str:
-    if not flag.startswith("--"):
-        raise UserError(f"{flag!r} is not an option", "write conditions as --column low..high")
     given = flag.removeprefix("--")
     column = given.replace("-", "_")
     if column in known:

@@ -6,7 +6,7 @@ A file or a folder gets all rows unless `--limit` is given, and then it is told 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from curation.pyramid.queries.conditions import Between
 from curation.pyramid.queries.extra import Own
 from curation.pyramid.queries.naming import Pattern
 from curation.pyramid.queries.query import Query
+from curation.pyramid.queries.selection import Selection
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
 from pipelines.commands.pyramid.conditions import conditions, number_or_range
@@ -45,13 +46,27 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a query gives: its rows (`query`, `columns`), or their `count`, or what was `saved`; and `notes` on it."""
+    """What a query gives: its rows (`query`, `columns`), or their `count`, or what was `saved`; what is to be known
+    `beside` it; and whether captions of named makers were asked for.
+    """
 
-    query: Query
+    query: Selection
     columns: tuple[str, ...]
-    notes: tuple[str, ...]
+    beside: Beside
     count: int | None = None
     saved: Saved | None = None
+    by_makers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is to be known beside the rows of a query: the `scores` that it asks for, those of them that are `absent`
+    from every clip, and in words all that a person would otherwise take for all there is.
+    """
+
+    scores: tuple[str, ...]
+    absent: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +81,21 @@ class Saved:
 
 def query(request: Request) -> Answer:
     """Ask, and write where an output is named; without one the rows are read by whoever takes the answer."""
+    check(request)
+    found = built(opened(request.pyramid), request)
+    count = found.count() if request.count else None
+    saved = None if request.output is None else _save(found, request.output, request.names or "{clip_id}")
+    told = beside(found, request.limit)
+    return Answer(found, selected(request.columns), told, count, saved, request.caption_by is not None)
+
+
+def check(request: Request) -> None:
+    """Before anything is read: UserError for what would be ignored, and for an output that cannot be written."""
     check_count(request)
     if request.output is not None:
         check_output(request.output, request.names)
     elif request.names is not None:
         raise UserError("--names is for a folder of mp4 files", "name one with --output")
-    found = built(opened(request.pyramid), request)
-    count = found.count() if request.count else None
-    saved = None if request.output is None else _save(found, request.output, request.names or "{clip_id}")
-    return Answer(found, selected(request.columns), tuple(notes(found, request.limit)), count, saved)
 
 
 def check_count(request: Request) -> None:
@@ -160,7 +181,17 @@ def _save(query: Query, output: str, names: str) -> Saved:
 
 def notes(query: Query, limit: int | None) -> list[str]:
     """What a person would otherwise take for all there is."""
-    nowhere = {score: why for score in asked_scores(query) if (why := absent(query, score)) is not None}
+    return list(beside(query, limit).notes)
+
+
+def beside(query: Query, limit: int | None) -> Beside:
+    """What is to be known beside the rows; `limit`: how many of them are taken."""
+    scores = asked_scores(query)
+    nowhere = {score: why for score in scores if (why := absent(query, score)) is not None}
+    return Beside(tuple(scores), tuple(nowhere), tuple(_notes(query, limit, nowhere)))
+
+
+def _notes(query: Query, limit: int | None, nowhere: Mapping[str, str]) -> list[str]:
     told = [*nowhere.values(), *_unplaced(query)]
     whole = query.limit(None)
     if images := _spared_images(whole):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from curation.pyramid.history import runs as records
@@ -9,6 +10,19 @@ from curation.pyramid.history.runs import Run
 from curation.pyramid.storage import about
 from curation.pyramid.storage.files import Files
 from curation.pyramid.tiering.retier import opened
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record, and the `state` of its run as it was judged where it lies (`history.runs.state`)."""
+
+    run: Run
+    state: str
+
+
+def seen(place: str, name: str | None = None) -> list[Seen]:
+    """Of `runs`, with the state of each."""
+    return [Seen(run, records.state(run)) for run in runs(place, name)]
 
 
 def runs(place: str, name: str | None = None) -> list[Run]:

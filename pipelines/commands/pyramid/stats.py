@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curation import outputs
@@ -44,18 +44,23 @@ def stats(request: Request) -> Answer:
     """Look at the clips; where an output is named, write figures and numbers there. A wrong place, and matplotlib that
     is missing, are told before anything is read.
     """
-    if request.output is None:
-        return Answer(_gathered(request))
-    canvas.check()
     opened(request.pyramid)
-    with outputs.new_folder(request.output, NUMBERS) as (folder, mark):
-        found = _gathered(request)
+    return answer(request.output, lambda: _gathered(request))
+
+
+def answer(output: str | None, find: Callable[[], Stats]) -> Answer:
+    """What `find` finds, with figures and numbers in the folder `output`, whose place is looked at first."""
+    if output is None:
+        return Answer(find())
+    canvas.check()
+    with outputs.new_folder(output, NUMBERS) as (folder, mark):
+        found = find()
         names: list[str] = []
         for name, content in pages.drawn(found):
             folder.add(name, content)
             names.append(name)
         mark.write((json.dumps(found.to_data(), indent=1) + "\n").encode())
-    return Answer(found, request.output, (*names, NUMBERS))
+    return Answer(found, output, (*names, NUMBERS))
 
 
 def _gathered(request: Request) -> Stats:

@@ -15,6 +15,7 @@ from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retention import TierRow, tier_report
 from curation.pyramid.tiering.retier import opened, retier
 from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, is_score, shown
+from pipelines.commands.pyramid.conditions import conditions
 from pipelines.commands.pyramid.query import absent
 from pipelines.config import captions
 from pipelines.config.filters import computable
@@ -47,9 +48,23 @@ class TierTable:
         return {one.column: {"recipe": plain(one.before), "now": plain(one.now)} for one in changed}
 
 
-def own_scores(uri: str) -> tuple[str, ...]:
-    """The scores that a pyramid has of its own, which its thresholds may be on."""
-    return opened(uri).about.scores
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of `ziggurat tiers`. `wanted`: thresholds of the tier `move` as they were typed; `unset`: columns
+    whose ranges are taken away from it.
+    """
+
+    pyramid: str
+    move: str | None = None
+    wanted: Sequence[str] = ()
+    unset: Sequence[str] = ()
+
+
+def of_request(request: Request) -> TierTable:
+    """What `ziggurat tiers` shows."""
+    scores = opened(request.pyramid).about.scores if request.wanted else ()
+    wanted = conditions(request.wanted, scores=scores)
+    return tiers(request.pyramid, request.move, wanted, request.unset)
 
 
 def tiers(
@@ -58,14 +73,19 @@ def tiers(
     """The tiers of a pyramid, after the thresholds `wanted` of the tier `move` have been moved, and its own ranges of
     the columns `unset` taken away.
     """
+    check(move, wanted or {}, unset)
     pyramid = opened(uri)
     if not move:
-        if wanted or unset:
-            raise UserError("thresholds are given without a tier", "name it with --move TIER")
         return table(pyramid)
-    if not wanted and not unset:
+    return table_after(pyramid, move, {**(wanted or {}), **taken_away(pyramid.tiers, move, wanted or {}, unset)})
+
+
+def check(move: str | None, wanted: Mapping[str, Any], unset: Sequence[str]) -> None:
+    """UserError: thresholds without a tier, or a tier without one."""
+    if not move and (wanted or unset):
+        raise UserError("thresholds are given without a tier", "name it with --move TIER")
+    if move and not wanted and not unset:
         raise UserError(f"no threshold of {move} is given", "write --COLUMN low..high, or --unset COLUMN")
-    return table_after(pyramid, move, {**(wanted or {}), **_open(pyramid.tiers, move, wanted or {}, unset)})
 
 
 def table(pyramid: Pyramid) -> TierTable:
@@ -82,16 +102,23 @@ def table_after(pyramid: Pyramid, tier: str, wanted: Mapping[str, Any]) -> TierT
     return dataclasses.replace(found, changed=changed, left=left, notes=(*found.notes, *notes))
 
 
-def _open(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[str]) -> dict[str, Any]:
-    """Open ranges for the columns that lose theirs."""
+def taken_away(tiers: Tiers, tier: str, wanted: Mapping[str, Any], unset: Sequence[str]) -> dict[str, Any]:
+    """Open ranges for the columns that lose theirs. UserError: the tier has none of its own."""
     own = next((step.ranges for step in tiers.steps if step.name == tier), {})
+    columns = as_columns(wanted, unset)
+    for column in columns:
+        if column not in own and tier in tiers.names:
+            raise UserError(f"tier {tier} has no range of its own for {column}", f"it has {', '.join(own) or 'none'}")
+    return dict.fromkeys(columns, (None, None))
+
+
+def as_columns(wanted: Mapping[str, Any], unset: Sequence[str]) -> list[str]:
+    """The columns of `--unset`; UserError where one is moved as well."""
     columns = [name.removeprefix("--").replace("-", "_") for name in unset]
     for column in columns:
         if column in wanted:
             raise UserError(f"{column} is both moved and unset", "choose one")
-        if column not in own and tier in tiers.names:
-            raise UserError(f"tier {tier} has no range of its own for {column}", f"it has {', '.join(own) or 'none'}")
-    return dict.fromkeys(columns, (None, None))
+    return columns
 
 
 def _kept(pyramid: Pyramid) -> Recipe | UserError | None:

@@ -9,7 +9,7 @@ from curation.errors import UserError
 from curation.pyramid.queries import export
 from curation.pyramid.queries import videos as listed
 from curation.pyramid.queries.export import Rows
-from curation.pyramid.queries.videos import Listing
+from curation.pyramid.queries.selection import Selection
 from curation.pyramid.tiering.retier import opened
 from pipelines.commands.pyramid.query import Request, check_count, selected
 
@@ -18,7 +18,7 @@ from pipelines.commands.pyramid.query import Request, check_count, selected
 class VideosAnswer:
     """The videos, or their `count`, or how many were `saved` to `output`; `chosen`: whether columns were named."""
 
-    listing: Listing
+    listing: Selection
     chosen: bool
     count: int | None = None
     output: str | None = None
@@ -27,6 +27,12 @@ class VideosAnswer:
 
 def videos(request: Request, status: str | None, reason: str | None) -> VideosAnswer:
     """The videos of a status and a reason; conditions on clips are refused."""
+    check(request)
+    return answer(request, listed.listing(opened(request.pyramid), status, reason))
+
+
+def check(request: Request) -> None:
+    """Before anything is read: UserError for what does not go with videos, and for a wrong output."""
     of_clips = (request.wanted, request.tier, request.order, request.version, request.names, request.timeout)
     of_clips += (request.caption_by,)
     if any(argument for argument in of_clips):
@@ -36,12 +42,17 @@ def videos(request: Request, status: str | None, reason: str | None) -> VideosAn
         if outputs.suffix(request.output) not in export.TABLES:
             raise UserError(f"cannot write {request.output} for videos", "name a .jsonl, .csv or .parquet file")
         outputs.check_file(request.output)
+
+
+def answer(request: Request, found: Selection) -> VideosAnswer:
+    """What is wanted of a listing, wherever it comes from."""
     names = selected(request.columns)
-    found = listed.listing(opened(request.pyramid), status, reason).limit(request.limit)
+    found = found.limit(request.limit)
     found = found.columns(*names) if names else found
     if request.count:
         return VideosAnswer(found, bool(names), count=found.count())
     if request.output is not None:
-        saved = export.save(Rows(found.schema, found.batches()), request.output)
-        return VideosAnswer(found, bool(names), output=request.output, saved=saved)
+        return VideosAnswer(
+            found, bool(names), output=request.output, saved=export.save(Rows.of(found), request.output)
+        )
     return VideosAnswer(found, bool(names))

@@ -10,11 +10,12 @@ import typer
 
 from curation.errors import UserError
 from pipelines.commands.options import AddressOption, CaptionByOption, CpusOption, JsonOption, PyramidArg
+from pipelines.commands.server import Answered
 
 app = typer.Typer()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Answered, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def freeze(
     context: typer.Context,
     pyramid: PyramidArg,
@@ -31,14 +32,15 @@ def freeze(
     as_json: JsonOption = False,
 ) -> None:
     """Freeze the clips of a tier, or of ranges as in `query` (--motion 1..8), as a manifest for training."""
-    from pipelines.commands.shards.freeze import Request, freeze
+    from pipelines.commands.answers import at
+    from pipelines.commands.shards.freeze import Request
     from pipelines.render import shards as render_shards
 
     request = Request(pyramid, name, tuple(context.args), tier, preset, seed, without_captions, caption_by)
-    render_shards.freeze(freeze(request), as_json)
+    render_shards.freeze(at(pyramid).freeze(request), as_json)
 
 
-@app.command()
+@app.command(cls=Answered)
 def manifests(
     pyramid: PyramidArg,
     name: Annotated[str | None, typer.Argument(help="A manifest: show all of it.")] = None,
@@ -48,16 +50,15 @@ def manifests(
     as_json: JsonOption = False,
 ) -> None:
     """List the manifests that were frozen from a pyramid, or show one."""
-    from pipelines.commands.shards import manifests as command
-    from pipelines.commands.shards.manifests import manifests
+    from pipelines.commands.answers import at
     from pipelines.render import shards as render_shards
 
     if unpin:
         if name is None:
             raise UserError("--unpin is of one manifest", "write `ziggurat manifests PYRAMID NAME --unpin`")
-        render_shards.manifests([command.unpin(pyramid, name)], True, as_json)
+        render_shards.manifests([at(pyramid).unpin(name)], True, as_json)
         return
-    render_shards.manifests(manifests(pyramid, name), name is not None, as_json)
+    render_shards.manifests(at(pyramid).manifests(name), name is not None, as_json)
 
 
 @app.command()

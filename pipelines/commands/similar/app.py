@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import AddressOption, CpusOption, JsonOption, PyramidArg, RetryOption
+from pipelines.commands.server import Answered
 
 app = typer.Typer()
 
@@ -64,7 +65,7 @@ def clusters(
     return jobs.run_clusters(pyramid, again, options)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Answered, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def search(
     context: typer.Context,
     pyramid: PyramidArg,
@@ -87,9 +88,10 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search clips by words, by a clip or by a picture; with ranges as in `query`: --aesthetic 4.5.. --source NAME."""
+    from pipelines.commands.answers import at
     from pipelines.commands.similar import search
     from pipelines.render import similar as render
 
     wanted, words = search.arguments(text, context.args)
     request = search.Request(pyramid, words, like, image, space, wanted, tier, limit, columns, output, names)
-    render.search(search.search(request), as_json, columns is not None)
+    render.search(at(pyramid).search(request), as_json, columns is not None)

@@ -94,14 +94,7 @@ def arguments(text: str | None, rest: Sequence[str]) -> tuple[list[str], str | N
 
 def search(request: Request) -> Answer:
     """Search, and write where an output is named."""
-    if sum(one is not None for one in (request.text, request.like, request.image)) != 1:
-        raise UserError("a search needs one thing to search for", "write words, --like CLIP, or --image FILE")
-    if request.text is not None and not request.text.strip():
-        raise UserError("there are no words to search for", 'write some: "a red fox"')
-    if request.output is not None:
-        check_output(request.output, request.names)
-    elif request.names is not None:
-        raise UserError("--names is for a folder of mp4 files", "name one with --output")
+    check(request)
     pyramid = opened(request.pyramid)
     query = pyramid.query().where(**asked(pyramid, request.wanted))
     query = query.tier(request.tier) if request.tier else query
@@ -113,6 +106,18 @@ def search(request: Request) -> Answer:
     rows = _rows(query, found)
     saved = None if request.output is None else _save(query, rows, found, request.output, request.names)
     return Answer(sought.space, sought.by, rows, found.exact, tuple(notes), saved)
+
+
+def check(request: Request) -> None:
+    """Before anything is read: one thing is searched for, and the output can be written."""
+    if sum(one is not None for one in (request.text, request.like, request.image)) != 1:
+        raise UserError("a search needs one thing to search for", "write words, --like CLIP, or --image FILE")
+    if request.text is not None and not request.text.strip():
+        raise UserError("there are no words to search for", 'write some: "a red fox"')
+    if request.output is not None:
+        check_output(request.output, request.names)
+    elif request.names is not None:
+        raise UserError("--names is for a folder of mp4 files", "name one with --output")
 
 
 def _sought(pyramid: Pyramid, request: Request) -> tuple[_Sought, list[str]]:
@@ -159,7 +164,7 @@ def _of_picture(embedder: Embedder, space: Space, picture: np.ndarray) -> Made:
 def _picture(pyramid: Pyramid, image: str | bytes) -> np.ndarray:
     """The picture in a file, (height, width, 3) uint8, BGR, as large as sample frames. UserError where it is none."""
     name = image if isinstance(image, str) else "what was sent"
-    content = _content(image) if isinstance(image, str) else image
+    content = content_of(image) if isinstance(image, str) else image
     with Sandbox(limits_of(pyramid)) as sandbox:
         (picture,) = sandbox.pictures([content], Path(name).name)
     if picture is None:
@@ -171,7 +176,8 @@ def _picture(pyramid: Pyramid, image: str | bytes) -> np.ndarray:
     return picture
 
 
-def _content(name: str) -> bytes:
+def content_of(name: str) -> bytes:
+    """The bytes of a picture's file; UserError where it cannot be read or is too large."""
     path = Path(name)
     try:
         if path.stat().st_size > MOST_BYTES:
