@@ -141,6 +141,9 @@ def _check_origin(request: Request) -> None:
 
 Reading = Depends(needs(tokens.Scope.READ))
 Writing = Depends(needs(tokens.Scope.WRITE))
-Submitting = Depends(needs(tokens.Scope.SUBMIT))
+_submitter = needs(tokens.Scope.SUBMIT)
+Submitting = Depends(_submitter)
 Governing = Depends(needs(tokens.Scope.ADMIN))
+Submitter = Annotated[Token, Depends(_submitter)]
+Service = Annotated[Served, Depends(served)]
 Here = Annotated[Pyramid, Depends(pyramid)]
