@@ -8,6 +8,9 @@
     /manifests   what was frozen, and what no bucket took
     /videos      sources that were not taken, by reason, with what was measured
     /runs        runs, at work or ended
+    /jobs        jobs of a Ray cluster, each with what it says, and forms to start one     (`work`)
+    /exports     exports that the service writes, and a form to start one                  (`work`)
+    /training    training runs, with curves, checkpoints and sampled videos             (`trained`)
     /enter       the link that the service opens with: begins a session
 
 All that a page looks at is in its address (`state`). Pages are drawn here, whole; htmx puts parts of them in the place
@@ -17,14 +20,11 @@ of others, and without it links and forms do the same.
 from __future__ import annotations
 
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 
 from curation.contract import LIKENESS, Status
 from curation.errors import UserError
@@ -46,22 +46,21 @@ from pipelines.commands.pyramid import tiers as moving
 from pipelines.commands.shards import freeze as freezing
 from pipelines.commands.shards import manifests as shards
 from pipelines.commands.similar import search
-from pipelines.web import views
+from pipelines.web import trained, views, work
+from pipelines.web.drawn import HOME, Sent, drawn
 from pipelines.web.state import State
 
-HOME = Path(__file__).parent
 A_PAGE, FOUND, NEAR, VIDEOS, PAIRS = 48, 60, 12, 200, 24
-_FORM = 16 << 10
 router = APIRouter(include_in_schema=False, dependencies=[Reading], default_response_class=HTMLResponse)
 entrance = APIRouter(include_in_schema=False)
-templates = Jinja2Templates(HOME / "templates")
-templates.env.globals["length"] = views.length
 
 
 def mount(app: FastAPI) -> None:
     """Add the pages to the service."""
     app.include_router(entrance)
     app.include_router(router)
+    app.include_router(work.router)
+    app.include_router(trained.router)
     app.mount("/assets", StaticFiles(directory=HOME / "assets"), name="assets")
 
 
@@ -69,18 +68,7 @@ def state(request: Request, pyramid: Here) -> State:
     return State.of(pyramid, request.query_params.multi_items())
 
 
-async def sent(request: Request) -> dict[str, str]:
-    """The fields of a form."""
-    content = bytearray()
-    async for some in request.stream():
-        content += some
-        if len(content) > _FORM:
-            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "this is no form of a page")
-    return dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
-
-
 Looking = Annotated[State, Depends(state)]
-Sent = Annotated[dict[str, str], Depends(sent)]
 
 
 @entrance.get("/enter")
@@ -102,7 +90,7 @@ def home(request: Request, pyramid: Here, look: Looking) -> Response:
     now = tier_report(pyramid)
     tried = tier_report(pyramid, look.tiers(pyramid)) if look.tier is not None else now
     shown: dict[str, Any] = {"fields": views.fields(pyramid, look), "steps": views.steps(now, tried)}
-    return _drawn(request, pyramid, "home.html", look=look, **shown, **_grid(pyramid, look, None))
+    return drawn(request, pyramid, "home.html", look=look, **shown, **_grid(pyramid, look, None))
 
 
 @router.get("/grid")
@@ -110,7 +98,7 @@ def grid(
     request: Request, pyramid: Here, look: Looking, after: Annotated[str | None, Query(max_length=500)] = None
 ) -> Response:
     """The cards after a place."""
-    return _drawn(request, pyramid, "grid.html", look=look, **_grid(pyramid, look, after))
+    return drawn(request, pyramid, "grid.html", look=look, **_grid(pyramid, look, after))
 
 
 def _grid(pyramid: Pyramid, look: State, after: str | None) -> dict[str, Any]:
@@ -154,7 +142,7 @@ def near(
     if end is None:
         raise not_found(f"{column} has no {side} bound here", "set one on the page before")
     sides = _sides(look.query(pyramid, without=column), column, end, side)
-    return _drawn(request, pyramid, "near.html", look=look, column=column, end=f"{end:g}", sides=sides)
+    return drawn(request, pyramid, "near.html", look=look, column=column, end=f"{end:g}", sides=sides)
 
 
 def _sides(query: Any, column: str, end: float, side: str) -> list[tuple[str, str, list[views.Card]]]:
@@ -177,7 +165,7 @@ def one(request: Request, pyramid: Here, clip_id: ClipId) -> Response:
     frames = next((len(found) for _, found in pyramid.samples([clip_id])), 0)
     scores = [(name, known.clip.get(name), known.clip.get(f"{name}_why")) for name in pyramid.scores]
     shown = {"known": known, "frames": frames, "scores": scores}
-    return _drawn(request, pyramid, "clip.html", card=views.card(known.clip, pyramid.scores), **shown)
+    return drawn(request, pyramid, "clip.html", card=views.card(known.clip, pyramid.scores), **shown)
 
 
 @router.get("/videos")
@@ -187,7 +175,7 @@ def videos(request: Request, pyramid: Here, status: Status = Status.REJECTED, re
     counted = [(key, many) for key, many in census(pyramid).videos.items() if key[0] == status]
     table, _ = found.page(VIDEOS)
     remedies = {str(name): told for name, told in REASONS.items()}
-    return _drawn(
+    return drawn(
         request,
         pyramid,
         "videos.html",
@@ -205,7 +193,7 @@ def videos(request: Request, pyramid: Here, status: Status = Status.REJECTED, re
 def copies(request: Request, pyramid: Here, after: Annotated[str | None, Query(max_length=500)] = None) -> Response:
     """Pairs of a copy and the better clip, those near the threshold first."""
     if LIKENESS not in pyramid.scores:
-        return _drawn(request, pyramid, "copies.html", pairs=[], more=None, total=None)
+        return drawn(request, pyramid, "copies.html", pairs=[], more=None, total=None)
     columns = dict.fromkeys((*views.COLUMNS, *pyramid.scores, BEST))
     found = pyramid.query().having(BEST).order(LIKENESS).columns(*columns)
     got = page(found, PAIRS, Place.of(after) if after else None)
@@ -214,14 +202,14 @@ def copies(request: Request, pyramid: Here, after: Annotated[str | None, Query(m
     cards = {row["clip_id"]: views.card(row, pyramid.scores) for row in rows(bests.to_table())}
     pairs = [(row[LIKENESS], views.card(row, pyramid.scores), cards.get(row[BEST])) for row in some]
     more = None if got.following is None else f"/copies?after={got.following.encoded()}"
-    return _drawn(request, pyramid, "copies.html", pairs=pairs, more=more, total=found.at(got.version).count())
+    return drawn(request, pyramid, "copies.html", pairs=pairs, more=more, total=found.at(got.version).count())
 
 
 @router.get("/manifests")
 def manifests(request: Request, pyramid: Here) -> Response:
     """What was frozen."""
     found = [one.manifest for one in shards.manifests(pyramid.uri)]
-    return _drawn(request, pyramid, "manifests.html", manifests=found)
+    return drawn(request, pyramid, "manifests.html", manifests=found)
 
 
 @router.post("/manifests", dependencies=[Writing])
@@ -241,7 +229,7 @@ def freeze(pyramid: Here, look: Looking, form: Sent) -> Response:
 def runs(request: Request, pyramid: Here) -> Response:
     """The newest runs."""
     found = [(run, records.state(run)) for run in reversed(records.listed(pyramid.files)[-50:])]
-    return _drawn(request, pyramid, "runs.html", runs=found)
+    return drawn(request, pyramid, "runs.html", runs=found)
 
 
 @router.post("/tiers/{name}", dependencies=[Writing])
@@ -255,8 +243,3 @@ def save(name: str, pyramid: Here, look: Looking) -> Response:
 
 def _pair(one: Any) -> Any:
     return (one.low, one.high) if isinstance(one, Range) else str(one)
-
-
-def _drawn(request: Request, pyramid: Pyramid, name: str, **shown: Any) -> Response:
-    title = pyramid.uri.rstrip("/").rpartition("/")[2]
-    return templates.TemplateResponse(request, name, {"title": title, "tiers": pyramid.tiers.names, **shown})
