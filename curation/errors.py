@@ -19,6 +19,18 @@ class UserError(Exception):
         return type(self), (self.cause, self.remedy)
 
 
+class NotThereError(UserError):
+    """What is asked for by its name is not there."""
+
+
+class BusyError(UserError):
+    """As much is at work as may be at once: later it can be done."""
+
+
+class UnansweredError(UserError):
+    """Another service that this needs does not answer, or does not let us in."""
+
+
 class WorkerSpentError(BaseException):
     """What the process works with is of no use any more (its engine has died, its GPU is lost): its work is for another
     process. No `Exception`, for it says nothing of the item that is worked on and nobody on the way shall take it so.

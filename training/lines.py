@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
+LOG = "log.jsonl"
+"""A run's log, in its folder (`training.callbacks.log`): an object a line."""
+
 
 def appended(place: Path) -> TextIO:
     """The file, open for further lines: a torn one is ended first, so that it takes no later one with it."""

@@ -16,9 +16,24 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from pipelines.api import problems
-from pipelines.api.guard import Door, Reading
+from pipelines.api.guard import Door, Reading, Submitting
 from pipelines.api.metrics import Counted, Metrics
-from pipelines.api.routes import clips, health, media, metrics, review, runs, scores, search, shards, tiers, videos
+from pipelines.api.routes import (
+    clips,
+    exports,
+    health,
+    jobs,
+    media,
+    metrics,
+    review,
+    runs,
+    scores,
+    search,
+    shards,
+    tiers,
+    training,
+    videos,
+)
 from pipelines.api.served import Served
 
 ABOUT = """What a pyramid holds, by ranges of its scores, and what may be done with it.
@@ -44,8 +59,10 @@ def create(served: Served) -> FastAPI:
     app.state.served, app.state.metrics = served, Metrics(served)
     app.include_router(health.router)
     app.include_router(metrics.router, dependencies=[Reading])
-    for module in (clips, review, media, scores, search, tiers, videos, shards, runs):
+    for module in (clips, review, media, scores, search, tiers, videos, shards, runs, training):
         app.include_router(module.router, prefix=API, dependencies=[Reading])
+    for module in (jobs, exports):
+        app.include_router(module.router, prefix=API, dependencies=[Submitting])
     app.add_api_route(
         f"{API}/openapi.json",
         lambda: described(app),

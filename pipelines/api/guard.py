@@ -141,8 +141,11 @@ def _check_origin(request: Request) -> None:
 
 Reading = Depends(needs(tokens.Scope.READ))
 Writing = Depends(needs(tokens.Scope.WRITE))
-Submitting = Depends(needs(tokens.Scope.SUBMIT))
+_submitter = needs(tokens.Scope.SUBMIT)
+Submitting = Depends(_submitter)
 Governing = Depends(needs(tokens.Scope.ADMIN))
 Writer = Annotated[Token, Writing]
 """Who writes."""
+Submitter = Annotated[Token, Depends(_submitter)]
+Service = Annotated[Served, Depends(served)]
 Here = Annotated[Pyramid, Depends(pyramid)]

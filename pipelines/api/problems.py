@@ -1,7 +1,8 @@
 """What went wrong, as RFC 9457 documents: each with a status, one line of cause, a remedy, and the field it is about.
 
-Every failure of a route becomes one here: what the person can put right (`UserError`) is 422, what is not there 404, a
-store that does not answer 503, and anything else 500 without a word of the inside.
+Every failure of a route becomes one here: what the person can put right (`UserError`) is 422, what is not there 404,
+what has to wait for others 429, a store or a cluster that does not answer 503, and anything else 500 without a word of
+the inside.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from curation.errors import UserError
+from curation.errors import BusyError, NotThereError, UnansweredError, UserError
 from curation.printable import printable
 from curation.retry import is_fault, of_the_user
 
@@ -38,6 +39,15 @@ class Problem(BaseModel):
     instance: str | None = Field(None, description="the path that was asked for")
 
 
+_USUAL = HTTPStatus.UNPROCESSABLE_ENTITY
+_STATUS: dict[type[UserError], HTTPStatus] = {
+    NotThereError: HTTPStatus.NOT_FOUND,
+    BusyError: HTTPStatus.TOO_MANY_REQUESTS,
+    UnansweredError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_LATER = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+
+
 class ProblemError(Exception):
     """A route's way to end with a problem."""
 
@@ -52,7 +62,8 @@ def not_found(detail: str, remedy: str | None = None) -> ProblemError:
 
 def of(error: UserError, field: str | None = None) -> ProblemError:
     """What the person can put right, with the argument that it is about."""
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.cause, error.remedy, field)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), _USUAL)
+    return ProblemError(status, error.cause, error.remedy, field)
 
 
 CONTENT: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
@@ -67,6 +78,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         HTTPStatus.MISDIRECTED_REQUEST,
         HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
@@ -86,7 +98,7 @@ def document(request: Request, error: ProblemError) -> Response:
         instance=_line(request.url.path),
     )
     headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
-    headers |= {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers |= {"Retry-After": "5"} if status in _LATER else {}
     return JSONResponse(told.model_dump(), int(status), headers, MEDIA_TYPE)
 
 

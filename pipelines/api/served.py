@@ -9,12 +9,22 @@ import hmac
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from curation.inputs.roots import Roots
 from curation.pyramid.storage.about import ready
 from curation.pyramid.store import Pyramid
 from pipelines.api import tokens
 from pipelines.api.tokens import Token
+from pipelines.commands.jobs.bounds import Bounds
+from pipelines.commands.jobs.of_pyramid import PyramidJobs
+from pipelines.commands.pyramid.exporting import Exports
+from pipelines.watching.curves import Logs
+
+if TYPE_CHECKING:
+    from pipelines.commands.jobs.server import Server
 
 FRESH_S = 2.0
 """How long tokens are believed that were read from the pyramid: a revoked one is refused after this."""
@@ -27,11 +37,17 @@ SESSION_S = 12 * 3600.0
 class Settings:
     """How a service is to run. `asks`: whether a token is asked for; without one everybody who reaches it may do
     everything. `hosts`: names that it is called by in requests, None for any. `secure`: it is reached by HTTPS.
+    `place`: the pyramid as it was named, with the options of its store. `roots`: where requests may lead. `ray`: its
+    Ray job server, None for none; `group`: the command line that reads a job before it is sent.
     """
 
     asks: bool = True
     hosts: tuple[str, ...] | None = None
     secure: bool = False
+    place: str | None = None
+    roots: Roots = field(default_factory=Roots)
+    ray: Callable[[], Server] | None = None
+    group: Any = None
 
 
 @dataclass
@@ -78,10 +94,21 @@ class Served:
         self.settings, self.sessions, self.started = settings, Sessions(), time.monotonic()
         self._pyramid = pyramid
         self._tokens: tuple[float, tuple[Token, ...]] | None = None
+        self.exports, self.logs = Exports(), Logs()
+        self.jobs = None if settings.ray is None else PyramidJobs(self.place, settings.ray, settings.group)
 
     @property
     def uri(self) -> str:
         return self._pyramid.uri
+
+    @property
+    def place(self) -> str:
+        """The pyramid as a command names it."""
+        return self.settings.place or self._pyramid.uri
+
+    def bounds(self) -> Bounds:
+        """What a request may name, as it is now."""
+        return Bounds(self.pyramid(), self.place, self.settings.roots)
 
     def pyramid(self) -> Pyramid:
         """The pyramid as it is now; UserError where it is gone, or not to be read at the moment."""

@@ -1,4 +1,4 @@
-"""How a page is drawn, and what its routes are given: what is looked at, and what a form has sent."""
+"""How every page is drawn, and what its routes are given: what is looked at, and what a form has sent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ Looking = Annotated[State, Depends(state)]
 Sent = Annotated[dict[str, str], Depends(sent)]
 
 
-def drawn(request: Request, pyramid: Pyramid, name: str, **shown: Any) -> Response:
-    """The template `name`, with what every page shows."""
+def drawn(request: Request, pyramid: Pyramid, name: str, answer: HTTPStatus = HTTPStatus.OK, **shown: Any) -> Response:
+    """A page of a template. `answer`: 422 of one that shows again what was filled in wrongly."""
     title = pyramid.uri.rstrip("/").rpartition("/")[2]
-    return templates.TemplateResponse(request, name, {"title": title, "tiers": pyramid.tiers.names, **shown})
+    shown = {"title": title, "tiers": pyramid.tiers.names, **shown}
+    return templates.TemplateResponse(request, name, shown, int(answer))

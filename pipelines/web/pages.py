@@ -9,6 +9,9 @@
     /manifests   what was frozen, and what no bucket took
     /videos      sources that were not taken, by reason, with what was measured
     /runs        runs, at work or ended
+    /jobs        jobs of a Ray cluster, each with what it says, and forms to start one     (`work`)
+    /exports     exports that the service writes, and a form to start one                  (`work`)
+    /training    training runs, with curves, checkpoints and sampled videos             (`trained`)
     /enter       the link that the service opens with: begins a session
 
 All that a page looks at is in its address (`state`). Pages are drawn here, whole (`drawn`); htmx puts parts of them in
@@ -44,7 +47,7 @@ from pipelines.commands.pyramid import tiers as moving
 from pipelines.commands.shards import freeze as freezing
 from pipelines.commands.shards import manifests as shards
 from pipelines.commands.similar import search
-from pipelines.web import review, views
+from pipelines.web import review, trained, views, work
 from pipelines.web.drawn import HOME, Looking, Sent, drawn
 from pipelines.web.state import State
 
@@ -58,6 +61,8 @@ def mount(app: FastAPI) -> None:
     app.include_router(entrance)
     app.include_router(router)
     app.include_router(review.router)
+    app.include_router(work.router)
+    app.include_router(trained.router)
     app.mount("/assets", StaticFiles(directory=HOME / "assets"), name="assets")
 
 

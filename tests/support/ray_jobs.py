@@ -36,13 +36,16 @@ class Client:
         """A job with this status. None: a driver that nobody submitted, which Ray lists too."""
         told = SimpleNamespace(submission_id=job, status=SimpleNamespace(value=status), entrypoint=command)
         told.start_time, told.end_time, told.driver_exit_code, told.message = began, 0, None, None
+        told.metadata = {}
         self.found[job or "01000000"] = told
 
-    def submit_job(self, *, entrypoint: str, submission_id: str, runtime_env: dict[str, Any]) -> str:
+    def submit_job(
+        self, *, entrypoint: str, submission_id: str, runtime_env: dict[str, Any], metadata: dict[str, str]
+    ) -> str:
         if submission_id in self.found:
             raise RuntimeError(_TAKEN.format(job=submission_id))
         self.add(submission_id, "PENDING", entrypoint)
-        self.found[submission_id].runtime_env = runtime_env
+        self.found[submission_id].runtime_env, self.found[submission_id].metadata = runtime_env, metadata
         return submission_id
 
     def list_jobs(self) -> list[SimpleNamespace]:

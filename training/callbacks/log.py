@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from curation.errors import UserError
 from training.callbacks.base import Quiet, Report
-from training.lines import appended
+from training.lines import LOG, appended
 
 if TYPE_CHECKING:
     from training.trainer import Progress
 
 log = logging.getLogger(__name__)
 
-FILE = "log.jsonl"
+FILE = LOG
 
 
 class Sink(Protocol):

@@ -7,7 +7,6 @@ that the cutting pass has written, and JPEG files of the measuring pass.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -20,11 +19,11 @@ from curation.pyramid.queries import blobs
 from curation.pyramid.queries.blobs import Blob
 from pipelines.api.guard import Here
 from pipelines.api.problems import not_found
+from pipelines.api.ranges import part_of
 from pipelines.api.routes.clips import ClipId
 
 router = APIRouter(tags=["media"])
 _PIECE = 256 << 10
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _KEPT = {"Cache-Control": "private, max-age=86400"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FILM: dict[int | str, dict[str, Any]] = {
@@ -50,7 +49,7 @@ def video(clip_id: ClipId, request: Request, pyramid: Here) -> Response:
         headers = {"ETag": tag, "Accept-Ranges": "bytes", **_KEPT}
         if request.headers.get("if-none-match") == tag:
             return Response(None, HTTPStatus.NOT_MODIFIED, headers)
-        part = _part(request, blob.size, tag)
+        part = part_of(request, blob.size, tag)
         if part is None:
             return Response(
                 None, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {**headers, "Content-Range": f"bytes */{blob.size}"}
@@ -69,26 +68,6 @@ def _pieces(stack: ExitStack, blob: Blob, start: int, stop: int) -> Iterator[byt
     with stack:
         for at in range(start, stop, _PIECE):
             yield blob.read(at, min(at + _PIECE, stop))
-
-
-def _part(request: Request, size: int, tag: str) -> tuple[int, int, bool] | None:
-    """The first byte that is asked for, the one after the last, and whether a range asks; None where it has no byte.
-    What is no range of one part, or one of another version, means all (RFC 9110, section 14.2).
-    """
-    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    if match is None or request.headers.get("if-range", tag) != tag:
-        return 0, size, False
-    first, last = match.groups()
-    if not first and not last:
-        return 0, size, False
-    if first:
-        start, stop = int(first), int(last) + 1 if last else size
-        if last and stop <= start:
-            return 0, size, False
-    else:
-        start, stop = max(0, size - int(last)), size
-    stop = min(stop, size)
-    return (start, stop, True) if start < stop else None
 
 
 def _kind(head: bytes) -> str:

@@ -20,7 +20,7 @@ router = APIRouter(tags=["shards"])
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
-def _published(name: str) -> str:
+def published(name: str) -> str:
     """A bucket table by its name: the command takes a file as well, which a client has no say in."""
     if name not in PRESETS:
         raise ValueError(f"there are {', '.join(PRESETS)}")
@@ -34,7 +34,7 @@ class Wanted(BaseModel):
     name: Name
     tier: str | None = None
     where: dict[str, str] = Field(default_factory=dict, max_length=100)
-    preset: Annotated[str, AfterValidator(_published)] = Field("stage1", json_schema_extra={"enum": [*PRESETS]})
+    preset: Annotated[str, AfterValidator(published)] = Field("stage1", json_schema_extra={"enum": [*PRESETS]})
     seed: int = Field(42, ge=0, lt=1 << 32)
     without_captions: bool = False
     caption_by: str | None = None

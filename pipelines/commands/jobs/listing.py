@@ -69,7 +69,7 @@ def jobs(place: str | None, address: str | None, connect: Callable[[str | None],
     by_id = {one.id: one for one in submissions}
     found = [_joined(run, by_id.get(run.submission or "")) for run in records]
     recorded = {run.submission for run in records}
-    found += [Job(None, one, _by_ray(one)) for one in submissions if one.id not in recorded]
+    found += [by_ray(one) for one in submissions if one.id not in recorded]
     return sorted(found, key=_when)
 
 
@@ -94,10 +94,10 @@ def joined_state(recorded: str, has_ended: bool, status: str | None) -> str:
     return f"killed (Ray says {status}, and its record has no end)"
 
 
-def _by_ray(one: Submission) -> str:
-    """Of a job without a record: Ray's word is all that there is, and is called so."""
+def by_ray(one: Submission) -> Job:
+    """A job without a record: Ray's word is all that there is, and is called so."""
     how = "" if one.exit is None else f", exit code {one.exit}"
-    return f"{one.status} (by Ray alone{how})"
+    return Job(None, one, f"{one.status} (by Ray alone{how})")
 
 
 def _when(job: Job) -> tuple[str, str]:

@@ -11,12 +11,12 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from curation.errors import UserError
+from curation.errors import NotThereError, UnansweredError, UserError
 from curation.pyramid.history.runs import utc
 
 BOUND_S = 10.0
@@ -33,7 +33,9 @@ MODE_VARIABLE = "RAY_AUTH_MODE"
 LIVE = ("PENDING", "RUNNING")
 """Ray's words for jobs that have not ended; the others are STOPPED, SUCCEEDED and FAILED."""
 
-_OUTDO = (SERVER_VARIABLE, "RAY_ADDRESS")
+OUTDO = (SERVER_VARIABLE, "RAY_ADDRESS")
+"""Variables by which Ray's client outdoes the address that it is given."""
+
 _CONNECT_S = 4.0
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _T = TypeVar("_T")
@@ -41,7 +43,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as Ray tells it. `status`: one of `LIVE`, STOPPED, SUCCEEDED, FAILED. Times: UTC, ISO 8601."""
+    """A job as Ray tells it. `status`: one of `LIVE`, STOPPED, SUCCEEDED, FAILED. Times: UTC, ISO 8601. `metadata`:
+    what was said of it when it was sent.
+    """
 
     id: str
     status: str
@@ -50,6 +54,7 @@ class Submission:
     ended: str | None = None
     exit: int | None = None
     message: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Server(Protocol):
@@ -57,8 +62,10 @@ class Server(Protocol):
 
     address: str
 
-    def submit(self, entrypoint: str, job: str, environment: Mapping[str, Any]) -> None:
-        """Have a shell command run as the job with this id."""
+    def submit(
+        self, entrypoint: str, job: str, environment: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Have a shell command run as the job with this id. `metadata`: what Ray keeps beside it."""
         ...
 
     def jobs(self) -> list[Submission]:
@@ -130,10 +137,11 @@ class _RayServer:
 
         return Bounded(address)
 
-    def submit(self, entrypoint: str, job: str, environment: Mapping[str, Any]) -> None:
-        self._ask(
-            job, lambda: self._client.submit_job(entrypoint=entrypoint, submission_id=job, runtime_env={**environment})
-        )
+    def submit(
+        self, entrypoint: str, job: str, environment: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        said = {"runtime_env": {**environment}, "metadata": {**(metadata or {})}}
+        self._ask(job, lambda: self._client.submit_job(entrypoint=entrypoint, submission_id=job, **said))
 
     def jobs(self) -> list[Submission]:
         found = self._ask("", self._client.list_jobs)
@@ -170,22 +178,23 @@ class _RayServer:
         said = _said(error)
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if (isinstance(error, RuntimeError) and "ray[default]" in said) or isinstance(error, ModuleNotFoundError):
-            return UserError("jobs need Ray's job client", "pip install 'ziggurat[jobs]'")
+            return UnansweredError("jobs need Ray's job client", "pip install 'ziggurat[jobs]'")
         if "AuthenticationError" in kinds:
             told = "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or RAY_AUTH_MODE=disabled for a cluster without tokens"
-            return UserError(f"{self.address} does not let us in: {said.partition('. ')[0].rstrip('.')}", told)
+            return UnansweredError(f"{self.address} does not let us in: {said.partition('. ')[0].rstrip('.')}", told)
         if kinds & {"Timeout", "TimeoutError"} or isinstance(error, ConnectionError) or "ConnectionError" in kinds:
-            return UserError(
+            return UnansweredError(
                 f"no Ray job server answers at {self.address} ({_why(error)})",
                 "check the address, the network, and that its head runs with ray[default] and a dashboard",
             )
         if "status code 404" in said and job:
-            return UserError(
+            return NotThereError(
                 f"{self.address} knows no job {job!r}", f"`ziggurat jobs --address {self.address}` lists them"
             )
         if "already exists" in str(error):
             return UserError(f"{self.address} has had a job {job!r} already", "give another --id, or none")
-        return UserError(f"the Ray job server at {self.address} refuses: {said[:300]}", "see the logs of its head node")
+        told = f"the Ray job server at {self.address} refuses: {said[:300]}"
+        return UnansweredError(told, "see the logs of its head node")
 
 
 def _said(error: Exception) -> str:
@@ -208,9 +217,8 @@ def _submission(found: Any) -> Submission:
     """Of Ray's `JobDetails`."""
     status = str(getattr(found.status, "value", found.status))
     began, ended = _moment(found.start_time), _moment(found.end_time)
-    return Submission(
-        found.submission_id, status, found.entrypoint, began, ended, found.driver_exit_code, found.message
-    )
+    how = (found.driver_exit_code, found.message, found.metadata or {})
+    return Submission(found.submission_id, status, found.entrypoint, began, ended, *how)
 
 
 def _moment(milliseconds: int | None) -> str | None:
@@ -221,7 +229,7 @@ def _moment(milliseconds: int | None) -> str | None:
 @contextmanager
 def _undistracted() -> Iterator[None]:
     """Ray's client goes where these variables say, whatever address it is given: here the person's word counts."""
-    before = {name: os.environ.pop(name) for name in _OUTDO if name in os.environ}
+    before = {name: os.environ.pop(name) for name in OUTDO if name in os.environ}
     try:
         yield
     finally:

@@ -6,8 +6,8 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,12 +27,15 @@ _LONGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`typed`: the command and its arguments. `id`: of the job, None for one of ours. `dry_run`: send nothing."""
+    """`typed`: the command and its arguments. `id`: of the job, None for one of ours. `dry_run`: send nothing.
+    `metadata`: what Ray keeps beside the job.
+    """
 
     typed: tuple[str, ...]
     address: str | None = None
     id: str | None = None
     dry_run: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def submit(request: Request, group: Any, connect: Callable[[str | None], Server]
     server = connect(request.address)
     command = shlex.join(wanted.words)
     if not request.dry_run:
-        server.submit(command, job, ENVIRONMENT)
+        server.submit(command, job, ENVIRONMENT, request.metadata)
     of_line = job if request.dry_run else new_id(wanted.words[1])
     line = _line(server.address, of_line, wanted.words, said_mode)
     return Submitted(job, server.address, command, line, request.dry_run, tuple(_notes(server.address, wanted)))

@@ -13,6 +13,7 @@ from curation.exports import export as exporting
 from curation.exports.export import Bucket, Exported, Wanted
 from curation.exports.layouts import LAYOUTS
 from curation.pyramid.queries.naming import Pattern
+from curation.pyramid.queries.query import Query
 from curation.pyramid.tiering.retier import opened
 from pipelines.commands.pyramid import query
 from pipelines.commands.pyramid.conditions import told as in_words
@@ -35,8 +36,27 @@ class Request:
     seed: int = 42
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An export that only has to be written."""
+
+    query: Query
+    wanted: Wanted
+    output: str
+    bucket: Bucket | None
+
+    def write(self, told: Callable[[int], None] = lambda _: None) -> Exported:
+        """Write, or go on where the same command stopped. `told` gets how many clips are done."""
+        return exporting.export(self.query, self.wanted, self.output, self.bucket, told)
+
+
 def export(request: Request, told: Callable[[int], None] = lambda _: None) -> Exported:
     """Write, or go on where the same command stopped."""
+    return prepared(request).write(told)
+
+
+def prepared(request: Request) -> Prepared:
+    """What is wrong in a request is a UserError before anything is written."""
     if request.layout not in LAYOUTS:
         raise UserError(f"no layout {request.layout[:40]!r}", f"there are {', '.join(LAYOUTS)}")
     if request.buckets is not None and request.layout != "webdataset":
@@ -50,7 +70,7 @@ def export(request: Request, told: Callable[[int], None] = lambda _: None) -> Ex
     parted = None if request.buckets is None else f"{request.buckets}, seed {request.seed}"
     wanted = Wanted(request.layout, tuple(words), request.names, parted)
     bucket = None if request.buckets is None else _bucket(request.buckets, request.seed)
-    return exporting.export(query.built(pyramid, asked), wanted, request.output, bucket, told)
+    return Prepared(query.built(pyramid, asked), wanted, request.output, bucket)
 
 
 def _bucket(table: str, seed: int) -> Bucket:

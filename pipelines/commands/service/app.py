@@ -13,6 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def serve(
+    context: typer.Context,
     pyramid: PyramidArg,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8470,
@@ -22,14 +23,22 @@ def serve(
     without_tokens: Annotated[
         bool, typer.Option("--without-tokens", help="Ask nobody for a token: on loopback alone.")
     ] = False,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLACE", help="Where jobs and exports may read and write: a folder or URI; repeatable."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A cluster's dashboard, http://HEAD:8265, that takes jobs; none without."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a pyramid over REST until it is stopped."""
     from pipelines.commands.service.serve import Request, serve
     from pipelines.render import service as render
 
-    request = Request(pyramid, host, port, tuple(name or ()), without_tokens)
-    serve(request, lambda started: render.started(started, as_json))
+    request = Request(pyramid, host, port, tuple(name or ()), without_tokens, tuple(root or ()), address)
+    serve(request, lambda started: render.started(started, as_json), context.find_root().command)
 
 
 @app.command()

@@ -1,3 +1,3 @@
-from tests.support.service import client, curated, place, pyramid, served, stranger
+from tests.support.service import client, curated, place, pyramid, served, stranger, whole_working, working
 
-__all__ = ["client", "curated", "place", "pyramid", "served", "stranger"]
+__all__ = ["client", "curated", "place", "pyramid", "served", "stranger", "whole_working", "working"]

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,18 +17,32 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 
+from curation.inputs.roots import Roots
 from pipelines.api.app import create
 from pipelines.api.served import Served, Settings
+from pipelines.commands.jobs.of_pyramid import PYRAMID
 from pipelines.web import pages
+from tests.support import ray_jobs, run_folder
+from tests.support.service import GROUP
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here; apt install chromium")
 
 
 @pytest.fixture
-def address(served: Served) -> Iterator[str]:
-    """A service on loopback, and the link that opens it."""
-    held = Served(served.pyramid(), Settings(hosts=("127.0.0.1",)))
+def address(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A service on loopback with a root, a training run in it and a Ray job server; the link that opens it."""
+    run_folder.written(tmp_path / "data" / "run")
+    ray = ray_jobs.Client()
+    ray.add("one", "RUNNING")
+    ray.found["one"].metadata = {PYRAMID: served.uri}
+    settings = Settings(
+        hosts=("127.0.0.1",),
+        roots=Roots.of([str(tmp_path / "data")]),
+        ray=lambda: ray_jobs.server(monkeypatch, ray),
+        group=GROUP,
+    )
+    held = Served(served.pyramid(), settings)
     app = create(held)
     pages.mount(app)
     bound = socket.create_server(("127.0.0.1", 0))
@@ -113,10 +128,11 @@ def test_a_bound_that_is_dragged_changes_the_numbers_and_the_address(page: Page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_serious_stands_in_the_way_of_anybody(page: Page, scheme: str) -> None:
+def test_nothing_serious_stands_in_the_way_of_anybody(page: Page, tmp_path: Path, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     home = page.url
     first = page.locator(".card a").first.get_attribute("href")
+    run = f"training/run?folder={tmp_path}/data/run"
     for path in (
         "?tier=moving",
         "near?column=motion&side=low&motion=1..",
@@ -124,18 +140,26 @@ def test_nothing_serious_stands_in_the_way_of_anybody(page: Page, scheme: str) -
         "runs",
         "copies",
         "manifests",
+        "jobs",
+        "jobs/one",
+        "exports",
+        "training",
+        run,
         (first or "")[1:],
     ):
         page.goto(home + path)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         found = Axe().run(page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert not serious, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious]
 
 
-def test_a_phone_s_width_shows_all_without_scrolling_sideways(page: Page) -> None:
+def test_a_phone_s_width_shows_all_without_scrolling_sideways(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("?tier=moving", "videos", "runs"):
-        page.goto(page.url.split("?")[0].rsplit("/", 1)[0] + "/" + path)
+    home, run = page.url, f"training/run?folder={tmp_path}/data/run"
+    for path in ("?tier=moving", "videos", "runs", "jobs", "jobs/one", "exports", "training", run):
+        page.goto(home + path)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
 

@@ -40,7 +40,7 @@ def test_the_address_that_is_given_counts_and_not_rays_variables(monkeypatch: py
     """Ray's own client goes where these say, whatever it is given."""
     seen: list[tuple[str, set[str]]] = []
     monkeypatch.setattr(
-        of_jobs._RayServer, "_made", lambda self, address: seen.append((address, {*of_jobs._OUTDO} & {*os.environ}))
+        of_jobs._RayServer, "_made", lambda self, address: seen.append((address, {*of_jobs.OUTDO} & {*os.environ}))
     )
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://there:1")
