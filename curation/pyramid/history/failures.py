@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from curation.contract import Reason
+from curation.reasons import is_lost
 
 
 class NoCaption(StrEnum):
@@ -26,8 +27,9 @@ class NoCaption(StrEnum):
     REFUSED = "request_refused"
 
 
-_PASSING = frozenset({Reason.UNREADABLE, Reason.INTERNAL, Reason.WORKER_LOST, Reason.TIMED_OUT})
-"""A clip was decoded in time when it was measured, so that a time-out says more of the machine than of the clip."""
+_PASSING = frozenset({*filter(is_lost, Reason), Reason.TIMED_OUT})
+"""Of a clip: what counts as a loss of ours, and a time-out: the clip was decoded in time when it was measured, so that
+this says more of the machine than of the clip."""
 
 TRIED_AGAIN = frozenset({Reason.UNREADABLE, Reason.INTERNAL, Reason.WORKER_LOST})
 """The same for a whole video: the next run measures it again. One that timed out then has not been decoded before."""
