@@ -4,13 +4,18 @@ The first SIGINT or SIGTERM is answered on standard error by the handler itself.
 there: libraries, threads and finalizers that are interrupted like to print where. The command unwinds with what it has
 finished committed; a second signal, or `GRACE_S` without an end, ends the process on the spot, which costs no more than
 a kill does: what workers have finished is in the pyramid's journal.
+
+Python runs a handler in the main thread, and there only once native code returns; Ray's start waits in such code for
+minutes. So a thread of its own (`_Listener`) is told of each signal, and gives the same answer without the main thread.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +24,9 @@ from typing import Any
 from pipelines import logs
 
 GRACE_S = 30.0
+SAME_S = 0.3
+"""What comes within this after the first is the same signal: `timeout` sends it to the process and to its group."""
+
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[K", b"\x1b[?25h"
 
@@ -34,20 +42,38 @@ class Ending:
         self.grace_s = GRACE_S
         self._hint = hint
         self._stderr = os.dup(2)
+        self._came_at = 0.0
+        self._is_handled = False
+        self._first = threading.Lock()
+        self._bound: threading.Timer | None = None
 
     def __call__(self, number: int, frame: FrameType | None = None) -> None:
         """The handler. Raises KeyboardInterrupt in the main thread, but for a block of `held`."""
-        if self.code:
-            os._exit(self.code)
-        self.code = 128 + number
-        self._say(_WORDS[signal.Signals(number)] + (f"; {self._hint}" if self._hint else ""))
-        hush()
-        bound = threading.Timer(self.grace_s, os._exit, (self.code,))
-        bound.daemon = True
-        bound.start()
-        self._bound = bound
+        if self._is_handled:
+            self.end_if_again()
+            return
+        self._is_handled = True
+        self.answer(number)
+        hush()  # where the listener has answered, this thread may have been about to let it speak again
         if not self.held:
             raise KeyboardInterrupt
+
+    def answer(self, number: int) -> None:
+        """Say the line and bound what follows. Once, from whichever thread is first."""
+        self._came_at = self._came_at or time.monotonic()
+        self.code = self.code or 128 + number
+        if not self._first.acquire(blocking=False):
+            return
+        self._say(_WORDS[signal.Signals(number)] + (f"; {self._hint}" if self._hint else ""))
+        hush()
+        self._bound = threading.Timer(self.grace_s, os._exit, (self.code,))
+        self._bound.daemon = True
+        self._bound.start()
+
+    def end_if_again(self) -> None:
+        """End the process on the spot, unless this is still the first signal."""
+        if time.monotonic() - self._came_at >= SAME_S:
+            os._exit(self.code)
 
     def _say(self, words: str) -> None:
         # To the descriptor itself: the main thread may be in the midst of a write to sys.stderr.
@@ -56,16 +82,49 @@ class Ending:
         told = logs.line("WARNING", logs.SPOKEN, words) if logs.is_json() else f"ziggurat: {words}"
         os.write(self._stderr, start + f"{told}\n".encode())
 
+    def tell(self, line: str) -> None:
+        """A line on standard error, whoever keeps it quiet just now; nothing after a signal."""
+        if not self.code:
+            told = logs.line("INFO", logs.SPOKEN, line) if logs.is_json() else line
+            os.write(self._stderr, f"{told}\n".encode(errors="backslashreplace"))
+
     def speak(self) -> None:
         """Let standard error speak again."""
         os.dup2(self._stderr, 2)
 
     def close(self) -> None:
         """Let standard error speak again, and the process live on."""
-        if self.code:
+        if self._bound is not None:
             self._bound.cancel()
+        if self.code:
             self.speak()
         os.close(self._stderr)
+
+
+class _Listener:
+    """Has `ending` answer its signals while the main thread cannot. Made and closed in the main thread."""
+
+    def __init__(self, ending: Ending) -> None:
+        self._ending = ending
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(self._before)
+        os.close(self._write)  # which ends the thread
+
+    def _listen(self) -> None:
+        is_first = True
+        while numbers := os.read(self._read, 64):
+            mine = [number for number in numbers if number in _WORDS and signal.getsignal(number) is self._ending]
+            if mine and is_first:
+                self._ending.answer(mine[0])
+                is_first = False
+            elif mine:
+                self._ending.end_if_again()
+        os.close(self._read)
 
 
 @contextmanager
@@ -77,8 +136,10 @@ def handled(hint: str = "", last: bool = False) -> Iterator[Ending]:
     """
     ending = Ending(hint)
     before: dict[signal.Signals, Any] = {}
+    listener = None
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in _WORDS}
+        listener = _Listener(ending)
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -88,6 +149,8 @@ def handled(hint: str = "", last: bool = False) -> Iterator[Ending]:
         if not (last and ending.code):
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if listener is not None:
+                listener.close()
             ending.close()
 
 
@@ -139,6 +202,16 @@ def hush() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+
+def tell(line: str) -> None:
+    """A line on standard error, past a block that keeps libraries quiet there; nothing after a signal. It is for what
+    takes its time in such a block, from a thread."""
+    ending = next(_endings(), None)
+    if ending is not None:
+        ending.tell(line)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 def came() -> bool:
