@@ -18,9 +18,11 @@ from rich.status import Status
 from curation.printable import printable
 from curation.pyramid.history.runs import Progress
 from pipelines.encoding.account import EncodeAccount
+from pipelines.execution import signals
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.looks import looking
-from pipelines.progress.screen import LOG_EVERY_S
+from pipelines.progress.screen import LOG_EVERY_S, duration
+from pipelines.progress.waiting import now_and_then, still_at
 
 STALL_S = 300.0
 
@@ -55,7 +57,14 @@ class EncodeDisplay:
         """Say that the driver looks for something, or waits, until the block ends."""
         if self._json:
             self._emit({"event": "search", "what": what})
-        with self._console.status(f"{what} ...") if self._live else nullcontext():
+
+        def still(spent_s: float) -> None:
+            if self._json:
+                self._emit(still_at(what, spent_s))
+            else:
+                signals.tell(printable(f"{what}: {duration(spent_s)} so far"))
+
+        with self._console.status(f"{what} ...") if self._live else now_and_then(still, LOG_EVERY_S):
             yield
 
     @contextmanager

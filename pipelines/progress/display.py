@@ -25,7 +25,8 @@ from pipelines.execution.coordinator import Heartbeat
 from pipelines.execution.results.account import Account
 from pipelines.progress.estimate import Estimate
 from pipelines.progress.looks import looking
-from pipelines.progress.screen import Screen
+from pipelines.progress.screen import LOG_EVERY_S, Screen
+from pipelines.progress.waiting import now_and_then, still_at
 
 
 @contextmanager
@@ -73,10 +74,10 @@ class Display:
         """Say that the driver looks for something, or waits, until the block ends: the screen is never blank."""
         if self._json:
             self._emit({"event": "search", "what": what})
-            yield
+            with now_and_then(lambda spent_s: self._emit(still_at(what, spent_s)), LOG_EVERY_S):
+                yield
         else:
-            with self._screen.lit():
-                self._screen.searching(what)
+            with self._screen.lit(), self._screen.searching(what):
                 yield
 
     @contextmanager

@@ -6,7 +6,7 @@ All of it goes to standard error: standard output carries results only.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from curation.printable import printable
+from pipelines.execution import signals
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.execution.results.account import Account
 from pipelines.progress.estimate import MEASURE, Estimate
+from pipelines.progress.waiting import now_and_then
 
 LOG_EVERY_S = 60.0
 """How often a log that is no terminal gets a line."""
@@ -28,8 +30,15 @@ LOG_EVERY_S = 60.0
 class Screen:
     """Standard error. `all_listed`: the inputs of `account` are all that there will be."""
 
-    def __init__(self, account: Account, estimate: Estimate, console: Console | None = None) -> None:
-        self._account, self._at = account, estimate
+    def __init__(
+        self,
+        account: Account,
+        estimate: Estimate,
+        console: Console | None = None,
+        tell: Callable[[str], None] = signals.tell,
+    ) -> None:
+        """`tell`: says a line of the log while Ray's start keeps standard error quiet."""
+        self._account, self._at, self._tell = account, estimate, tell
         self._console = console or Console(stderr=True, markup=False, highlight=False)
         self._live: Live | None = None
         self._logged = time.monotonic()
@@ -53,10 +62,20 @@ class Screen:
                 self._live = None
                 live.update("", refresh=True)
 
-    def searching(self, what: str) -> None:
-        """One line that moves, while the driver looks for something."""
+    @contextmanager
+    def searching(self, what: str) -> Iterator[None]:
+        """One line that moves, or one now and then in a log, while the driver looks for something."""
         if self._live is not None:
             self._live.update(Spinner("dots", Text(f"{what} ...")), refresh=True)
+            yield
+            return
+
+        def told(spent_s: float) -> None:
+            self._logged = time.monotonic()
+            self._tell(printable(f"{what}: {duration(spent_s)} so far"))
+
+        with now_and_then(told, LOG_EVERY_S, self._logged):
+            yield
 
     def show(self, heartbeats: Sequence[Heartbeat], figures: dict[str, Any], stalled: str | None) -> None:
         """The stage with its workers, and the figures of `Display.figures`; `stalled` is a line that stays."""
@@ -94,10 +113,10 @@ class Screen:
 
     def _eta(self) -> str:
         left = self._at.left()
-        return f"ETA {_minutes(left.seconds)}" + "".join(f" + {stage}" for stage in left.without)
+        return f"ETA {duration(left.seconds)}" + "".join(f" + {stage}" for stage in left.without)
 
 
-def _minutes(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

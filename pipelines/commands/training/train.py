@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from pipelines.config import modelfile
 from pipelines.execution import signals
 from pipelines.execution.cluster import Resources, joined
 from pipelines.execution.records.recording import Record
+from pipelines.progress.screen import LOG_EVERY_S, duration
+from pipelines.progress.waiting import now_and_then
 from pipelines.training.account import Course, Followed, Silent
 from pipelines.training.timeouts import Timeouts
 
@@ -59,10 +61,19 @@ class Request:
     stream: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
-    def joined(self, threads: int, samples: bool = False) -> AbstractContextManager[Resources]:
+    @contextmanager
+    def joined(self, threads: int, samples: bool = False) -> Iterator[Resources]:
         """The Ray of the run, with room on this machine for all of it, so many threads each."""
         processes = (self.workers or 0) + (self.stream or 0) + samples
-        return joined(self.address, processes * threads, self.timeouts.job)
+        what = f"joining the Ray cluster at {self.address}" if self.address else "starting Ray"
+
+        def still(spent_s: float) -> None:
+            signals.tell(f"{what}: {duration(spent_s)} so far")
+
+        with ExitStack() as stack:
+            with now_and_then(still, LOG_EVERY_S):
+                found = stack.enter_context(joined(self.address, processes * threads, self.timeouts.job))
+            yield found
 
 
 def train(request: Request, watch: Watch) -> Trained:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import queue
+import re
+import time
 
 import pytest
 from hypothesis import given
@@ -11,6 +15,8 @@ from rich.console import Console
 
 from pipelines.execution.coordinator import Heartbeat
 from pipelines.execution.results.account import Account
+from pipelines.progress import display as display_module
+from pipelines.progress import screen as screen_module
 from pipelines.progress.display import Display
 from pipelines.progress.estimate import AGAINST_MEASURING, Estimate, Left
 from pipelines.progress.screen import Screen
@@ -131,10 +137,35 @@ def test_a_screen_that_went_out_in_a_failure_lights_again() -> None:
     screen = Screen(Account(), Estimate(Clock()), shown_on(out))
     with pytest.raises(RuntimeError), screen.lit():
         raise RuntimeError
-    screen.searching("said to nobody")
-    with screen.lit():
-        screen.searching("looking again")
+    with screen.searching("said to nobody"):
+        pass
+    with screen.lit(), screen.searching("looking again"):
+        pass
     assert "looking again" in out.getvalue() and "said to nobody" not in out.getvalue()
+
+
+def test_a_log_is_told_now_and_then_what_the_driver_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen_module, "LOG_EVERY_S", 0.01)
+    told, out = queue.Queue[str](), io.StringIO()
+    screen = Screen(Account(), Estimate(Clock()), Console(file=out), tell=told.put)
+    with screen.lit(), screen.searching("starting Ray"):
+        lines = [told.get(timeout=60) for _ in range(2)]
+    assert all(re.fullmatch(r"starting Ray: \d+ s so far", line) for line in lines)
+    told.queue.clear()
+    monkeypatch.setattr(screen_module, "LOG_EVERY_S", 600.0)
+    with screen.searching("less than a minute"):
+        assert told.empty()
+
+
+def test_the_machines_face_is_told_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display_module, "LOG_EVERY_S", 0.01)
+    out = io.StringIO()
+    display = Display(Account(), out, as_json=True, stall_s=1.0)
+    with display.searching("starting Ray"):
+        while out.getvalue().count("\n") < 2:
+            time.sleep(0.01)
+    first, second, *_ = map(json.loads, out.getvalue().splitlines())
+    assert first == {"event": "search", "what": "starting Ray"} and second == first | {"spent_s": 0}
 
 
 def test_the_screen_says_stage_videos_and_the_time_to_come() -> None:
@@ -144,8 +175,7 @@ def test_the_screen_says_stage_videos_and_the_time_to_come() -> None:
     run(clock, estimate, "measure", 4, each=60.0, clips=1, of=10)
     screen = Screen(account, estimate, shown_on(out))
     figures = Display(account, out, as_json=True, stall_s=1.0).figures()
-    with screen.lit():
-        screen.searching("looking up what is settled")
+    with screen.lit(), screen.searching("looking up what is settled"):
         screen.show([Heartbeat("measure", "/v/[red]a.mp4", 3, 0, 0)], figures, None)
     said = out.getvalue()
     assert "looking up what is settled ..." in said
