@@ -25,6 +25,11 @@ servers listen there. Without it they listen on every address; `_node_ip_address
 
 _STARTS = 3
 _SLOW_STARTS = ("timed out", "failed to start")
+_OVERLOADED = (
+    "this machine is overloaded, or short of memory: nothing was begun, so give the same command again once less is at "
+    "work here; `ziggurat doctor` looks for other causes"
+)
+_RAYLET = "raylet"
 _END_S = 5.0
 _ROUNDING = 1e-9
 _STORE_BYTES = 512 << 20
@@ -105,12 +110,14 @@ def _start(cpus: int | None, environment: Mapping[str, Any] | None = None) -> No
     local |= environment or {}
     for left in reversed(range(_STARTS)):
         try:
-            with _on_loopback(), _ended_on_failure(), _in_sessions_of_their_own():
+            with _on_loopback(), _ended_on_failure(), _in_sessions_of_their_own(), _while_its_raylet_lives():
                 _init("a local Ray", "see `ziggurat doctor`; RAY_TMPDIR sets its folder", address="local", **local)
             return
         except UserError as error:
-            if not left or not any(sign in error.cause.lower() for sign in _SLOW_STARTS):
+            if not any(sign in error.cause.lower() for sign in _SLOW_STARTS):
                 raise
+            if not left:
+                raise UserError(f"{error.cause} (in {_STARTS} tries)", _OVERLOADED) from error
 
 
 def _init(where: str, remedy: str, **options: Any) -> None:
@@ -146,6 +153,28 @@ def _ended_on_failure() -> Iterator[None]:
                 process.kill()
         psutil.wait_procs(mine, timeout=_END_S)
         raise
+
+
+@contextmanager
+def _while_its_raylet_lives() -> Iterator[None]:
+    """Wait in this block for a raylet that is there: Ray waits all its time for one that has ended."""
+    import psutil
+    from ray._private import services
+
+    before = services.get_node
+
+    def asked(*given: Any, **options: Any) -> Any:
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                if child.name() == _RAYLET and child.status() == psutil.STATUS_ZOMBIE:
+                    raise Exception("its raylet failed to start: the process has ended")
+        return before(*given, **options)
+
+    services.get_node = asked
+    try:
+        yield
+    finally:
+        services.get_node = before
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -47,8 +49,10 @@ def test_a_slow_start_is_tried_again_and_another_failure_is_one_line(
         if starts:
             cluster._start(1)
         else:
-            with pytest.raises(UserError, match=words[:20]):
+            with pytest.raises(UserError, match=words[:20]) as told:
                 cluster._start(1)
+            is_slow = calls > 1
+            assert is_slow == ("overloaded" in told.value.remedy) == ("the same command again" in told.value.remedy)
         assert init.calls == calls
         alive = [process for process in init.started if psutil.pid_exists(process.pid) and process.poll() is None]
         assert len(alive) == (1 if starts else 0)
@@ -56,6 +60,27 @@ def test_a_slow_start_is_tried_again_and_another_failure_is_one_line(
         for process in init.started:
             process.kill()
             process.wait()
+
+
+def test_a_raylet_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    raylet = tmp_path / "raylet"
+    raylet.symlink_to("/bin/sleep")
+    started = list[subprocess.Popen[bytes]]()
+    monkeypatch.setattr("ray._private.services.get_node", lambda *given: {"node": given})
+
+    def init(**options: object) -> None:
+        from ray._private import services
+
+        started.append(subprocess.Popen([raylet, "600"]))
+        assert services.get_node("address", "id") == {"node": ("address", "id")}
+        started[-1].kill()
+        os.waitid(os.P_PID, started[-1].pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has asked for it
+        services.get_node("address", "id")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(UserError, match="raylet failed to start"):
+        cluster._start(1)
+    assert len(started) == cluster._STARTS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
