@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation import nearest
 from curation.contract import CLIPS, NOT_OF_IMAGES, Kind
 from curation.errors import UserError
 from curation.pyramid.queries import kinds
@@ -73,7 +74,7 @@ def known(column: str, allowed: Sequence[str] = ALL, use: str = "") -> str:
     """`column`, or UserError that lists the columns there are."""
     if column not in allowed:
         suffix = f" {use}" if use else ""
-        raise UserError(f"no column {str(column)[:80]!r}{suffix}", f"there are {', '.join(allowed)}")
+        raise UserError(f"no column {str(column)[:80]!r}{suffix}", nearest.named(str(column)[:80], allowed))
     return column
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from curation import nearest
 from curation.contract import BEFORE_FORMAT_4, CLIPS, SCORES, Kind
 from curation.pyramid.queries import kinds
 from curation.pyramid.review.words import is_dropped
@@ -175,8 +176,13 @@ def check_column(column: str, where: str, scores: Sequence[str] | None = None) -
     """
     if column in COLUMNS or (may_be_score(column) if scores is None else column in scores):
         return
-    allowed = ", ".join((*SCORES, *(scores or ()), *FACTS))
-    raise ValueError(f"{where}: no column {column!r} to set a range on; allowed are {allowed}")
+    allowed = nearest.named(column, bounded_by(scores or ()), "allowed are")
+    raise ValueError(f"{where}: no column {column!r} to set a range on; {allowed}")
+
+
+def bounded_by(scores: Sequence[str]) -> tuple[str, ...]:
+    """The columns that tiers of a pyramid with these scores of its own may bound."""
+    return (*SCORES, *scores, *FACTS)
 
 
 @dataclass(frozen=True, slots=True)

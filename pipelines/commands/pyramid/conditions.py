@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from curation import nearest
 from curation.contract import AMONG_OTHERS
 from curation.errors import UserError
 from curation.pyramid.queries.conditions import ALL, texts
@@ -19,18 +20,22 @@ _SAME_RATE = 1e-4
 
 
 def conditions(
-    arguments: Sequence[str], others: Callable[[str], str | None] | None = None, scores: Sequence[str] = ()
+    arguments: Sequence[str],
+    others: Callable[[str], str | None] | None = None,
+    scores: Sequence[str] = (),
+    allowed: Callable[[], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """`--motion 1..8 --width 1280..` as conditions of a query: ranges, numbers or texts by column.
 
     `others`: what knows columns that are none of a clip's own: the name of the one that is meant, or None. Their values
-    stay texts. `scores`: those of the pyramid's own.
+    stay texts. `scores`: those of the pyramid's own. `allowed`: all columns that may be named, where they are others
+    than those of a clip; a mistake in a name lists them.
     """
     text = texts(scores)
     known = tuple(dict.fromkeys((*ALL, *scores, *text)))
     found: dict[str, Any] = {}
     for flag, value in pairs(arguments):
-        column = _column(flag, others, known)
+        column = _column(flag, others, known, allowed)
         given = valued(flag, value)
         if column in found:
             raise UserError(f"{flag} is given twice", "give one range a column")
@@ -55,7 +60,12 @@ def valued(flag: str, value: str | None) -> str:
     return value
 
 
-def _column(flag: str, others: Callable[[str], str | None] | None, known: Sequence[str]) -> str:
+def _column(
+    flag: str,
+    others: Callable[[str], str | None] | None,
+    known: Sequence[str],
+    allowed: Callable[[], Sequence[str]] | None,
+) -> str:
     given = flag.removeprefix("--")
     column = given.replace("-", "_")
     if column in known:
@@ -65,7 +75,8 @@ def _column(flag: str, others: Callable[[str], str | None] | None, known: Sequen
         command = AMONG_OTHERS[column].command
         raise UserError(f"no clip of this pyramid has a {column}", f"run `ziggurat {command}` on it first")
     if meant is None:
-        raise UserError(f"no option {flag} and no column {column!r}", f"there are {', '.join(known)}")
+        names = allowed() if allowed else known
+        raise UserError(f"no option {flag} and no column {column!r}", nearest.named(column, names))
     return meant
 
 

@@ -14,7 +14,7 @@ from curation.pyramid.storage.about import Moved
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retention import TierRow, tier_report
 from curation.pyramid.tiering.retier import opened, retier
-from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, is_score, shown
+from curation.pyramid.tiering.tiers import Bound, Range, Tiers, bound, bounded_by, is_score, shown
 from pipelines.commands.pyramid.conditions import conditions
 from pipelines.commands.pyramid.query import absent
 from pipelines.config import captions
@@ -63,7 +63,7 @@ class Request:
 def of_request(request: Request) -> TierTable:
     """What `ziggurat tiers` shows."""
     scores = opened(request.pyramid).about.scores if request.wanted else ()
-    wanted = conditions(request.wanted, scores=scores)
+    wanted = conditions(request.wanted, scores=scores, allowed=lambda: bounded_by(scores))
     return tiers(request.pyramid, request.move, wanted, request.unset)
 
 

@@ -123,7 +123,9 @@ def test_tiers_bound_it(pyramid: Pyramid) -> None:
     moved = pyramid.moving(lambda tiers: tiers.moved("clean", "logo", Range(None, 0.2)))
     retier(moved)
     assert pyramid.where(tier="clean").ids() == [names[0], names[5]] == Pyramid.open(pyramid.uri).tier("clean").ids()
-    with pytest.raises(ValueError, match=r"no column 'logos' to set a range on; allowed are .*logo_area"):
+    with pytest.raises(
+        ValueError, match=r"no column 'logos' to set a range on; did you mean logo\? allowed are .*logo_area"
+    ):
         pyramid.moving(lambda tiers: tiers.moved("clean", "logos", Range(None, 0.2)))
 
 
