@@ -8,6 +8,7 @@ bits, or numbers.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from curation.pyramid.store import Pyramid
 
 PREFIX = "extra."
+_NUMBER = re.compile(r"[+-]?(?:\d{1,300}\.?\d*|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
 MOST = 500
 """Own columns that a pyramid shows; where there are more, they are one column of JSON, `extra`."""
 
@@ -84,10 +86,26 @@ def plain(value: Any, type_: pa.DataType) -> Any:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def is_range(own: Own, wanted: Any) -> bool:
+    """Whether a range is asked of a column of texts."""
+    return pa.types.is_string(own.type) and isinstance(wanted, Range)
+
+
+def number(value: Any) -> int | float | None:
+    """The number that a value is, or that a text spells; None for what is none."""
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value.strip()) else None
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
+
+
 def matches(own: Own, wanted: Any) -> Callable[[Any], bool]:
-    """A test of values of the column by what `where(column=wanted)` means: a text or several, a number or a range."""
+    """A test of values of the column by what `where(column=wanted)` means: a text or several, a number or a range. In a
+    column of texts, as all are that came from a CSV file, those are in a range that are numbers in it.
+    """
     if wanted is None:
         return lambda value: value is None
+    if is_range(own, wanted):
+        return lambda value: (found := number(value)) is not None and wanted.holds(found)
     if pa.types.is_string(own.type) or pa.types.is_boolean(own.type):
         texts = set(wanted) if isinstance(wanted, list | tuple | set) else {wanted}
         if not all(isinstance(text, str | bool) for text in texts):

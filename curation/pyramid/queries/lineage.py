@@ -17,7 +17,7 @@ from curation.errors import UserError
 from curation.inputs import uris
 from curation.pyramid.queries import conditions
 from curation.pyramid.queries.conditions import ALL, OneOf
-from curation.pyramid.queries.extra import Own, matches, named, own_columns, parsed, plain
+from curation.pyramid.queries.extra import Own, is_range, matches, named, number, own_columns, parsed, plain
 
 if TYPE_CHECKING:
     from curation.pyramid.store import Pyramid
@@ -74,6 +74,8 @@ def condition(pyramid: Pyramid, column: str, value: Any) -> OneOf:
     found = known(pyramid, column)
     assert found is not None, column
     test = matches(found, value)
+    if is_range(found, value) and not any(_valued(pyramid, found.key, lambda text: number(text) is not None)):
+        raise UserError(f"no value of {found.name} is a number, so none is in a range", "give a text of the column")
     return OneOf("video_id", tuple(sorted(_valued(pyramid, found.key, test))))
 
 

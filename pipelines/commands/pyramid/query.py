@@ -16,13 +16,14 @@ from curation import outputs
 from curation.contract import AMONG_OTHERS, NOT_OF_IMAGES, Kind
 from curation.errors import UserError
 from curation.pyramid.queries import export, extra, kinds, lineage
-from curation.pyramid.queries.conditions import Between
+from curation.pyramid.queries.conditions import ALL, Between
 from curation.pyramid.queries.extra import Own
 from curation.pyramid.queries.naming import Pattern
 from curation.pyramid.queries.query import Query
 from curation.pyramid.queries.selection import Selection
 from curation.pyramid.store import Pyramid
 from curation.pyramid.tiering.retier import opened
+from curation.pyramid.tiering.tiers import Range
 from pipelines.commands.pyramid.conditions import conditions, number_or_range
 
 
@@ -130,19 +131,34 @@ def asked(pyramid: Pyramid, arguments: Sequence[str]) -> dict[str, Any]:
         found = extra.named(owns, name)
         return found.name if found else None
 
-    found = conditions(arguments, other, pyramid.about.scores)
+    def all_of_them() -> Sequence[str]:
+        scores = (*pyramid.about.scores, *pyramid.own_score_columns)
+        return tuple(dict.fromkeys((*ALL, *scores, *lineage.SEARCHED, *lineage.own(pyramid))))
+
+    found = conditions(arguments, other, pyramid.about.scores, all_of_them)
     return {column: _typed(owns[column], text) if column in owns else text for column, text in found.items()}
 
 
 def _typed(own: Own, text: str) -> Any:
     if text == "null":
         return None
-    if pa.types.is_string(own.type) or pa.types.is_boolean(own.type):
-        return text
     number = number_or_range(text)
+    if pa.types.is_string(own.type):
+        return _range(own.name, number) if isinstance(number, tuple) else text
+    if pa.types.is_boolean(own.type):
+        if text not in ("true", "false"):
+            raise UserError(f"--{own.name} {text!r} is no truth value", "write true, false or null")
+        return text
     if number is None:
         raise UserError(f"--{own.name} {text!r} is not a range", "write low..high, low.., ..high, a number or null")
     return number
+
+
+def _range(column: str, bounds: tuple[float | None, float | None]) -> Range:
+    try:
+        return Range.of(bounds)
+    except ValueError as error:
+        raise UserError(f"--{column}: {error}", "write low..high") from None
 
 
 def selected(columns: str | None) -> tuple[str, ...]:

@@ -46,7 +46,10 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> str:
     videos = [
         {"video_id": f"v{i}", "uris": [f"/in/{name}.mp4"], "modified": [0.0], "extra": json.dumps(own)}
         for i, (name, own) in enumerate(
-            {"day": {"label": "cat", "seen-at": 3, "self": "x"}, "night": {"label": "dog"}}.items()
+            {
+                "day": {"label": "cat", "seen-at": 3, "self": "x", "grade": " 4.5", "sure": True},
+                "night": {"label": "dog", "grade": "n/a"},
+            }.items()
         )
     ]
     made.dataset("clips").insert(table(clips, CLIPS, *CLIPS.names))
@@ -144,6 +147,34 @@ def test_where_a_clip_comes_from_is_a_column_and_a_condition(pyramid: str, tmp_p
         ("cat", "day.mp4", "3"),
         ("dog", "night.mp4", ""),
     }
+
+
+@pytest.mark.parametrize(
+    ("grade", "clips"), [("4..", 63), ("..4.5", 63), ("4.6..", 0), ("n/a", 62), (" 4.5", 63), ("4.5", 0)]
+)
+def test_a_range_over_a_column_of_texts_takes_those_that_are_numbers(
+    pyramid: str, capsys: Captured, grade: str, clips: int
+) -> None:
+    assert ask(capsys, pyramid, "--grade", grade, "--count")[0] == [str(clips)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--label", "4.."), "no value of label is a number, so none is in a range; give a text of the column"),
+        (("--grade", "9..1"), "--grade: range 9.0..1.0: low must not be above high"),
+        (("--sure", "1.."), "--sure '1..' is no truth value; write true, false or null"),
+        (("--motoin", "1.."), "no option --motoin and no column 'motoin'; did you mean motion? there are "),
+        (("--laabel", "cat"), "did you mean label? there are "),
+    ],
+)
+def test_what_finds_nothing_by_a_mistake_says_which(pyramid: str, capsys: Captured, asked: Any, told: str) -> None:
+    assert main(["query", pyramid, *asked]) == 2
+    said = capsys.readouterr().err
+    assert told in said and len(said.splitlines()) == 1
+    if "There are" in told:
+        listed = said.rstrip().partition("there are ")[2].split(", ")
+        assert {"uri", "source", "label", "seen-at", "motion"} <= {*listed} and len(listed) == len({*listed})
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
