@@ -46,7 +46,7 @@ class RulesSection(Section):
     min_duration_s: float = Field(default=2.0, ge=0, le=86_400)
     """Seconds; a shorter source is `too_short`."""
     min_bpp: float = Field(default=0.02, ge=0, le=48)
-    """Bits a coded pixel and frame of the video stream; below it a source is `low_bpp`."""
+    """Bits a coded pixel and frame of the video stream; below it a source is `low_bits_per_pixel`."""
     min_fps: float = Field(default=16.0, ge=0, le=1000)
     """Pictures a second; a slower source, or a slower part of one, is `low_fps`."""
     aspect: tuple[float, float] = (1 / 3, 3.0)

@@ -57,7 +57,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class VideoChange:
-    """A video with what became of it in each pyramid: "done", "rejected: low_bpp"; None where it is not there."""
+    """A video with what became of it in each pyramid: "done", "rejected: low_fps"; None where it is not there."""
 
     video_id: str
     uri: str
