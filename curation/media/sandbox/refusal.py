@@ -75,16 +75,17 @@ def refusal(path: Path, error: av.error.FFmpegError) -> tuple[Reason, None, str]
     with reading(path) as file:
         head = file.read(_HEAD)
     text = str(error.strerror)
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(tuple(one.lower() for one in _REFERENCES)):
-        return Reason.FORBIDDEN_FORMAT, None, text
+    begins = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if found := next((one for one in _REFERENCES if begins.startswith(one.lower())), None):
+        return Reason.FORBIDDEN_FORMAT, None, f"begins with {found.decode()}, as a text that names other files does"
     if _IMAGE.match(head):
         return (
             Reason.UNSUPPORTED_FORMAT,
             None,
             "an image, and its name does not end as an image's does (.png, .jpg, ...)",
         )
-    if found := _CONTAINERS.match(head):
-        kind = found.lastgroup
+    if container := _CONTAINERS.match(head):
+        kind = container.lastgroup
         if kind == "ISO" and not _has_index(path):
             text = "no moov: the index is missing, the file was cut off or never finished"
         else:

@@ -91,7 +91,10 @@ _TEXTS = {
 def test_only_what_refers_to_other_files_is_called_so(tmp_path: Path, kind: str) -> None:
     content, reason = _TEXTS[kind]
     (tmp_path / "x.mp4").write_bytes(content)
-    assert _verdict(tmp_path / "x.mp4")[0] is reason
+    found, detail = _verdict(tmp_path / "x.mp4")
+    assert found is reason
+    if reason is Reason.FORBIDDEN_FORMAT:
+        assert "names other files" in detail and detail.split()[2].rstrip(",").encode().lower() in content.lower()
 
 
 @pytest.mark.parametrize("name", ["wav", "png", "jpg", "webp", "bmp"])
