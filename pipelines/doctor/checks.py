@@ -143,6 +143,9 @@ def of_nodes(checks: Callable[[Recipe], Sequence[Check]], recipe: Recipe) -> lis
             options = task.options(num_cpus=0, max_retries=0, scheduling_strategy=place, **gpu)
             asked[node["NodeManagerAddress"]] = options.remote(checks, recipe)
     notices: list[str] = []
+    if not asked:
+        kind = "GPU" if gpu else "CPU"
+        notices.append(f"no node of the cluster has a {kind} yet, so no node's set-up was checked before the start")
     for address, answer in asked.items():
         said: list[str] = []
         try:
