@@ -118,14 +118,20 @@ def run_retry(uri: str, reason: str, options: Options) -> int:
     captions.listed(choice.recipe)
     blocks.listed(choice.recipe)
     lost = sum(not names for names, _ in videos.names())
-    for notice in [f"videos with this reason that no name leads to: {lost}"] if lost else []:
+    notices = [f"videos with this reason that no name leads to: {lost}"] if lost else []
+    if videos.count() == lost:
+        notices.append(f"nothing is left to be tried again for {reason}")
+    for notice in notices:
         print(f"note: {notice}", file=sys.stderr)
     if videos.count() == lost:
-        print(f"note: nothing is left to be tried again for {reason}", file=sys.stderr)
+        if options.as_json:
+            with _shown(choice, options) as display:
+                display.summary(census(Pyramid.open(uri)), notices)
         return 0
     with _shown(choice, options) as display:
         entries = Listing(named(videos.names()), Tally())
         with _running(choice, uri, options, display, checks.of_machine, listing=entries) as run:
+            run.record.notices = [*run.record.notices, *notices]
             settings = (run.pyramid, choice.recipe, run.resources, run.record, run.account, options.retry)
             path.curate(entries, *settings, run.record.name, videos.reason)
     return display.account.exit_code

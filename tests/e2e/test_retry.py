@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,15 @@ def test_only_the_videos_with_the_reason_are_tried_and_by_any_name_that_is_left(
 
 
 def test_a_reason_that_no_video_has_ends_at_once_and_one_that_is_none_is_a_mistake(
-    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pyramid = tmp_path / "p"
     without_ray.curate(videos, pyramid, jobs.recipe(tmp_path, jobs.WITHOUT_TEXT))
-    capsys.readouterr()
+    capfd.readouterr()
     assert main(["retry", str(pyramid), "--reason", "low_fps"]) == 0
-    assert "nothing is left to be tried again for low_fps" in capsys.readouterr().err
+    assert "nothing is left to be tried again for low_fps" in capfd.readouterr().err
+    assert main(["retry", str(pyramid), "--reason", "low_fps", "--json"]) == 0
+    (summary,) = map(json.loads, capfd.readouterr().out.splitlines())  # of the descriptor itself
+    assert summary["event"] == "summary" and summary["notices"] == ["nothing is left to be tried again for low_fps"]
     assert main(["retry", str(pyramid), "--reason", "ugly"]) == 2
-    assert "no reason 'ugly'" in capsys.readouterr().err
+    assert "no reason 'ugly'" in capfd.readouterr().err
