@@ -164,6 +164,7 @@ class Display:
                 "not_embedded": dict(account.not_embedded),
                 "vectors_lost": dict(account.vectors_lost),
                 "losses": account.losses,
+                "lost_videos": account.lost_videos,
                 "exit": account.exit_code,
                 "cut_bytes": account.cut_bytes,
                 "frames_decoded": account.decoded,
@@ -184,10 +185,19 @@ class Display:
         for what, count in self.account.left_undone.items():
             told = f"exit code 1: the budget is used up, and {count} clips are left to the next run ({what})"
             console.print(told, style="yellow")
-        if losses := ", ".join(f"{count} {what}" for what, count in self.account.losses.items()):
+        if losses := ", ".join(_counted(what, count) for what, count in self.account.losses.items()):
             told = f"exit code 1: lost by a fault of Ziggurat, its set-up or the storage: {losses}"
             console.print(told, style="yellow")
+            for name in self.account.lost_videos:
+                console.print(f"  {printable(name)}", style="yellow", soft_wrap=True)
             console.print("`ziggurat why PYRAMID NAME` tells what happened to each", style="yellow")
+
+
+def _counted(what: str, count: int) -> str:
+    """`2 videos: unreadable`, `1 video: unreadable`."""
+    things, colon, why = what.partition(": ")
+    noun, space, rest = things.partition(" ")
+    return f"{count} {noun.removesuffix('s') if count == 1 else noun}{space}{rest}{colon}{why}"
 
 
 def _inputs(account: Account) -> Table:

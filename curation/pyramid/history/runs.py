@@ -137,8 +137,13 @@ def find(files: Files, name: str) -> Run:
 
 
 def state(run: Run, now: datetime | None = None) -> str:
-    """`done`, `failed` (with the exit code), `interrupted`, `running` or `killed`; the last two with what tells it."""
+    """`done`, `failed` (with the exit code), `interrupted`, `running` or `killed`; the last two with what tells it.
+
+    A run that ends with 1 is done, and has lost something, unless an error stopped it.
+    """
     if run.ended is not None:
+        if run.exit == 1 and run.stopped_by is None:
+            return "done (something was lost)"
         return {0: "done", 130: "interrupted", 143: "terminated"}.get(run.exit or 0, f"failed ({run.exit})")
     here = this_process()
     if run.process.host == here.host:

@@ -20,6 +20,8 @@ _REASON_NAMES = frozenset(str(reason) for reason in Reason)
 BUDGET = "budget"
 """Why a clip was left to another run, in a flow."""
 _NO_VALUE = "no value"
+MOST_NAMED = 5
+"""Lost videos that a summary names."""
 MOST_CAPTIONS = 1_000_000
 """Captions that are kept in mind, to count equal ones: some hundred megabytes."""
 
@@ -75,6 +77,7 @@ class Account:
     def __post_init__(self) -> None:
         self._captions: Counter[tuple[str, int]] = Counter()  # no field: it is no figure of the run's record
         self.flows = Flows()  # nor is this: it has a place of its own there
+        self.lost_videos: list[str] = []  # nor this: a record would keep names that are taken down
 
     @property
     def losses(self) -> dict[str, int]:
@@ -105,7 +108,8 @@ class Account:
 
     def check(self) -> None:
         """Every input has ended in exactly one way."""
-        assert self.finished == self.inputs, f"{self.inputs} inputs, but {self.finished} outcomes: {self}"
+        if self.finished != self.inputs:  # no `assert`: it has to hold under `python -O` as well
+            raise AssertionError(f"{self.inputs} inputs, but {self.finished} outcomes: {self}")
 
     def add(self, result: Result) -> None:
         match result:
@@ -189,6 +193,9 @@ class Account:
             case Status.QUARANTINED:
                 self.quarantined += 1
                 self.reasons[row["reason"]] += 1
+        if not is_done and loses(row["reason"]) and len(self.lost_videos) < MOST_NAMED:
+            because = f" ({row['detail']})" if row.get("detail") else ""
+            self.lost_videos += [f"{name}: {row['reason']}{because}" for name in row["uris"][:1]]
         if result.clips is not None and not result.refreshed:
             self.clips += result.clips.num_rows
             lengths = zip(result.clips["frames"].to_pylist(), result.clips["fps"].to_pylist(), strict=True)

@@ -86,9 +86,18 @@ def test_a_run_is_found_by_one_beginning_only(tmp_path: Path, name: str, words: 
         find(files, name)
 
 
-@pytest.mark.parametrize(("code", "said"), [(0, "done"), (1, "failed (1)"), (2, "failed (2)"), (130, "interrupted")])
-def test_an_ended_run_says_how(code: int, said: str) -> None:
-    assert state(replace(record(), ended=runs.utc(NOW), exit=code)) == said
+@pytest.mark.parametrize(
+    ("code", "stopped_by", "said"),
+    [
+        (0, None, "done"),
+        (1, None, "done (something was lost)"),
+        (1, "ValueError: x", "failed (1)"),
+        (2, "the disk is full; free space", "failed (2)"),
+        (130, "a signal", "interrupted"),
+    ],
+)
+def test_an_ended_run_says_how(code: int, stopped_by: str | None, said: str) -> None:
+    assert state(replace(record(), ended=runs.utc(NOW), exit=code, stopped_by=stopped_by)) == said
 
 
 def wait_for(flag: str) -> None:
