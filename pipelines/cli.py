@@ -176,7 +176,7 @@ def runs(
 ) -> None:
     """List the runs that have worked on a pyramid or have trained into a folder, or show one."""
     from pipelines.commands.answers import at
-    from pipelines.render import pyramid as render
+    from pipelines.render import runs as render
 
     render.runs(at(pyramid).runs(run), run is not None, as_json)
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from curation.contract import SCORES, Kind, Reason, scores_among
 from curation.printable import printable
 from curation.pyramid.history.ledger import History
-from curation.pyramid.history.runs import Run
+from curation.pyramid.history.uncovered import Piece, uncovered
 from curation.pyramid.queries import export, lineage
 from curation.pyramid.queries.conditions import TEXTS
 from curation.pyramid.queries.export import Rows
@@ -32,7 +32,6 @@ from curation.pyramid.storage.about import Moved
 from curation.pyramid.tiering.tiers import Bound, shown
 from curation.reasons import REASONS
 from pipelines.commands.pyramid.query import Answer, Saved
-from pipelines.commands.pyramid.runs import Seen
 from pipelines.commands.pyramid.tiers import TierTable
 from pipelines.commands.pyramid.videos import VideosAnswer
 from pipelines.config.adoption import ADD_TIERS
@@ -96,13 +95,19 @@ def tiers(table: TierTable, as_json: bool) -> None:
 def why(found: History, as_json: bool) -> None:
     """Of `why.why`."""
     if as_json:
-        for kind, rows in (("video", found.videos), ("clip", found.clips), ("caption", found.captions)):
+        videos = [
+            {**row, "uncovered": [dataclasses.asdict(one) for one in _pieces(found, row)]} for row in found.videos
+        ]
+        for kind, rows in (("video", videos), ("clip", found.clips), ("caption", found.captions)):
             for row in rows:
                 print(json.dumps({"kind": kind, **row}, default=str))
         return
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for row in found.videos:
         _tell_video(console, row)
+        for piece in _pieces(found, row):
+            frames = f"frames {piece.start_frame} to {'the end' if piece.end_frame is None else piece.end_frame}"
+            console.print(f"  in no clip: {frames} ({piece.start_s:.3f} to {piece.end_s:.3f} s)")
     for row in found.clips:
         _tell_clip(console, row)
         for other in (one for one in found.captions if one["clip_id"] == row["clip_id"]):
@@ -114,15 +119,10 @@ def why(found: History, as_json: bool) -> None:
         console.print("more match; give a longer name")
 
 
-def runs(found: Sequence[Seen], one: bool, as_json: bool) -> None:
-    """Of `runs.seen`; `one`: all that the record of the only one says."""
-    if as_json:
-        for seen in found:
-            print(json.dumps(dataclasses.asdict(seen.run) | {"state": seen.state}))
-    elif one:
-        _run(found[0])
-    else:
-        _runs(found)
+def _pieces(found: History, video: Mapping[str, Any]) -> list[Piece]:
+    """What of a video is in no clip; nothing is said where only some of its clips are known here."""
+    clips = [row for row in found.clips if row["video_id"] == video["video_id"]]
+    return uncovered(video, clips) if len(clips) == video["clips"] else []
 
 
 def searching(as_json: bool) -> Callable[[str], AbstractContextManager[Any]]:
@@ -346,55 +346,6 @@ def _tell_clip(console: Console, row: Mapping[str, Any]) -> None:
         console.print(f"  caption by {_cell(by)}: {_cell(caption)}")
     elif why_not is not None:
         console.print(f"  no caption by {_cell(by)} ({_cell(why_not)})")
-
-
-def _runs(found: Sequence[Seen]) -> None:
-    table = Table(box=None, pad_edge=False)
-    training = any("restarts" in seen.run.account for seen in found)
-    keys = _OF_TRAINING if training else _OF_A_PYRAMID
-    for column in ("run", "started", "state", "preset" if training else "recipe", *keys, "command"):
-        table.add_column(column, no_wrap=column == "run", overflow="fold")
-    for seen in found:
-        run = seen.run
-        counts = (_counted(run.account.get(key)) for key in keys)
-        table.add_row(run.run, run.started, seen.state, _recipe(run), *counts, _cell(" ".join(run.command[1:])))
-    Console(width=max(Console().width, 160), highlight=False, markup=False).print(table)
-
-
-_OF_A_PYRAMID = ("done", "rejected", "quarantined", "clips", "cut")
-_OF_TRAINING = ("step", "steps", "skipped", "restarts")
-
-
-def _counted(value: Any) -> str:
-    """A number of an account, of a list how long it is."""
-    return str(len(value) if isinstance(value, list) else value or 0)
-
-
-def _run(seen: Seen) -> None:
-    run = seen.run
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"run {run.run}  {seen.state}")
-    if run.stopped_by:
-        console.print(f"  stopped by: {printable(run.stopped_by)}")
-    console.print(f"  {printable(' '.join(run.command))}")
-    console.print(f"  {'preset' if 'restarts' in run.account else 'recipe'} {_recipe(run)}")
-    console.print(f"  started {run.started}, last beat {run.beat}, ended {run.ended or 'not'}")
-    stage = f"; at stage {run.stage}" if run.stage else ""
-    console.print(f"  process {run.process.pid} on {run.process.host}{stage}")
-    console.print(f"  nodes {', '.join(run.nodes) or 'none'}: {run.cpus or 0:g} processors, {run.gpus or 0:g} GPUs")
-    console.print("  " + ", ".join(f"{package} {version}" for package, version in run.versions.items()))
-    for key, value in run.account.items():
-        if isinstance(value, list):
-            for line in value:
-                console.print(f"  {key}: {printable(str(line))}")
-        elif value:
-            console.print(f"  {key}: {value}")
-    for notice in run.notices:
-        console.print(f"  note: {printable(notice)}")
-
-
-def _recipe(run: Run) -> str:
-    return run.recipe if run.recipe_version is None else f"{run.recipe} (version {run.recipe_version})"
 
 
 def _cell(value: Any) -> str:
