@@ -17,7 +17,8 @@ from tests.support import numbered
 from tests.support.numbered import Kind
 
 _X264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p", "-threads", "1")
-_OPEN_X264 = (*_X264, "-g", "42", "-bf", "3", "-x264-params", "open-gop=1:b-adapt=0")
+_OPEN_X264 = (*_X264, "-g", "32", "-bf", "3", "-x264-params", "open-gop=1:b-adapt=0")
+"""Numbers of H.264 go round in 16 reference pictures, as many as a group has: they tell nothing of what is glued."""
 _MPEG2 = ("-c:v", "mpeg2video", "-q:v", "3", "-g", "15", "-bf", "2", "-sc_threshold", "1000000000")
 _CLUSTERS = ("-cluster_time_limit", "400")
 _LIVE = ("-b:v", "1M", "-g", "120", "-deadline", "realtime", "-cpu-used", "8")
@@ -39,16 +40,12 @@ class Spoilt:
 SPOILT: dict[str, Spoilt] = {
     "ts mpeg2 repeats": Spoilt(Kind(".ts", _MPEG2), "back", 15),
     "ts mpeg2 skips": Spoilt(Kind(".ts", _MPEG2), "on", 15),
-    "ts h264 repeats": Spoilt(Kind(".ts", _OPEN_X264), "back", 42),
-    "ts h264 skips": Spoilt(Kind(".ts", _OPEN_X264), "on", 42),
+    "ts h264 repeats": Spoilt(Kind(".ts", _OPEN_X264), "back", 32),
     "m2v repeats": Spoilt(Kind(".m2v", _MPEG2), "back", 15),
-    "m2v skips": Spoilt(Kind(".m2v", _MPEG2), "on", 15),
     "mkv mpeg2 concat": Spoilt(Kind(".mkv", _MPEG2), "concat", 15),
-    "mkv mpeg2 lost": Spoilt(Kind(".mkv", (*_MPEG2, *_CLUSTERS)), "clusters", 15),
     "mkv mpeg4 lost": Spoilt(Kind(".mkv", ("-c:v", "mpeg4", "-q:v", "3", "-g", "60", *_CLUSTERS)), "clusters", 60),
     "avi mpeg4 lost": Spoilt(Kind(".avi", ("-c:v", "mpeg4", "-q:v", "3", "-g", "60")), "chunks", 60),
     "webm vp9 lost": Spoilt(Kind(".webm", ("-c:v", "libvpx-vp9", *_LIVE, *_CLUSTERS)), "clusters", 120),
-    "webm vp8 lost": Spoilt(Kind(".webm", ("-c:v", "libvpx", *_LIVE, *_CLUSTERS)), "clusters", 120),
 }
 
 
@@ -57,11 +54,14 @@ def write(path: Path, spoilt: Spoilt, total: int, cuts: Sequence[int], seed: int
     path = path.with_suffix(spoilt.kind.suffix)
     plain = numbered.write(path.with_name("whole"), Kind(".mkv", spoilt.kind.encode), total, cuts, 25, seed)
     if spoilt.how == "clusters":
-        return path, _without(plain, path, b"\x1f\x43\xb6\x75", 3 + seed % 3, 2)
+        content, mark = plain.read_bytes(), b"\x1f\x43\xb6\x75"
+        clusters = [at for at in range(len(content) - 4) if content[at : at + 4] == mark]
+        return path, _without(plain, path, *clusters[3 + seed % 3 :: 2][:2])
     if spoilt.how == "chunks":
         copied = path.with_name(f"copy{path.suffix}")
         numbered.run("-i", str(plain), "-c", "copy", str(copied))
-        return path, _without(copied, path, b"00dc", 25 + seed % 20, 3)
+        chunks = [place - 8 for place, _ in _packets(copied)]
+        return path, _without(copied, path, *chunks[15 + seed % 20 :: 3][:2])
     order = _order(plain)
     keys = [at for at, (_, is_key) in enumerate(_packets(plain)) if is_key]
     first_end, second = (keys[-1], keys[1]) if spoilt.how == "back" else (keys[2], keys[4])
@@ -85,13 +85,11 @@ def _join_pieces(plain: Path, path: Path, end: int, start: int) -> None:
     numbered.join(path, pieces, "concat")
 
 
-def _without(plain: Path, path: Path, mark: bytes, first: int, count: int) -> list[int]:
-    """Leave out `count` of the elements that begin with these four bytes, from number `first` on."""
-    content = plain.read_bytes()
-    found = [at for at in range(len(content) - 4) if content[at : at + 4] == mark]
-    start, end = found[first], found[first + count]
+def _without(whole: Path, path: Path, start: int, end: int) -> list[int]:
+    """Leave out these bytes, which hold whole packets."""
+    content = whole.read_bytes()
     path.write_bytes(content[:start] + content[end:])
-    held = zip(_order(plain), _packets(plain), strict=True)
+    held = zip(_order(whole), _packets(whole), strict=True)
     return sorted(number for number, (place, _) in held if not start <= place < end)
 
 

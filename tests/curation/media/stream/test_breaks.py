@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from curation.contract import Ending
+from curation.media.frames import Decoder
+from curation.media.probe import open_media, timeline_of
 from curation.media.stream.breaks import avi, matroska
 from curation.media.stream.breaks.groups import Groups
 from curation.media.stream.breaks.holes import missing
 from curation.media.stream.rates import rate_runs
 from curation.media.stream.timeline import Part, Timeline
+from tests.support import numbered
+from tests.support.numbered import KINDS
 
 
 def element(id_: int, content: bytes) -> bytes:
@@ -48,6 +54,17 @@ def test_every_byte_that_is_missing_from_a_matroska_file_is_missed() -> None:
     for at in range(len(FILE)):
         torn = FILE[:at] + FILE[at + 1 :]
         assert matroska.pauses(io.BytesIO(torn), len(torn)) != "own"
+
+
+@pytest.mark.parametrize("name", ["webm pause", "flv pause", "mp4 pause"])
+def test_a_pause_of_the_source_costs_no_picture(name: str, tmp_path: Path) -> None:
+    path = numbered.write(tmp_path / "source", KINDS[name], 130, ())
+    with open_media(path) as (container, stream):
+        timeline = timeline_of(path, container, stream, lambda packets: None)
+    with open_media(path) as (container, stream):
+        pictures = list(Decoder(container, stream, timeline))
+    assert [picture.index for picture in pictures] == list(range(130))
+    assert [picture.index for picture in pictures if picture.broken_by is Ending.GAP] == [90]
 
 
 def regular(*gaps: tuple[int, int], total: int = 200) -> np.ndarray:
