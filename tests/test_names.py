@@ -53,4 +53,4 @@ def test_a_module_that_is_named_is_there(path: Path) -> None:
 
 
 def test_a_name_that_no_module_has_is_noticed() -> None:
-    assert leads_nowhere("curation.media" + ".nothing") and not leads_nowhere("curation.media.stream.timeline.scan")
+    assert leads_nowhere("curation.media" + ".nothing") and not leads_nowhere("curation.media.stream.scan.scan")

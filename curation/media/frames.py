@@ -16,7 +16,6 @@ import av.error
 import numpy as np
 import xxhash
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.format import VideoFormat
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
@@ -26,7 +25,7 @@ from curation.media.pictures.alpha import AlphaPlanes
 from curation.media.pictures.geometry import Orientation, Plane, orientation
 from curation.media.probe import Unfit
 from curation.media.results import Tally
-from curation.media.stream.frame_num import FrameNumbers
+from curation.media.stream.breaks.losses import Losses
 from curation.media.stream.suspicion import Sent, Suspicion
 from curation.media.stream.timeline import Timeline
 from curation.media.stream.twin import Twin
@@ -104,6 +103,7 @@ class Decoder:
 
     def __iter__(self) -> Iterator[Picture]:
         for shown in self._closed():
+            self._after = shown.index if self._after is None else self._after
             self._lost = self._lost or shown.after_loss
             sound = self._suspicion.is_sound(shown.frame, shown.index, shown.sent)
             if sound and not self._alpha.lacks(shown.frame):
@@ -156,14 +156,15 @@ class Decoder:
         self._sought = part.end
 
     def _start(self, last: int) -> None:
-        self._last = last
+        self._last = self._handed = last
+        self._after: int | None = None  # the first picture shown after the last one that was handed out
         self._sought: int | None = None
         self._lost = False
         self._suspicion = Suspicion(self._timeline)
         self._alpha = AlphaPlanes(self._stream)
         self._twin = Twin(self._stream, checksum) if self._first_look else None
         codec = self._stream.codec_context
-        self._numbers = FrameNumbers(codec.extradata) if codec.name == "h264" else None
+        self._losses = Losses(codec.name, codec.extradata, self._timeline)
         self._shape: Shape | None = None
         self._turned: Orientation | None = None
 
@@ -175,14 +176,15 @@ class Decoder:
         frame = self._alpha.put_over(frame)
         shape = Shape(frame.width, frame.height, shown.sar, self._turned, frame.format.name, light)
         broken_by = self._broken_by(shape, index, shown.before)
-        self._shape, self._lost = shape, False
+        self._shape, self._lost, self._handed, self._after = shape, False, index, None
         return Picture(index, float(self._timeline.times[index]), frame, shape, checksum(frame), broken_by)
 
     def _broken_by(self, shape: Shape, index: int, before: int) -> Ending | None:
-        """Why the pictures up to number `before` do not go on with this one."""
+        """Why the pictures up to the last one that was handed out do not go on with this one."""
         if self._shape is None:
             return None
-        for ending in (self._timeline.breaks.get(number) for number in range(before + 1, index + 1)):
+        after = index if self._after is None else self._after
+        for ending in (self._timeline.breaks.get(number) for number in range(self._handed + 1, after + 1)):
             if ending is not None:
                 return ending
         if shape != self._shape:
@@ -216,15 +218,14 @@ class Decoder:
                     return
                 if not packet.size and packet.dts is not None:
                     continue  # Theora's for a picture that is shown on; libav takes an empty packet for the end
-                gap = self._has_gap(packet)
+                breaks = self._losses.before(packet)
                 if self._twin is not None:
                     self._twin.take(packet)
                 frames = packet.decode()
                 self._alpha.take(packet)
                 if packet.is_keyframe:  # the codec's aspect is this packet's now; its picture may come out much later
                     self._aspect = self._sar()
-                half = self._numbers is not None and self._numbers.half
-                self._suspicion.send(packet, self._aspect, self._last, gap, half)
+                self._suspicion.send(packet, self._aspect, self._last, breaks, self._losses.half)
                 yield frames  # type: ignore[misc]
             except av.error.MemoryError as error:
                 raise MemoryError from error
@@ -235,13 +236,6 @@ class Decoder:
                 self._suspicion.fail(self._last)
                 if self.tally.damaged > _HOPELESS and not self.tally.decoded:
                     raise Unfit(Reason.NO_FRAMES, detail=str(error)) from error
-
-    def _has_gap(self, packet: Packet) -> bool:
-        """Whether the stream's own numbers say that a reference picture is missing before this packet."""
-        if self._numbers is None or not packet.size:
-            return False
-        new = packet.get_sidedata("new_extradata") if packet.has_sidedata("new_extradata") else None
-        return self._numbers.gap(memoryview(packet), bytes(new) if new is not None else None)  # pyright: ignore[reportArgumentType]
 
     def _sar(self) -> float:
         codec = self._codec_sar()

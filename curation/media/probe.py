@@ -24,7 +24,10 @@ from curation.media.pictures.geometry import UPRIGHT, displayed
 from curation.media.sandbox.handle import reading, size_of, source
 from curation.media.sandbox.refusal import raw_format, refusal
 from curation.media.stream import transport
-from curation.media.stream.timeline import Timeline, guessed_rate, scan
+from curation.media.stream.breaks import avi, matroska
+from curation.media.stream.parts import Spot
+from curation.media.stream.scan import guessed_rate, scan
+from curation.media.stream.timeline import Timeline
 
 if TYPE_CHECKING:
     from curation.media.frames import Picture
@@ -123,6 +126,11 @@ def timeline_of(
     timeline = scan(container, stream, progress)
     if timeline.seams and container.format.name == "mpegts":
         timeline = replace(timeline, sound=_sound(path, timeline, stream.id))
+    if container.format.name.startswith("matroska") and timeline.holes:
+        with reading(path) as file:
+            timeline = replace(timeline, pauses=matroska.pauses(file, size_of(path)))
+    if container.format.name == "avi":
+        timeline = replace(timeline, entries=timeline.entries | _after_missing(path, timeline, stream.index))
     main = timeline.main
     if main is None or abs(main.rate / guessed_rate(stream) - 2) > 0.05:
         return timeline
@@ -134,6 +142,14 @@ def timeline_of(
         except av.error.FFmpegError:
             first = None
         return timeline.by_frame() if first is not None and first.interlaced_frame else timeline
+
+
+def _after_missing(path: Path, timeline: Timeline, stream: int) -> frozenset[Spot]:
+    """The packets of an AVI file before which chunks are missing that its index lists."""
+    with reading(path) as file:
+        listed = avi.listed(file, size_of(path), stream)
+    lost = avi.lost_before(timeline.chunks[:, 2].tolist(), listed)
+    return frozenset((stamp, place) for stamp, place, _ in timeline.chunks[lost].tolist())
 
 
 def _sound(path: Path, timeline: Timeline, pid: int) -> frozenset[int]:

@@ -81,6 +81,7 @@ KINDS: dict[str, Kind] = {
     "avi mjpeg": Kind(".avi", ("-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p")),
     "webm vp8": Kind(".webm", _VP8),
     "webm vp9": Kind(".webm", _VP9),
+    "webm pause": Kind(".webm", (*_VP9, "-g", "400", *_PASS), times="N/25+floor(N/90)*7"),
     "webm grows": Kind(".webm", _VP8, join="concat", second=(2 * WIDTH, 2 * HEIGHT)),
     "ts": Kind(".ts", _BFRAMES),
     "ts open gop": Kind(".ts", _OPEN),
@@ -93,6 +94,7 @@ KINDS: dict[str, Kind] = {
     "mpg": Kind(".mpg", _MPEG2),
     "mpg h264": Kind(".mpg", _BFRAMES),
     "flv": Kind(".flv", _BFRAMES),
+    "flv pause": Kind(".flv", (*_X264, *_PASS), times="N/25+floor(N/90)*0.44"),
     "flv intra refresh": Kind(".flv", _REFRESH),
     "ogv": Kind(".ogv", ("-c:v", "libtheora", "-q:v", "8", "-g", "40")),
     "h264": Kind(".h264", _BFRAMES),
@@ -163,23 +165,23 @@ def write(path: Path, kind: Kind, total: int, cuts: Sequence[int], fps: float | 
         parts = [path.with_name(f"{path.stem}-{n}{kind.suffix}") for n in range(2)]
         _encode(parts[0], kind, pictures(0, middle, cuts, seed=seed), (WIDTH, HEIGHT), fps)
         _encode(parts[1], kind, pictures(middle, total, cuts, kind.second, seed), kind.second, fps)
-        _join(path, parts, kind.join)
+        join(path, parts, kind.join)
         return path
     first = path if not kind.copy else path.with_name(f"{path.stem}-whole{kind.suffix}")
     _encode(first, kind, pictures(0, total, cuts, seed=seed), (WIDTH, HEIGHT), fps)
     if kind.copy:
-        _run(*kind.copy, "-i", str(first), "-c", "copy", str(path))
+        run(*kind.copy, "-i", str(first), "-c", "copy", str(path))
         first.unlink()
     return path
 
 
-def _join(path: Path, parts: list[Path], how: str) -> None:
+def join(path: Path, parts: list[Path], how: str) -> None:
     if how == "bytes":
         path.write_bytes(b"".join(part.read_bytes() for part in parts))
     else:
         names = path.with_suffix(".txt")
         names.write_text("".join(f"file '{part}'\n" for part in parts))
-        _run("-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(path))
+        run("-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(path))
         names.unlink()
     for part in parts:
         part.unlink()
@@ -189,10 +191,10 @@ def _encode(path: Path, kind: Kind, frames: Iterator[np.ndarray], size: Size, fp
     filters = ("-vf", f"settb=1/90000,setpts='({kind.times})/TB'") if kind.times else ()
     raw = ("-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{size[0]}x{size[1]}", "-r", str(fps), "-i", "-")
     data = b"".join(frame.tobytes() for frame in frames)
-    _run(*raw, *filters, *kind.encode, str(path), data=data)
+    run(*raw, *filters, *kind.encode, str(path), data=data)
 
 
-def _run(*arguments: str, data: bytes | None = None) -> None:
+def run(*arguments: str, data: bytes | None = None) -> None:
     done = subprocess.run([FFMPEG, "-y", "-v", "error", *arguments], input=data, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"ffmpeg failed: {done.stderr.decode(errors='replace')[-1000:]}")

@@ -19,7 +19,10 @@ _HEADS = (512, 4096, 1 << 16)
 
 
 class FrameNumbers:
-    """Follows the packets of one stream, from the beginning or from where a seek leads."""
+    """Follows the packets of one stream, from the beginning or from where a seek leads.
+
+    `cycle`: a loss of fewer pictures before the last packet would have shown; 0 where the numbers say nothing.
+    """
 
     def __init__(self, extradata: bytes | None) -> None:
         self._sets: dict[int, Sps] = {}
@@ -28,6 +31,7 @@ class FrameNumbers:
         self._reference: Slice | None = None
         self._half: Slice | None = None
         self._in_fields = self._is_half = False
+        self.cycle = 0
         self._begin(extradata or b"")
 
     @property
@@ -47,7 +51,7 @@ class FrameNumbers:
             return self._judge(*read_slice(self._first_slice(packet), self._sets, self._pictures))
         except Unreadable:
             self._last = self._half = None
-            self._is_half = False
+            self._is_half, self.cycle = False, 0
             return False
 
     def _begin(self, extradata: bytes) -> None:
@@ -85,6 +89,7 @@ class FrameNumbers:
         number, last = slice_.frame_num, self._last
         follows = last is None or number in (last, (last + 1) % modulus)
         gap = not (follows or slice_.is_idr or sps.gaps_allowed or self._was_reset(sps))
+        self.cycle = modulus if follows and last is not None and not sps.gaps_allowed else 0
         if slice_.is_reference:
             self._last, self._reference = number, slice_
         elif not follows:

@@ -1,4 +1,4 @@
-"""Where a stream's timestamps begin again: the one rule by which packets are parted.
+"""Where a stream's timestamps begin again: the one rule by which packets are parted, and what names one of them.
 
 Used by the scan of the timeline, and by what reads sound beside it: both count the parts of a file alike.
 """
@@ -6,6 +6,11 @@ Used by the scan of the timeline, and by what reads sound beside it: both count 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from av.packet import Packet
+
+Spot = tuple[int, int]
+"""What tells a packet from the others of its stream, in both passes: its stamp, its place in the file (-1 unknown)."""
 
 _BACK_S = 0.25
 """Decoding times that go back by more are another part; writers round them by less."""
@@ -33,3 +38,10 @@ class PartClock:
         if dts is not None and self.decoded_at is not None:
             return (self.decoded_at - dts) * self.tick > _BACK_S
         return self.latest is not None and (self.latest - stamp) * self.tick > _REORDERED_S
+
+
+def spot_of(packet: Packet) -> Spot:
+    """The spot of a packet that has a stamp."""
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    assert stamp is not None
+    return stamp, -1 if packet.pos is None else packet.pos

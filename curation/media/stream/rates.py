@@ -26,7 +26,7 @@ VARIABLE_GAP_S = 1.0
 RETIME = 0.005
 """A rate this close above the allowed one is played that much slower instead of losing every second picture."""
 
-_GAP_STEPS = 4.5
+GAP_STEPS = 4.5
 _WINDOW = 256
 _BLOCK = 32
 _ANOTHER_RATE = 0.03
@@ -161,7 +161,7 @@ def _longest_step(steps: np.ndarray) -> float:
     usual = typical(steps)
     places = steps / usual
     irregular = float(np.mean(np.abs(places - np.maximum(1, np.rint(places))) > 0.3)) > 0.1
-    return max(_GAP_STEPS * usual, VARIABLE_GAP_S if irregular else GAP_S)
+    return max(GAP_STEPS * usual, VARIABLE_GAP_S if irregular else GAP_S)
 
 
 def typical(steps: np.ndarray) -> float:

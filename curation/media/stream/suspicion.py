@@ -1,10 +1,10 @@
 """Which decoded pictures damage may have reached: they are not handed out.
 
 A decoder marks the picture hit only, and says nothing of those that it predicts from it; some decoders mark nothing and
-fail at a later packet; what is lost between packets only `frame_num` tells. So suspicion begins with a packet, in the
-order of decoding, and ends with the next clean start. A picture may be predicted from one that is shown later, whose
-mark comes with it: it has to wait until all that was decoded before it has been shown. Used by the decoder of both
-passes (`frames`).
+fail at a later packet; of what is lost between packets, or joined, only `losses` tells. So suspicion begins with a
+packet, in the order of decoding, and ends with the next clean start. A picture may be predicted from one that is shown
+later, whose mark comes with it: it has to wait until all that was decoded before it has been shown. Used by the decoder
+of both passes (`frames`).
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Suspicion:
         self._order = self._key_order = 0
         self._hits: list[_Hit] = []
 
-    def send(self, packet: Packet, sar: float, after: int, gap: bool = False, half: bool = False) -> None:
+    def send(self, packet: Packet, sar: float, after: int, breaks: bool = False, half: bool = False) -> None:
         """A packet has gone in; `after`: the last picture shown so far. A demuxer's mark makes it suspicious.
 
-        So do a field whose other field is not in the file, and a `gap` of reference pictures before it, unless it is a
-        clean start itself. `half`: the packet before it held a field whose other field is missing.
+        So do a field whose other field is not in the file, and material that `breaks` before it (`losses`), unless it
+        is a clean start itself. `half`: the packet before it held a field whose other field is missing.
         """
         self._order += 1
         if packet.is_keyframe:
@@ -74,7 +74,7 @@ class Suspicion:
             self._begin(self._order, after)
         elif half:
             self._begin(self._order - 1, after)
-        elif gap:
+        elif breaks:
             self._begin(self._order - 0.5, after)
 
     def fail(self, after: int) -> None:

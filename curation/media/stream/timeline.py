@@ -1,42 +1,23 @@
-"""The timeline: one scan of a source's packets gives the clock, the index of every picture, and where it breaks.
+"""The timeline: the clock of a source, the index of every picture, and where it breaks.
 
-First step of both passes, before a picture is decoded: so both count pictures and seconds alike. A *part* is a stretch
-whose timestamps rise; files that were joined, and streams that were cut off and began again, have several.
+Made of one `scan` of the packets, the first step of both passes, before a picture is decoded: so both count pictures
+and seconds alike. A *part* is a stretch whose timestamps rise; files that were joined, and streams that were cut off
+and began again, have several.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import av.error
 import numpy as np
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
 
 from curation.contract import Ending
-from curation.media.stream.mpeg4 import NotCoded
-from curation.media.stream.parts import PartClock
-from curation.media.stream.rates import RateRun, rate_runs, typical
-from curation.media.stream.recovery import pictures_until_clean
-
-_COUNTED = "mov"
-"""The container whose header counts real pictures; AVI's count includes repeats that have no packet."""
-
-_UNTIMED = 0.5
-"""Share of packets without a timestamp above which the others say nothing: raw streams, and some program streams."""
-
-_MARKED_BEFORE = 3
-"""Packets before a join whose mark may be of the join: the demuxer is one behind."""
-
-_SKIPS_LEADING = ("hevc", "vvc")
-"""Codecs that mark the pictures which need one before the start: a decoder that starts there leaves just those out."""
-
-_BY_ORDER = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1", "dv")
-"""Formats without presentation times."""
+from curation.media.stream.breaks.holes import Pauses, missing
+from curation.media.stream.field_pairs import leading_fields, lone_fields
+from curation.media.stream.parts import Spot
+from curation.media.stream.rates import RateRun, rate_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +53,9 @@ class Timeline:
     shown is picture i. `led`: pictures before the first one that is sure to be right. `led_sound`: those of them that
     the decoder shows are right, too. `refreshes`: pictures at which an intra refresh is complete. `halves`: stamps of
     fields whose picture lacks the other field. `seams`: joins with a mark before them. `sound`: places in the file of
-    packets that are whole in spite of their mark.
+    packets that are whole in spite of their mark. `sent`: of each part, the spots of its packets in the order of the
+    file. `entries`: those with which a join begins, or before which chunks are missing. `filled`: stamps of packets
+    that show the last picture on. `pauses`: what a pause is. `chunks`: spot and size of each packet of an AVI.
     """
 
     parts: tuple[Part, ...]
@@ -91,6 +74,11 @@ class Timeline:
     halves: frozenset[int] = frozenset()
     seams: tuple[Seam, ...] = ()
     sound: frozenset[int] = frozenset()
+    sent: tuple[np.ndarray, ...] = ()
+    entries: frozenset[Spot] = frozenset()
+    filled: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    pauses: Pauses = "doubtful"
+    chunks: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))
 
     @property
     def pictures(self) -> int:
@@ -101,7 +89,7 @@ class Timeline:
 
         Two fields are one picture by their places in time, not in turn: one of them may be lost.
         """
-        leads = [part.first + _leading_fields(part.stamps) for part in self.parts] or [np.arange(0, self.pictures, 2)]
+        leads = [part.first + leading_fields(part.stamps) for part in self.parts] or [np.arange(0, self.pictures, 2)]
         lead = np.concatenate(leads)
         firsts = np.searchsorted(lead, [part.first for part in self.parts])
         parts = [
@@ -122,7 +110,7 @@ class Timeline:
             joins=tuple(part.first for part in parts[1:]),
             led=halved([self.led])[0] if self.led else 0,
             refreshes=tuple(halved(self.refreshes)),
-            halves=frozenset(stamp for part in self.parts for stamp in _lone_fields(part.stamps)),
+            halves=frozenset(stamp for part in self.parts for stamp in lone_fields(part.stamps)),
         )
 
     @cached_property
@@ -143,6 +131,22 @@ class Timeline:
         repeated = np.flatnonzero(np.diff(self.times) <= 0) + 1
         breaks = [*self.joins, *repeated.tolist()]
         return rate_runs(self.times, breaks, self.tick) if self.pictures else []
+
+    @cached_property
+    def holes(self) -> dict[Spot, int]:
+        """By the first packet after a pause: how many pictures may be missing before it."""
+        found: dict[Spot, int] = {}
+        for picture, count in missing(self.times, self.rate_runs, self.pauses).items() if self.parts else ():
+            number = self.part_of(picture)
+            if picture == self.parts[number].first:
+                continue  # a join, of which no clock tells more
+            first, stamp = self.stamp_of(picture - 1), self.stamp_of(picture)
+            filled = int(np.subtract(*np.searchsorted(self.filled, [stamp, first])))
+            if (lost := count - filled) > 0:
+                sent = self.sent[number]
+                at, place = sent[np.argmax(sent[:, 0] >= stamp)].tolist()
+                found[at, place] = lost
+        return found
 
     @cached_property
     def main(self) -> RateRun | None:
@@ -189,208 +193,3 @@ class Timeline:
         """The last picture at or before `picture` at which a decoder can start; 0 where none is known."""
         at = int(np.searchsorted(self.starts, picture, side="right")) - 1
         return int(self.starts[at]) if at >= 0 else 0
-
-
-def _pictures_of(fields: np.ndarray) -> np.ndarray:
-    """The number of the picture that each of these fields (stamps, two a picture) is of."""
-    if len(fields) < 2:
-        return np.zeros(len(fields), np.int64)
-    steps = np.diff(fields)
-    places = np.cumsum(np.maximum(1, np.rint(steps / (typical(steps) or 1)).astype(np.int64)))
-    return np.concatenate([[0], places]) // 2
-
-
-def _leading_fields(stamps: np.ndarray) -> np.ndarray:
-    """Which of these fields is the first one that is there of its picture."""
-    return np.unique(_pictures_of(stamps), return_index=True)[1]
-
-
-def _lone_fields(stamps: np.ndarray) -> list[int]:
-    """The stamps of those that are the only one of their picture."""
-    _, first, count = np.unique(_pictures_of(stamps), return_index=True, return_counts=True)
-    return stamps[first[count == 1]].tolist()
-
-
-@dataclass(slots=True)
-class _Scan:
-    """What is collected packet by packet."""
-
-    clock: PartClock
-    stamps: list[list[int]] = field(default_factory=lambda: [[]])
-    keys: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
-    bytes: int = 0
-    packets: int = 0
-    hidden: int = 0
-    unseen: int = 0
-    hidden_key: bool = False
-    starts_hidden: bool = False
-    starts_clean: bool = False
-    untimed: int = 0
-    unpresented: int = 0
-    reordered: bool = False
-    new_streams: list[tuple[int, int]] = field(default_factory=list)  # part, stamp
-    latest: deque[tuple[int, bool]] = field(default_factory=lambda: deque(maxlen=_MARKED_BEFORE))  # place, marked
-    seams: list[Seam] = field(default_factory=list)
-    refreshes: list[tuple[tuple[int, int], int]] = field(default_factory=list)  # place of a key, pictures to wait
-
-    def take(self, packet: Packet, codec: str, extradata: bytes | None) -> None:
-        self.packets += 1
-        self.bytes += packet.size
-        self.unpresented += packet.pts is None
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None:
-            self.untimed += 1
-            return
-        if self.clock.begins(stamp, packet.dts):
-            self.stamps.append([])
-            self._sew(packet)
-        self.latest.append((-1 if packet.pos is None else packet.pos, packet.is_corrupt))
-        self.stamps[-1].append(stamp)
-        self.reordered = self.reordered or packet.pts != packet.dts
-        if self.hidden_key:
-            self.hidden_key = False
-            self.starts_hidden = self.starts_hidden or sum(map(len, self.stamps)) == 1
-            self.keys.append((len(self.stamps) - 1, stamp))
-        if packet.is_keyframe:
-            self._take_key(packet, (len(self.stamps) - 1, stamp), codec, extradata)
-
-    def _take_key(self, packet: Packet, place: tuple[int, int], codec: str, extradata: bytes | None) -> None:
-        if packet.has_sidedata("new_extradata"):
-            self.new_streams.append(place)
-        wait = pictures_until_clean(codec, bytes(packet), extradata)
-        if wait:
-            self.refreshes.append((place, wait))
-        else:
-            self.keys.append(place)
-        if self.packets == 1:
-            self.starts_clean = wait == 0
-
-    def _sew(self, packet: Packet) -> None:
-        """A part begins with this packet."""
-        marked = frozenset(place for place, is_corrupt in self.latest if is_corrupt)
-        self.latest.clear()
-        if marked and packet.pos is not None and 0 <= min(marked) < packet.pos:
-            self.seams.append(Seam(min(marked), packet.pos, marked))
-
-    def hide(self, packet: Packet) -> None:
-        """A packet that an edit list leaves out: it is decoded all the same, and a key one is a start."""
-        self.hidden += 1
-        self.hidden_key = self.hidden_key or packet.is_keyframe
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether every packet has a presentation time of its own."""
-        return not self.unpresented and all(len(set(part)) == len(part) for part in self.stamps)
-
-
-def scan(
-    container: InputContainer, stream: VideoStream, progress: Callable[[int], None] = lambda packets: None
-) -> Timeline:
-    """Read every packet of `stream` without decoding one. Leaves the container at its end: open it again to decode."""
-    codec, extradata = stream.codec_context.name, stream.codec_context.extradata
-    found = _Scan(PartClock(float(stream.time_base or 1)))
-    not_coded = NotCoded(extradata)
-    try:
-        for packet in container.demux(stream):
-            if packet.is_discard:
-                found.hide(packet)
-            elif packet.size and _is_unseen(packet, codec, not_coded):
-                found.unseen += 1
-            elif packet.size:
-                found.take(packet, codec, extradata)
-                progress(found.packets)
-    except av.error.MemoryError as error:
-        raise MemoryError from error
-    except av.error.FFmpegError:
-        pass  # a container torn in the middle: what was read before counts, and `announced` tells how much is missing
-    format_ = container.format.name
-    announced = _announced(found, stream) if _COUNTED in format_ else 0
-    # AVI stores no presentation times: libav makes them, right only where nothing is reordered.
-    guessed = format_ == "avi" and not (found.is_clean and codec != "mpeg4" and not stream.codec_context.has_b_frames)
-    by_order = guessed or format_ in _BY_ORDER or bool(stream.codec_context.has_b_frames and not found.reordered)
-    timeline = _timeline(found, announced, by_order, 1 / guessed_rate(stream))
-    led_sound = found.starts_clean and codec in _SKIPS_LEADING
-    return replace(timeline, led_sound=led_sound, seams=tuple(found.seams))
-
-
-def _announced(found: _Scan, stream: VideoStream) -> int:
-    """How many pictures the file's own table of packets shows, 0 where none is missing or a part has its own table.
-
-    Not the header's count and duration: an edit list leaves packets out, shows them twice, or begins with nothing.
-    """
-    if not stream.frames or len(stream.index_entries) <= found.packets + found.hidden + found.unseen:
-        return 0
-    shown = sum(bool(entry.size) and not entry.is_discard for entry in stream.index_entries)
-    return shown - found.unseen
-
-
-def _is_unseen(packet: Packet, codec: str, not_coded: NotCoded) -> bool:
-    """Whether a packet shows no picture: one of VP8 that is only referred to (RFC 6386, 9.1), of MPEG-4 not coded, and
-    the headers of Theora (bit 7), which stand where files were joined.
-    """
-    if codec == "theora":
-        return memoryview(packet)[0] >> 7 == 1  # pyright: ignore[reportArgumentType]
-    if codec == "mpeg4":
-        return not_coded.holds(bytes(packet))
-    return codec == "vp8" and not memoryview(packet)[0] >> 4 & 1  # pyright: ignore[reportArgumentType]
-
-
-def guessed_rate(stream: VideoStream) -> float:
-    """Pictures a second as the header says: for streams without timestamps."""
-    return float(stream.guessed_rate or stream.average_rate or stream.codec_context.framerate or 25)
-
-
-def _timeline(found: _Scan, announced: int, by_order: bool, interval: float) -> Timeline:
-    parts, times, joins, repeated = _parts(found, interval)
-    starts = _pictures(parts, found.keys)
-    refreshes = _pictures(parts, [place for place, _ in found.refreshes])
-    refreshes = [picture + wait for picture, (_, wait) in zip(refreshes, found.refreshes, strict=True)]
-    joins += [picture for picture in _pictures(parts, found.new_streams) if picture]
-    if found.untimed > _UNTIMED * found.packets:  # the codec's own rate, then
-        times, by_order = np.arange(found.packets) * interval, True
-        parts, joins, starts, refreshes = [], [], [], []
-    return Timeline(
-        parts=tuple(part for _, part in parts),
-        times=times,
-        starts=np.unique(np.array(starts, np.int64)),
-        tick=found.clock.tick,
-        bytes=found.bytes,
-        packets=found.packets,
-        announced=max(found.packets, announced),
-        untimed=(found.untimed + repeated) / found.packets if parts else 0.0,
-        by_order=by_order,
-        joins=tuple(sorted(set(joins))),
-        led=0 if found.starts_hidden else min(starts, default=(refreshes[1:] or refreshes or [0])[0]),
-        refreshes=tuple(sorted(refreshes)),
-    )
-
-
-def _pictures(parts: list[tuple[int, Part]], places: list[tuple[int, int]]) -> list[int]:
-    """The numbers of the pictures with these stamps in these parts."""
-    known = dict(parts)
-    return [known[number].first + int(np.searchsorted(known[number].stamps, stamp)) for number, stamp in places]
-
-
-def _parts(found: _Scan, interval: float) -> tuple[list[tuple[int, Part]], np.ndarray, list[int], int]:
-    """The parts by their number, the time of each picture, where parts begin, and how many stamps were repeated.
-
-    A part begins one usual interval after the part before it has ended, whatever its own clock says.
-    """
-    parts: list[tuple[int, Part]] = []
-    times: list[np.ndarray] = []
-    joins: list[int] = []
-    count = repeated = 0
-    for number, raw in enumerate(found.stamps):
-        stamps = np.sort(np.array(raw, np.int64))
-        if not len(stamps):
-            continue
-        steps = np.diff(stamps) * found.clock.tick
-        repeated += int((steps == 0).sum())
-        own = (stamps - stamps[0]) * found.clock.tick
-        if times:
-            joins.append(count)
-            own = own + times[-1][-1] + (float(np.median(steps)) if len(steps) else interval)
-        parts.append((number, Part(count, stamps)))
-        times.append(own)
-        count += len(stamps)
-    return parts, np.concatenate(times) if times else np.empty(0), joins, repeated

@@ -18,7 +18,7 @@ from curation.media.measures.motion import Motion
 from curation.media.pictures.convert import Converter
 from curation.media.probe import open_media
 from curation.media.stream.rates import cadence
-from curation.media.stream.timeline import scan
+from curation.media.stream.scan import scan
 from tests.support.measuring import LENIENT, Result, as_clips, measured
 from tests.support.shared import real_videos
 
