@@ -42,7 +42,8 @@ def pages(client: TestClient, **asked: Any) -> list[dict[str, Any]]:
 def test_a_query_over_rest_is_the_one_of_the_command_line(
     client: TestClient, pyramid: Pyramid, asked: dict[str, str], typed: tuple[str, ...], order: str | None
 ) -> None:
-    told = query(Request(pyramid.uri, typed, order=order, limit=1000)).query.to_table().to_pylist()
+    batches = query(Request(pyramid.uri, typed, order=order, limit=1000)).query.batches()
+    told = [row for batch in batches for row in batch.to_pylist()]
     found = pages(client, limit=3, **asked)
     assert [row["clip_id"] for row in found] == [row["clip_id"] for row in told]
     assert [list(row) for row in found] == [list(row) for row in told], "the same columns in the same order"
