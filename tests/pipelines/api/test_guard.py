@@ -19,7 +19,8 @@ from pipelines.api.served import Served, Settings
 from pipelines.api.tokens import Scope
 
 OPEN = {"/health", "/ready"}
-CHANGING = {("PUT", "/api/tiers/{name}"): Scope.WRITE, ("POST", "/api/manifests"): Scope.WRITE}
+_WRITING = (("PUT", "/api/tiers/{name}"), ("POST", "/api/manifests"), ("POST", "/api/decisions"), ("POST", "/api/tags"))
+CHANGING = dict.fromkeys(_WRITING, Scope.WRITE)
 """Routes that ask for more than reading."""
 WORKING = ("/api/jobs", "/api/exports")
 """What such routes begin with asks for `submit` alone."""
