@@ -17,7 +17,7 @@ from curation.pyramid.history.failures import (
     reason_of,
 )
 
-AGAIN = {"unreadable", "internal_error", "worker_lost", "timed_out"}
+AGAIN = {"unreadable", "internal_error", "worker_lost", "other_frames", "timed_out"}
 
 
 @pytest.mark.parametrize("reason", list(Reason))
