@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curation import retry
-from curation.contract import CLIPS
+from curation.contract import CLIPS, REVIEW
 from curation.errors import UserError
 from curation.pyramid.commits.commit import Batch, Committer, joined
 from curation.pyramid.lifecycle.upkeep import upkeep
@@ -420,4 +420,5 @@ def test_no_column_of_clips_is_unknown_to_the_merge() -> None:
     from curation.pyramid.commits.commit import _HEAVY
 
     lists = {field.name for field in CLIPS if "list" in str(field.type)}
-    assert lists == set(_HEAVY)
+    said = {field.name for field in REVIEW}  # short, and united word by word
+    assert lists - said == set(_HEAVY)
