@@ -24,7 +24,7 @@ _SLOW = (
     HealthCheck.data_too_large,
     HealthCheck.function_scoped_fixture,
 )
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=_SLOW, phases=[Phase.explicit, Phase.generate])
+FEW = settings(max_examples=6, deadline=None, suppress_health_check=_SLOW, phases=[Phase.explicit, Phase.generate])
 
 
 def cases(served: Served) -> list[tuple[str, Any]]:
